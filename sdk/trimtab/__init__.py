@@ -1,0 +1,1 @@
+"""Trimtab: client-side load balancing for httpx."""

@@ -1,0 +1,106 @@
+"""Every error that Trimtab raises.
+
+    TrimtabError
+    ├── ConfigurationError (ValueError)     a setting, URL or file is wrong
+    │   └── InvalidInstanceError            a field of an instance is wrong
+    ├── PickError                           no instance can take this request
+    │   ├── NoInstancesError                the list is empty
+    │   └── NoEligibleInstanceError         the list is not empty, but all are filtered
+    ├── PickDoneError                       `Pick.done` was called a second time
+    ├── RegistryError                       a registry did not give a usable answer
+    │   ├── RegistryUnavailableError        no answer, or an answer that says "later"
+    │   ├── RegistryDeniedError             the credentials do not suffice
+    │   ├── RegistryAnswerError             an answer came, and cannot be read
+    │   ├── RegistryRequestError            the registry says that our request is wrong
+    │   └── NotRegisteredError              the registry has forgotten a registration
+    ├── DiscoveryTimeoutError               no first list within `startup_timeout_s`
+    └── ClosedError                         used after it was closed
+
+The transports raise pick and discovery errors as subclasses that are also
+`httpx.ConnectError`, so that code written for httpx catches them unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class TrimtabError(Exception):
+    """The root of all errors of this package."""
+
+
+class ConfigurationError(TrimtabError, ValueError):
+    """A setting, a registry URL or a configuration file is wrong; retrying cannot help."""
+
+
+class InvalidInstanceError(ConfigurationError):
+    """A field of an instance is wrong; the message names the instance and the field."""
+
+
+class PickError(TrimtabError):
+    """No instance can take this request.
+
+    Attributes:
+        service: the name of the service.
+    """
+
+    def __init__(self, message: str, *, service: str = "") -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class NoInstancesError(PickError):
+    """The registry lists no instance of the service at all."""
+
+
+class NoEligibleInstanceError(PickError):
+    """The service has instances, but none may be picked.
+
+    Attributes:
+        reasons: how many instances were left out, per reason.
+    """
+
+    def __init__(
+        self, message: str, *, service: str = "", reasons: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(message, service=service)
+        self.reasons = dict(reasons or {})
+
+
+class PickDoneError(TrimtabError):
+    """`Pick.done` was called a second time: a mistake in the caller."""
+
+
+class RegistryError(TrimtabError):
+    """A registry did not give a usable answer. The last good list stays in use."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The registry cannot be reached, or answers that it cannot answer now."""
+
+
+class RegistryDeniedError(RegistryError):
+    """The registry refuses our credentials, or they do not suffice."""
+
+
+class RegistryAnswerError(RegistryError):
+    """The registry's answer cannot be read: torn, too large, or of another shape."""
+
+
+class RegistryRequestError(RegistryError):
+    """The registry calls our request wrong (or knows no such service); repeating cannot help."""
+
+
+class NotRegisteredError(RegistryError):
+    """The registry does not know this registration (any more): register again."""
+
+
+class DiscoveryTimeoutError(TrimtabError):
+    """No first list of a service arrived within `startup_timeout_s`, and none is on disk."""
+
+
+class ClosedError(TrimtabError):
+    """Something was used after it was closed."""

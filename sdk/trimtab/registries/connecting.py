@@ -1,0 +1,52 @@
+"""From a URL to a registry."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, cast
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab.registries.protocol import Registry
+
+__all__ = ["connect"]
+
+_BUILT_IN = {
+    "static": "trimtab.registries.static",
+    "file": "trimtab.registries.file",
+    "http": "trimtab.registries.http",
+    "https": "trimtab.registries.http",
+    "consul": "trimtab.registries.consul",
+    "consul+https": "trimtab.registries.consul",
+}
+_TO_COME = ("etcd", "zk", "dns+srv", "dns+a")
+_GROUP = "trimtab.registries"
+
+
+def connect(url: str) -> Registry:
+    """Make the registry that a URL names. Nothing is opened before the first question.
+
+    Raises:
+        ConfigurationError: the scheme is unknown, or the URL or one of its options is wrong.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise ConfigurationError(
+            f"registry URL {url!r} has no scheme; write it like 'consul://127.0.0.1:8500'"
+        )
+    if scheme in _BUILT_IN:
+        return cast("Registry", import_module(_BUILT_IN[scheme]).from_url(url))
+    for entry in entry_points(group=_GROUP, name=scheme):
+        factory = cast("Callable[[str], Registry]", entry.load())
+        return factory(url)
+    if scheme in _TO_COME:
+        raise ConfigurationError(f"registry URL {url!r}: {scheme}:// is planned, and not yet here")
+    known = ", ".join(f"{name}://" for name in _BUILT_IN)
+    raise ConfigurationError(
+        f"registry URL {url!r}: no registry has the scheme {scheme!r}; known are {known} "
+        f"and those of entry points in the group {_GROUP!r}"
+    )

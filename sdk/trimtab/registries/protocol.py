@@ -1,0 +1,111 @@
+"""What a registry must be able to do: the one protocol that every adapter follows.
+
+An adapter is *dumb*: it translates. It asks once and answers or raises; it never retries,
+never backs off, never keeps the last good list, never guesses. All of that stands once, in
+`trimtab.discovery` and `trimtab.registration`, for every registry.
+
+Adapters are asyncio code (or work under any loop, as httpx does) and measure time, where they
+must, by `asyncio.get_running_loop().time()`, so that they run in virtual time as they are.
+
+How an adapter speaks of trouble:
+
+| it raises                  | when                                             | what the caller does     |
+|----------------------------|--------------------------------------------------|--------------------------|
+| RegistryUnavailableError   | no answer, time-out, 429, 5xx                    | keep the list, back off  |
+| RegistryDeniedError        | 401, 403                                         | keep, back off longer    |
+| RegistryAnswerError        | torn, too large, another shape                   | keep, back off           |
+| RegistryRequestError       | 400, 404, other 4xx                              | keep, back off longer    |
+| NotRegisteredError         | heartbeat or deregister of an unknown instance   | register again           |
+
+One bad instance in an otherwise good answer is skipped, with a warning logged and named in
+`Listing.skipped`; the set is not lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trimtab.instance import Instance
+
+__all__ = ["Listing", "Registrar", "Registry", "WatchableRegistry"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One whole answer of a registry about one service.
+
+    Attributes:
+        instances: all instances, healthy and not; ids are distinct.
+        version: an opaque mark, equal when nothing changed; "" when the registry has none.
+        reset: the registry lost its memory (an index went backwards, it was restarted): what
+            it says now deserves suspicion.
+        skipped: one message per entry that could not be read.
+    """
+
+    instances: tuple[Instance, ...]
+    version: str = ""
+    reset: bool = False
+    skipped: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Registry(Protocol):
+    """The reading side: gives whole lists, asked one at a time.
+
+    `key` tells registries apart: two objects with equal keys name the same registry with the
+    same rights and options, and share one supervisor per service. `url` is for people, without
+    secrets.
+    """
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    async def fetch(self, service: str) -> Listing:
+        """Ask for the whole list of a service, now, within a bounded time."""
+        ...
+
+    async def services(self) -> list[str]:
+        """Name the services that the registry knows, sorted."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections and files. Calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class WatchableRegistry(Registry, Protocol):
+    """A registry that can push: long polls, watches, file system events."""
+
+    def watch(self, service: str) -> AsyncIterator[Listing]:
+        """Yield the whole list at once, then again whenever it may have changed.
+
+        Ends only by raising a registry error, or when it is closed (`aclose` of the generator,
+        cancellation), which gives back its connection. Yielding an unchanged list is allowed:
+        it says that the list is still fresh.
+        """
+        ...
+
+
+@runtime_checkable
+class Registrar(Protocol):
+    """The writing side. Each call asks once; `trimtab.registration` repeats."""
+
+    async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
+        """Create or replace the registration; it lapses unless a heartbeat comes within `ttl_s`."""
+        ...
+
+    async def heartbeat(self, service: str, instance: Instance) -> None:
+        """Renew the lease. Raises NotRegisteredError when the registry has forgotten it."""
+        ...
+
+    async def deregister(self, service: str, instance: Instance) -> None:
+        """Remove the registration; one that is not there is no error."""
+        ...

@@ -1,0 +1,86 @@
+"""`static://host:port,host:port`: a list that never changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from trimtab.errors import ConfigurationError
+from trimtab.instance import Instance
+from trimtab.registries.protocol import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["StaticRegistry", "from_url"]
+
+
+class StaticRegistry:
+    """A fixed list of instances: the same for every service, or one per service.
+
+    Args:
+        instances: what every service name resolves to.
+        services: instances per service name; a name found here beats `instances`.
+    """
+
+    def __init__(
+        self,
+        instances: Iterable[Instance] = (),
+        *,
+        services: Mapping[str, Iterable[Instance]] | None = None,
+    ) -> None:
+        self._any = tuple(instances)
+        self._services = {name: tuple(list_) for name, list_ in (services or {}).items()}
+        self.url = "static://" + ",".join(instance.address for instance in self._any)
+        # Equal lists are the same registry; weights and zones are part of the list.
+        self.key = f"static {self._any!r} {self._services!r}"
+
+    async def fetch(self, service: str) -> Listing:
+        """Give the list of the service."""
+        return Listing(instances=self._services.get(service, self._any), version="static")
+
+    async def services(self) -> list[str]:
+        """Name the services that have a list of their own."""
+        return sorted(self._services)
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing is open."""
+
+
+def from_url(url: str) -> StaticRegistry:
+    """Read `static://host:port[;weight=2][;zone=a],[::1]:8080,...`.
+
+    Raises:
+        ConfigurationError: an entry cannot be read, with the entry named.
+    """
+    rest = url.partition("://")[2].rstrip("/")
+    if not rest:
+        raise ConfigurationError(f"registry URL {url!r} lists no host:port")
+    return StaticRegistry([_entry(url, text) for text in rest.split(",")])
+
+
+def _entry(url: str, text: str) -> Instance:
+    address, _, options = text.strip().partition(";")
+    try:
+        parts = urlsplit(f"//{address}")
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"registry URL {url!r}: {text!r}: {error}") from None
+    if not parts.hostname or port is None or parts.path or parts.query or parts.username:
+        raise ConfigurationError(f"registry URL {url!r}: {text!r} is not host:port")
+    weight, zone = 1.0, ""
+    for name, value in parse_qsl(options.replace(";", "&"), keep_blank_values=True):
+        if name == "weight":
+            try:
+                weight = float(value)
+            except ValueError:
+                raise ConfigurationError(
+                    f"registry URL {url!r}: {text!r}: weight {value!r} is not a number"
+                ) from None
+        elif name == "zone":
+            zone = value
+        else:
+            raise ConfigurationError(
+                f"registry URL {url!r}: {text!r}: unknown option {name!r}; known are weight, zone"
+            )
+    return Instance(host=parts.hostname, port=port, weight=weight, zone=zone)

@@ -1,0 +1,1 @@
+"""Trimtab simulator: the shipping SDK in virtual time."""
