@@ -1,0 +1,167 @@
+"""One instance as this client knows it: what is in flight, how fast it answers, how it fails.
+
+The rules of the running figures:
+
+* *Peak EWMA* of the time to a response. A slower answer is believed at once, a faster one
+  gradually, and without answers the figure fades (an idle instance is tried again):
+  `w = exp(-dt/tau)`, then `v = rtt` if `rtt > v`, else `v = rtt*(1-w) + v*w`; tau is 10 s.
+* *An unanswered request is evidence*: `v` is never less than the age of the oldest one.
+* *Failures weigh like requests in flight*: each adds to a failure load, which fades. A
+  failure's own latency is not a latency: an instance that fails fast must not look fast.
+* An instance that has never answered counts as 30 ms while idle, and as 1 s while its first
+  requests are unanswered, so that a newcomer is tried, and not flooded.
+
+Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs` (and its PR #134 for the 30 ms). Deviations:
+the oldest-unanswered rule, and failures counted in units of requests in flight.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import exp, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trimtab.instance import Instance
+
+__all__ = ["Member"]
+
+DECAY_S = 10.0
+"""Time constant of the latency; that of the failure load is twice as long."""
+UNMEASURED_S = 0.030
+"""Latency assumed of an idle instance that has never answered."""
+UNANSWERED_S = 1.0
+"""Latency assumed of an instance that has never answered, while requests wait for it."""
+FAILURE_LOAD = 20.0
+"""What the first failure in a row adds to the load, in requests in flight; the n-th adds n times it."""
+MAX_STREAK = 10
+"""The most that a row of failures multiplies `FAILURE_LOAD` by."""
+
+
+class Member:
+    """An instance with this client's own statistics about it.
+
+    Every method is O(1). Times are float seconds on one monotonic clock, which the caller
+    reads. Not thread-safe: whoever shares a pool between threads holds a lock.
+
+    Attributes:
+        instance: the value from the latest snapshot; replaced by updates, statistics stay.
+        since: when it was first seen.
+        in_flight: requests picked and not yet done.
+        picks, successes, failures, cancelled: counts; `picks` is the sum of the others and
+            `in_flight`, always.
+    """
+
+    __slots__ = (
+        "_failure_load",
+        "_faded_at",
+        "_latency_s",
+        "_measured",
+        "_streak",
+        "_unanswered",
+        "cancelled",
+        "failures",
+        "id",
+        "in_flight",
+        "instance",
+        "picks",
+        "since",
+        "successes",
+        "weight",
+    )
+
+    def __init__(self, instance: Instance, now: float) -> None:
+        self.id = instance.id
+        self.instance = instance
+        self.weight = instance.weight
+        self.since = now
+        self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
+        self._latency_s = 0.0
+        self._failure_load = 0.0
+        self._faded_at = now
+        self._measured = False
+        self._streak = 0
+        # In order of their start, so that the oldest is found at once. An ordinary dict would
+        # walk over the gaps that its removed entries leave.
+        self._unanswered: OrderedDict[object, float] = OrderedDict()
+
+    def replace(self, instance: Instance) -> None:
+        """Take over the registry's newer word on the same instance."""
+        self.instance = instance
+        self.weight = instance.weight
+
+    def begin(self, token: object, now: float) -> None:
+        """Count a request in flight; `token` names it until it is answered."""
+        self.picks += 1
+        self.in_flight += 1
+        self._unanswered[token] = now
+
+    def answer(self, token: object, now: float, *, ok: bool) -> None:
+        """Learn from a response's head; `ok` is false when the response is itself a failure."""
+        started = self._unanswered.pop(token)
+        if ok:
+            self._learn_latency(now - started, now)
+            self._streak = 0
+        else:
+            self._learn_failure(now)
+
+    def abandon(self, token: object, now: float, *, failed: bool) -> None:
+        """Learn from a request that got no response: it failed, or its caller gave up."""
+        started = self._unanswered.pop(token)
+        if failed:
+            self._learn_failure(now)
+        else:
+            self._fade(now)
+            self._latency_s = max(self._latency_s, now - started)
+
+    def break_off(self, now: float) -> None:
+        """Learn from a response whose body failed after a good head."""
+        self._learn_failure(now)
+
+    def cost(self, now: float) -> float:
+        """Estimate the latency of one more request here, in seconds times queue length."""
+        self._fade(now)
+        unanswered = self._unanswered
+        if unanswered:
+            age = now - next(iter(unanswered.values()))
+            self._latency_s = max(self._latency_s, age)
+        latency = self._latency_s
+        if not self._measured:
+            latency = max(latency, UNANSWERED_S if unanswered else UNMEASURED_S)
+        return latency * (self.in_flight + 1 + self._failure_load)
+
+    def latency_s(self, now: float) -> float | None:
+        """Return the peak EWMA of the time to a response, or None before the first one."""
+        self._fade(now)
+        return self._latency_s if self._measured else None
+
+    def failure_load(self, now: float) -> float:
+        """Return what past failures still weigh, in requests in flight."""
+        self._fade(now)
+        return self._failure_load
+
+    def _fade(self, now: float) -> None:
+        passed = now - self._faded_at
+        if passed > 0:
+            kept = exp(-passed / DECAY_S)
+            self._latency_s *= kept
+            self._failure_load *= sqrt(kept)
+            self._faded_at = now
+
+    def _learn_latency(self, rtt_s: float, now: float) -> None:
+        before, faded_at = self._latency_s, self._faded_at
+        self._fade(now)
+        if not self._measured or rtt_s > before:
+            self._latency_s = rtt_s
+        else:
+            # Fading has already multiplied by w; the sample brings in its (1 - w).
+            self._latency_s += rtt_s * (1.0 - exp(-max(0.0, now - faded_at) / DECAY_S))
+        self._measured = True
+
+    def _learn_failure(self, now: float) -> None:
+        self._fade(now)
+        self._streak = min(self._streak + 1, MAX_STREAK)
+        self._failure_load += FAILURE_LOAD * self._streak
+
+    def __repr__(self) -> str:
+        return f"<Member {self.id} in_flight={self.in_flight}>"

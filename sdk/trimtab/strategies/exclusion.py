@@ -1,0 +1,33 @@
+"""Keep a choice away from members that were tried before, without a cost to first attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from random import Random
+
+    from trimtab.member import Member
+
+__all__ = ["next_allowed"]
+
+_DRAWS = 8
+
+
+def next_allowed(
+    draw: Callable[[], Member],
+    members: Sequence[Member],
+    exclude: Collection[str],
+    rng: Random,
+) -> Member:
+    """Draw until a member outside `exclude` comes; after a few draws, take one of the rest.
+
+    Expected O(1) while most members are allowed; O(n) at worst, on retries only.
+    """
+    for _ in range(_DRAWS + len(exclude)):
+        member = draw()
+        if member.id not in exclude:
+            return member
+    allowed = [member for member in members if member.id not in exclude]
+    return allowed[int(rng.random() * len(allowed))]
