@@ -1,0 +1,420 @@
+"""Run asyncio code on SimPy's clock: no selector, no waiting, an hour in the blink of an eye.
+
+    async def main():
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time()
+
+    run(main())  # 3600.0, at once
+
+`SimulatedLoop` is an asyncio event loop whose clock and timers are those of a SimPy
+environment, so that tasks and SimPy processes live in one time. The rules:
+
+- What is ready runs first; only when nothing is ready does SimPy take one step.
+- At one instant, things happen in the order in which they were scheduled.
+- Timers are put at *absolute* times. (SimPy's relative ones land an ulp aside, which is enough
+  to make two long traces part.)
+- Tasks and futures hash by a serial number of their loop, so that a set of them has the same
+  order in each run; `asyncio.wait` and a TaskGroup's abort go through such sets, which order
+  by memory address otherwise.
+- Nothing left to happen while somebody waits is a DeadlockError, at once and with the waiters
+  named; too many steps within one instant are a LivelockError.
+- Threads, sockets and processes are shut out (`trimtab_sim.fences`).
+
+What stays outside its reach: objects that are not tasks or futures of this loop still hash by
+address (anyio's cancel scopes among them), and code that reads `time.monotonic()` itself sees
+the machine's clock. Works on Python 3.11 and later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
+
+import simpy
+
+from trimtab_sim.errors import DeadlockError, LivelockError, SimulationError
+from trimtab_sim.fences import Fenced, fences
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from contextvars import Context
+
+__all__ = ["SimulatedLoop", "run", "schedule_at"]
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+_NORMAL = simpy.events.NORMAL
+_FEW_TIMERS = 1000
+_SHOWN_WAITERS = 20
+
+
+def schedule_at(env: simpy.Environment, event: Any, when: float) -> None:
+    """Put a triggered SimPy event at an absolute time, exactly.
+
+    `env.schedule(event, delay=when - env.now)` rounds twice and can miss `when` by an ulp. Times
+    in the past mean now.
+    """
+    # SimPy has no public way to name an absolute time; these two are its heap and its counter.
+    heapq.heappush(env._queue, (max(when, env.now), _NORMAL, next(env._eid), event))  # noqa: SLF001
+
+
+class _Numbered:
+    """A hash that is a serial number of the loop, drawn when first asked for.
+
+    Most futures are never asked, and stay as cheap as asyncio's own.
+    """
+
+    _serial: int
+    get_loop: Any
+
+    def __hash__(self) -> int:
+        try:
+            return self._serial
+        except AttributeError:
+            self._serial = serial = self.get_loop().next_serial()
+            return cast("int", serial)
+
+
+class SimulatedTask(_Numbered, asyncio.Task[T]):
+    """A task whose hash is a serial number."""
+
+
+class SimulatedFuture(_Numbered, asyncio.Future[T]):
+    """A future whose hash is a serial number."""
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer that is also an event in SimPy's heap: `step` needs only these two attributes."""
+
+    __slots__ = ("callbacks",)
+    callbacks: Any
+    _ok = True
+
+
+class _OrderedWeakSet:
+    """A weak set in order of insertion, for the async generators to close at the end."""
+
+    def __init__(self) -> None:
+        self._refs: dict[weakref.ref[Any], None] = {}
+
+    def add(self, item: Any) -> None:
+        self._refs.setdefault(weakref.ref(item, self._forget))
+
+    def _forget(self, ref: weakref.ref[Any]) -> None:
+        self._refs.pop(ref, None)
+
+    def discard(self, item: Any) -> None:
+        self._refs.pop(weakref.ref(item), None)
+
+    def clear(self) -> None:
+        self._refs.clear()
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([item for ref in list(self._refs) if (item := ref()) is not None])
+
+
+class SimulatedLoop(Fenced, asyncio.BaseEventLoop):
+    """An asyncio event loop that a SimPy environment drives.
+
+    Args:
+        env: the environment to live in; a new one, at time 0, by default. While the loop runs
+            nobody else may run the environment.
+        max_steps_per_instant: callbacks and SimPy steps allowed without the clock moving.
+    """
+
+    _ready: Any  # asyncio's own deque of handles
+    _stopping: bool
+
+    def __init__(
+        self, env: simpy.Environment | None = None, *, max_steps_per_instant: int = 1_000_000
+    ) -> None:
+        self._serials = 0
+        self._tasks_made = 0
+        super().__init__()
+        self.env = simpy.Environment(0.0) if env is None else env
+        self._queue: list[Any] = self.env._queue  # noqa: SLF001 - see `schedule_at`
+        self._limit = max_steps_per_instant
+        self._steps = 0
+        self._instant = self.env.now
+        self._cancelled_timers = 0
+        self._asyncgens = _OrderedWeakSet()
+
+    # The clock and its timers
+
+    def time(self) -> float:
+        """Give the virtual time in seconds."""
+        return self.env.now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call back at a virtual time; in the past means now, infinity never."""
+        self._check_closed()  # type: ignore[attr-defined]
+        if math.isnan(when):
+            raise ValueError("cannot schedule a call at the time nan")
+        timer = _Timer(when, callback, args, self, context)
+        timer.callbacks = (self._fire,)
+        if when != math.inf:
+            timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
+            schedule_at(self.env, timer, when)
+        return timer
+
+    def _fire(self, timer: Any) -> None:
+        timer._scheduled = False  # noqa: SLF001
+        self._ready.append(timer)
+
+    def _timer_handle_cancelled(self, handle: Any) -> None:
+        if handle._scheduled:  # noqa: SLF001
+            self._cancelled_timers += 1
+
+    def _drop_cancelled_timers(self) -> None:
+        # In place and rarely. A heap of the same entries gives them out in the same order.
+        self._queue[:] = [entry for entry in self._queue if not _is_cancelled_timer(entry[3])]
+        heapq.heapify(self._queue)
+        self._cancelled_timers = 0
+
+    # One turn
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        if not ready:
+            self._advance()
+        turn = len(ready)
+        self._count_steps(turn)
+        for _ in range(turn):
+            handle = ready.popleft()
+            if not handle._cancelled:  # noqa: SLF001
+                handle._run()  # noqa: SLF001
+
+    def _advance(self) -> None:
+        """Let SimPy take steps until something is ready to run."""
+        if self._cancelled_timers > max(_FEW_TIMERS, len(self._queue) // 2):
+            self._drop_cancelled_timers()
+        env, ready, queue = self.env, self._ready, self._queue
+        while not ready and not self._stopping:
+            if not queue:
+                raise DeadlockError(self._describe_deadlock())
+            if _is_cancelled_timer(queue[0][3]):
+                heapq.heappop(queue)
+                self._cancelled_timers -= 1
+                continue
+            env.step()
+            self._count_steps(1)
+
+    def _count_steps(self, steps: int) -> None:
+        now = self.env.now
+        if now != self._instant:
+            self._instant = now
+            self._steps = 0
+        self._steps += steps
+        if self._steps > self._limit:
+            self._steps = 0  # what is cancelled now may take its steps
+            raise LivelockError(
+                f"more than {self._limit} steps at t = {now:g} s and the clock stands still; "
+                "look for a loop that awaits nothing that takes time (asyncio.sleep(0), a retry "
+                "without a pause), or raise max_steps_per_instant"
+            )
+
+    def _describe_deadlock(self) -> str:
+        tasks = sorted(asyncio.all_tasks(self), key=hash)
+        waiters = [f"  {_describe_task(task)}" for task in tasks[:_SHOWN_WAITERS]]
+        if len(tasks) > _SHOWN_WAITERS:
+            waiters.append(f"  and {len(tasks) - _SHOWN_WAITERS} more")
+        count = "a task waits" if len(tasks) == 1 else f"{len(tasks)} tasks wait"
+        head = f"nothing is left to happen at t = {self.env.now:g} s, and {count}:"
+        return "\n".join([head, *waiters])
+
+    # Tasks and futures with a stable hash
+
+    def next_serial(self) -> int:
+        """Give the next serial number of this loop, for a hash."""
+        self._serials += 1
+        return self._serials
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Make a future with a stable hash."""
+        return SimulatedFuture(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **kwargs: Any,
+    ) -> asyncio.Task[T]:
+        """Make a task with a stable hash, and a name that counts within this loop."""
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, name=name, context=context, **kwargs)
+        self._check_closed()  # type: ignore[attr-defined]
+        if name is None:
+            self._tasks_made += 1
+            name = f"Task-{self._tasks_made}"
+        return SimulatedTask(coro, loop=self, name=name, context=context, **kwargs)
+
+    def set_task_factory(self, factory: Any) -> None:
+        """Set how tasks are made; asyncio's own eager factory is taken in a stable form."""
+        if sys.version_info >= (3, 12) and factory is asyncio.eager_task_factory:
+            factory = asyncio.create_eager_task_factory(SimulatedTask)  # type: ignore[arg-type]
+        super().set_task_factory(factory)
+
+    # SimPy and asyncio waiting for each other
+
+    def as_future(self, event: simpy.Event) -> asyncio.Future[Any]:
+        """Make a future that is done when a SimPy event is, with its value or its failure."""
+        future = self.create_future()
+        if event.callbacks is None:
+            _settle(future, event)
+        else:
+            event.callbacks.append(lambda done: _settle(future, done))
+        return future
+
+    async def wait_event(self, event: simpy.Event) -> Any:
+        """Wait for a SimPy event (a timeout, a process, a request) and return its value.
+
+        Cancelling the wait takes the waiter off the event. It does not withdraw a request to a
+        resource: use `with resource.request() as request: await loop.wait_event(request)`.
+        """
+        future = self.create_future()
+        if event.callbacks is None:
+            _settle(future, event)
+            return await future
+
+        def settle(done: simpy.Event) -> None:
+            _settle(future, done)
+
+        event.callbacks.append(settle)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if event.callbacks is not None:
+                event.callbacks.remove(settle)
+            raise
+
+    def as_event(self, awaitable: Awaitable[Any]) -> simpy.Event:
+        """Make a SimPy event that is triggered when a coroutine or future is done.
+
+        A process may yield it. A failure of the awaitable is raised in the process; being
+        cancelled counts as a failure.
+        """
+        event = self.env.event()
+        asyncio.ensure_future(awaitable, loop=self).add_done_callback(
+            lambda future: _trigger(event, future)
+        )
+        return event
+
+    # The life of the loop
+
+    def run_forever(self) -> None:
+        """Run until `stop`, behind the fences."""
+        with fences():
+            super().run_forever()
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """Do as `call_soon`. Another thread may not: its call has no place in virtual time."""
+        thread_id = self._thread_id  # type: ignore[attr-defined]
+        if thread_id is not None and thread_id != threading.get_ident():
+            raise SimulationError(
+                "another thread called into a running simulation, at no moment of virtual time; "
+                "use a SimPy event or a timer inside the simulation"
+            )
+        return self.call_soon(callback, *args, context=context)
+
+    def close(self) -> None:
+        """Close the loop and take its timers off the environment."""
+        if not self.is_closed():
+            super().close()
+            self._queue[:] = [entry for entry in self._queue if not isinstance(entry[3], _Timer)]
+            heapq.heapify(self._queue)
+
+    def _process_events(self, event_list: Any) -> None:
+        """Do nothing: there is no selector."""
+
+    def _write_to_self(self) -> None:
+        """Do nothing: there is no selector to wake."""
+
+
+def _is_cancelled_timer(event: Any) -> bool:
+    return event.__class__ is _Timer and event._cancelled  # noqa: SLF001
+
+
+def _settle(future: asyncio.Future[Any], event: simpy.Event) -> None:
+    if future.done():  # nobody waits any more: a failure is then SimPy's to report
+        return
+    if event.ok:
+        future.set_result(event.value)
+    else:
+        event.defused = True
+        future.set_exception(cast("Exception", event.value))
+
+
+def _trigger(event: simpy.Event, future: asyncio.Future[Any]) -> None:
+    if event.triggered:
+        if not future.cancelled():
+            future.exception()
+    elif future.cancelled():
+        event.fail(SimulationError("what the process waited for was cancelled"))
+    elif (error := future.exception()) is None:
+        event.succeed(future.result())
+    elif isinstance(error, Exception):
+        event.fail(error)
+    else:
+        raise error
+
+
+def _describe_task(task: asyncio.Task[Any]) -> str:
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", repr(coroutine))
+    stack = task.get_stack(limit=1)
+    where = f" at {stack[-1].f_code.co_filename}:{stack[-1].f_lineno}" if stack else ""
+    return f"{task.get_name()} ({name}){where}"
+
+
+def run(
+    main: Coroutine[Any, Any, T],
+    *,
+    until: float | None = None,
+    env: simpy.Environment | None = None,
+) -> T | None:
+    """Run a coroutine in virtual time and return its result, as `asyncio.run` does in real time.
+
+    Args:
+        main: what to run; whatever it leaves behind is cancelled at its end.
+        until: the virtual second at which to cancel it; None is then returned.
+        env: the SimPy environment to run in, with whatever processes it has.
+
+    Raises:
+        DeadlockError: it waits for something that nobody will do.
+        LivelockError: it does things for ever without time passing.
+        SimulationError: it reached for a thread, socket or process.
+    """
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(env)) as runner:
+        return runner.run(main if until is None else _cut_off(main, until))
+
+
+async def _cut_off(main: Coroutine[Any, Any, T], until: float) -> T | None:
+    try:
+        async with asyncio.timeout_at(until) as limit:
+            return await main
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return None
