@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from trimtab.errors import ConfigurationError
+from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def connect(url: str) -> Registry:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigurationError(
-            f"registry URL {url!r} has no scheme; write it like 'consul://127.0.0.1:8500'"
+            f"registry URL {shown(url)!r} has no scheme; write it like 'consul://127.0.0.1:8500'"
         )
     if scheme in _BUILT_IN:
         return cast("Registry", import_module(_BUILT_IN[scheme]).from_url(url))
@@ -44,9 +45,11 @@ def connect(url: str) -> Registry:
         factory = cast("Callable[[str], Registry]", entry.load())
         return factory(url)
     if scheme in _TO_COME:
-        raise ConfigurationError(f"registry URL {url!r}: {scheme}:// is planned, and not yet here")
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: {scheme}:// is planned, and not yet here"
+        )
     known = ", ".join(f"{name}://" for name in _BUILT_IN)
     raise ConfigurationError(
-        f"registry URL {url!r}: no registry has the scheme {scheme!r}; known are {known} "
+        f"registry URL {shown(url)!r}: no registry has the scheme {scheme!r}; known are {known} "
         f"and those of entry points in the group {_GROUP!r}"
     )

@@ -1,0 +1,174 @@
+"""One question to a server over HTTP: bounded in time and size, its troubles in our words."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import httpx
+import msgspec
+
+from trimtab.errors import (
+    ClosedError,
+    RegistryAnswerError,
+    RegistryDeniedError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+)
+from trimtab.registries.options import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "Asker", "parse_json", "refusal"]
+
+_CONNECT_TIMEOUT_S = 5.0
+_DETAIL_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, the headers and the whole body."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def detail(self) -> str:
+        """The body's beginning on one line, for messages."""
+        text = " ".join(self.body[: 4 * _DETAIL_LENGTH].decode(errors="replace").split())
+        return text[:_DETAIL_LENGTH]
+
+
+class Asker:
+    """Ask one server over connections of its own.
+
+    A client is made at the first question, one per event loop: connections cannot move between
+    loops, and a program may well call `asyncio.run` twice. Proxies and credentials of the
+    environment are not used. The number of connections is unbounded, since each long poll holds
+    one; the callers bound how many they run.
+
+    Args:
+        place: how messages name the server; without secrets.
+        headers: sent with every question.
+        auth: any httpx authentication.
+        verify: an SSL context, or whether to check certificates.
+        max_bytes: the largest body that is read; beyond it the answer is refused.
+        transport: used instead of the network, in tests and simulations.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        auth: Any = None,
+        verify: Any = True,
+        max_bytes: int = 16 * 2**20,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.place = place
+        self._settings: dict[str, Any] = {
+            "headers": dict(headers or {}),
+            "auth": auth,
+            "verify": verify,
+            "transport": transport,
+        }
+        self._max_bytes = max_bytes
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            WeakKeyDictionary()
+        )
+        self._closed = False
+
+    async def ask(self, method: str, url: str, *, timeout_s: float, **options: Any) -> Answer:
+        """Send one request and read its whole answer, whatever its status.
+
+        Raises:
+            RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
+            RegistryAnswerError: the body is too large, or its compression is broken.
+            ClosedError: after `aclose`.
+        """
+        limits = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
+        try:
+            # The bound on the whole: httpx itself bounds each read, and a server may trickle.
+            async with (
+                asyncio.timeout(timeout_s),
+                self._client().stream(method, url, timeout=limits, **options) as response,
+            ):
+                body = await self._read(response)
+        except httpx.DecodingError as error:
+            raise RegistryAnswerError(f"{self.place}: broken compression: {error}") from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise RegistryUnavailableError(
+                f"{self.place}: no answer within {timeout_s:g} s"
+            ) from error
+        except httpx.TransportError as error:
+            reason = str(error) or "the connection broke"
+            raise RegistryUnavailableError(
+                f"{self.place}: {type(error).__name__}: {reason}"
+            ) from error
+        return Answer(response.status_code, response.headers, body)
+
+    async def aclose(self) -> None:
+        """Close the connections of this loop; those of other loops end with them."""
+        self._closed = True
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._closed:
+            raise ClosedError(f"{self.place}: this registry is closed")
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = httpx.AsyncClient(
+                **self._settings, trust_env=False, limits=httpx.Limits(max_connections=None)
+            )
+        return self._clients[loop]
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise RegistryAnswerError(
+                    f"{self.place}: the answer is larger than {self._max_bytes} bytes; "
+                    "raise max_bytes if that is right"
+                )
+        return bytes(body)
+
+
+def refusal(place: str, answer: Answer) -> Exception:
+    """Make the error that an answer other than 200 stands for."""
+    said = f"{place}: HTTP {answer.status}" + (f": {answer.detail}" if answer.detail else "")
+    match answer.status:
+        case 401 | 403:
+            return RegistryDeniedError(f"{said}; check the token or its rights")
+        case 408 | 425 | 429:
+            return RegistryUnavailableError(said)
+        case status if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return RegistryUnavailableError(said)
+        case status if status >= httpx.codes.BAD_REQUEST:
+            return RegistryRequestError(said)
+        case _ if "location" in answer.headers:
+            to = shown(answer.headers["location"])
+            return RegistryRequestError(f"{said}: redirects to {to}; name the final URL")
+    return RegistryAnswerError(f"{said}; 200 was expected")
+
+
+def parse_json(place: str, body: bytes, type_: Any = Any) -> Any:
+    """Read JSON of a given shape.
+
+    Raises:
+        RegistryAnswerError: it is no JSON, or of another shape; the message says where.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        hint = ""
+        if body.lstrip()[:1] == b"<":
+            hint = " (it looks like HTML: is a proxy or a login page in between?)"
+        raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}{hint}") from error

@@ -1,0 +1,147 @@
+"""What Consul says, in our words: health entries to instances. No I/O.
+
+Every check of an entry counts, those of the node too: after a node's death the service's own
+TTL check stays "passing", and only `serfHealth` tells. Maintenance is a failing check with a
+known name; it means draining.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trimtab.errors import RegistryAnswerError
+from trimtab.instance import Instance, Status
+from trimtab.registries.asking import parse_json
+from trimtab.registries.entries import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["DRAINING", "OWN_META", "read_health", "status_of"]
+
+OWN_META = ("scheme", "status", "weight", "zone")
+"""The keys of a service's Meta that carry an instance's own fields."""
+DRAINING = "draining"
+_MAINTENANCE = ("_node_maintenance", "_service_maintenance:")
+_STATUSES = {"passing": Status.PASSING, "warning": Status.WARNING}
+_SCHEMES = ("http", "https")
+
+
+class _Weights(msgspec.Struct, rename="pascal"):
+    passing: int = 1
+    warning: int = 1
+
+
+class _Node(msgspec.Struct, rename="pascal"):
+    node: str = ""
+    address: str = ""
+    meta: dict[str, str] | None = None
+
+
+class _Service(msgspec.Struct, rename="pascal"):
+    port: int
+    service: str = ""
+    id: str = msgspec.field(default="", name="ID")
+    address: str = ""
+    meta: dict[str, str] | None = None
+    tags: list[str] | None = None
+    weights: _Weights | None = None
+
+
+class _Check(msgspec.Struct, rename="pascal"):
+    status: str
+    check_id: str = msgspec.field(default="", name="CheckID")
+
+
+class _Entry(msgspec.Struct, rename="pascal"):
+    service: _Service
+    node: _Node = msgspec.field(default_factory=_Node)
+    checks: list[_Check] | None = None
+
+
+def read_health(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
+    """Read the answer of `/v1/health/service/<name>`: the instances, and what was skipped.
+
+    Raises:
+        RegistryAnswerError: it is no list, or nothing in it can be read.
+    """
+    raws = parse_json(place, body, list[msgspec.Raw])
+    entries = [_entry_or_raw(raw) for raw in raws]
+    nodes_per_id = Counter(each.service.id for each in entries if isinstance(each, _Entry))
+
+    def read(entry: _Entry | msgspec.Raw) -> Instance:
+        if isinstance(entry, msgspec.Raw):
+            entry = _entry(entry)  # Raises again, and is told of there.
+        return _instance(entry, shared_id=nodes_per_id[entry.service.id] > 1)
+
+    return gather(entries, read, place=place)
+
+
+def status_of(checks: Iterable[tuple[str, str]]) -> Status:
+    """Sum up the checks of an entry, each given as (its id, its status)."""
+    found = Status.PASSING
+    for check_id, status in checks:
+        if check_id.startswith(_MAINTENANCE):
+            return Status.DRAINING
+        if status not in _STATUSES:
+            found = Status.CRITICAL
+        elif status == "warning" and found is Status.PASSING:
+            found = Status.WARNING
+    return found
+
+
+def _entry_or_raw(raw: msgspec.Raw) -> _Entry | msgspec.Raw:
+    try:
+        return _entry(raw)
+    except RegistryAnswerError:
+        return raw
+
+
+def _entry(raw: msgspec.Raw) -> _Entry:
+    entry: _Entry = parse_json("this entry", bytes(raw), _Entry)
+    return entry
+
+
+def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
+    service, node, meta = entry.service, entry.node, entry.service.meta or {}
+    status = status_of((check.check_id, check.status) for check in entry.checks or ())
+    if meta.get("status") == DRAINING:
+        status = Status.DRAINING
+    metadata = {name: value for name, value in meta.items() if name not in OWN_META}
+    if service.tags:
+        metadata["tags"] = ",".join(service.tags)
+    return Instance(
+        id=_id(service, node, shared_id=shared_id),
+        host=service.address or node.address,
+        port=service.port,
+        scheme=meta["scheme"] if meta.get("scheme") in _SCHEMES else None,
+        weight=_weight(service.weights or _Weights(), meta.get("weight"), status),
+        zone=meta.get("zone") or (node.meta or {}).get("zone", ""),
+        metadata=metadata,
+        status=status,
+    )
+
+
+def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
+    """Give an id that is unique in the list: Consul's own are unique per node only.
+
+    An id left out at registration is the service's name, on every node.
+    """
+    if node.node and service.id and (shared_id or service.id == service.service):
+        return f"{service.id}@{node.node}"
+    return service.id
+
+
+def _weight(weights: _Weights, exact: str | None, status: Status) -> float:
+    """Give the weight; `exact`, which our registrar writes, holds what Consul's integers cannot."""
+    if status is Status.WARNING:
+        return float(weights.warning)
+    try:
+        weight = float(exact or "")
+    except ValueError:
+        return float(weights.passing)
+    return weight if weight >= 0 and math.isfinite(weight) else float(weights.passing)

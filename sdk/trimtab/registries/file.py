@@ -1,0 +1,204 @@
+"""`file:///etc/app/services.json`: a table of services in JSON, TOML or YAML, watched.
+
+Each service names a list of instances, written as "host:port" or as a table::
+
+    {"orders": ["10.0.0.7:8080", {"host": "10.0.0.8", "port": 8080, "weight": 2, "zone": "a"}]}
+
+A service that is not in the file is an error and not an empty list: a typing mistake must not
+look like a service whose instances have all gone. Write the file whole and rename it over the
+old one; a half-written file is refused, and the last good list stays in use.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from contextlib import aclosing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from trimtab.errors import (
+    ConfigurationError,
+    RegistryAnswerError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+)
+from trimtab.registries.entries import Complaints, gather, read_entry
+from trimtab.registries.options import digest, flag, read_options
+from trimtab.registries.protocol import Listing
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["FilePolledRegistry", "FileRegistry", "from_url"]
+
+_MAX_BYTES = 16 * 2**20
+# How often the file is looked at even when the system told nothing: network file systems tell
+# nothing, and a change between the first reading and the start of the watch would be missed.
+_LOOK_AGAIN_MS = 1000
+
+
+class FilePolledRegistry:
+    """Read a table of services from a file whenever asked.
+
+    Reading is synchronous: the file is small and local.
+
+    Args:
+        path: ends in .json, .toml, .yaml or .yml.
+
+    Raises:
+        ConfigurationError: another ending, or YAML without the extra `file`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path).absolute()
+        self._parse = _parser(self._path)
+        self._complaints = Complaints()
+        self.url = self._path.as_uri()
+        self.key = f"{type(self).__name__} {self.url}"
+
+    async def fetch(self, service: str) -> Listing:
+        """Read the file and give the list of the service.
+
+        Raises:
+            RegistryUnavailableError: the file is not there, or may not be read.
+            RegistryAnswerError: it is torn, too large or no table of lists.
+            RegistryRequestError: it does not name the service.
+        """
+        return self._listing(service, self._table())
+
+    async def services(self) -> list[str]:
+        """Name the services in the file."""
+        return sorted(self._table())
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing stays open."""
+
+    def _listing(self, service: str, table: dict[str, Any]) -> Listing:
+        if service not in table:
+            named = ", ".join(sorted(table)) or "no service at all"
+            raise RegistryRequestError(f"{self._path}: no service {service!r}; it names: {named}")
+        entries = table[service]
+        if not isinstance(entries, list):
+            raise RegistryAnswerError(
+                f"{self._path}: {service!r} is {type(entries).__name__}; "
+                "it must be a list of instances"
+            )
+        instances, skipped = gather(entries, read_entry, place=f"{self._path}: {service!r}")
+        self._complaints.about(service, skipped)
+        return Listing(instances=instances, version=digest(entries), skipped=skipped)
+
+    def _table(self) -> dict[str, Any]:
+        try:
+            with self._path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise RegistryUnavailableError(f"{self._path}: {error.strerror}") from error
+        if len(data) > _MAX_BYTES:
+            raise RegistryAnswerError(f"{self._path}: larger than {_MAX_BYTES} bytes")
+        try:
+            table = self._parse(data.decode())
+        except (ValueError, RecursionError) as error:
+            raise RegistryAnswerError(
+                f"{self._path}: {error}; write the file whole and rename it into place"
+            ) from error
+        if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
+            raise RegistryAnswerError(
+                f"{self._path}: must be a table from the names of services to lists of instances"
+            )
+        return table
+
+
+class FileRegistry(FilePolledRegistry):
+    """Read a table of services from a file, and again whenever the file changes.
+
+    The directory is watched, not the file: publishers rename a new file over the old one.
+
+    Raises:
+        ConfigurationError: also when `watchfiles` (the extra `file`) is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        if find_spec("watchfiles") is None:
+            raise ConfigurationError(
+                f"{self.url}: watching needs watchfiles: pip install 'trimtab[file]', "
+                "or use FilePolledRegistry"
+            )
+
+    async def watch(self, service: str) -> AsyncIterator[Listing]:
+        """Yield the list now, after each change of the file, and about once a second."""
+        from watchfiles import awatch  # noqa: PLC0415 - an extra, wanted only here
+
+        seen, listing = self._mark(), await self.fetch(service)
+        yield listing
+        looks = awatch(
+            self._path.parent,
+            watch_filter=None,
+            recursive=False,
+            yield_on_timeout=True,
+            rust_timeout=_LOOK_AGAIN_MS,
+        )
+        async with aclosing(looks):
+            async for changes in looks:
+                mark = self._mark()
+                if mark != seen or any(Path(path) == self._path for _, path in changes):
+                    seen, listing = mark, await self.fetch(service)
+                yield listing
+
+    def _mark(self) -> tuple[int, int, int]:
+        """Give what changes when the file does, also through symbolic links."""
+        try:
+            stat = self._path.stat()
+        except OSError as error:
+            raise RegistryUnavailableError(f"{self._path}: {error.strerror}") from error
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def from_url(url: str) -> FilePolledRegistry:
+    """Read `file:///path/services.json[?poll]`; it is watched if that can be.
+
+    Raises:
+        ConfigurationError: the URL names no absolute path, or another host.
+    """
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"} or parts.path in {"", "/"}:
+        raise ConfigurationError(
+            f"registry URL {url!r}: write an absolute path, like file:///etc/app/services.json"
+        )
+    options = read_options(url, parts.query, known=("poll",))
+    polled = flag(url, options, "poll") or find_spec("watchfiles") is None
+    return (FilePolledRegistry if polled else FileRegistry)(unquote(parts.path))
+
+
+def _parser(path: Path) -> Callable[[str], Any]:
+    match path.suffix.lower():
+        case ".json":
+            return json.loads
+        case ".toml":
+            return tomllib.loads
+        case ".yaml" | ".yml":
+            return _yaml_parser(path)
+    raise ConfigurationError(
+        f"registry file {str(path)!r}: its name must end in .json, .toml, .yaml or .yml"
+    )
+
+
+def _yaml_parser(path: Path) -> Callable[[str], Any]:
+    try:
+        import yaml  # noqa: PLC0415 - an extra, wanted only here
+    except ImportError as error:
+        raise ConfigurationError(
+            f"registry file {str(path)!r}: YAML needs PyYAML: pip install 'trimtab[file]'"
+        ) from error
+
+    def parse(text: str) -> Any:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+
+    return parse

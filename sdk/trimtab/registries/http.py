@@ -1,0 +1,251 @@
+"""`http(s)://host/path/{service}`: any endpoint that answers with a JSON list of instances.
+
+What the endpoint's answer looks like is told by a mapping. In a URL it stands after the `#`,
+which is never sent::
+
+    https://inventory.example/v2/{service}?env=prod#items=data.instances&host=ip&port=ports.0
+
+Polled, conditionally where the server gives an ETag or a Last-Modified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+from cachetools import LRUCache
+
+from trimtab.errors import ConfigurationError, RegistryAnswerError, RegistryRequestError
+from trimtab.instance import Instance
+from trimtab.registries.asking import Answer, Asker, parse_json, refusal
+from trimtab.registries.entries import FIELDS, Complaints, gather, read_entry
+from trimtab.registries.options import digest, duration_s, read_options, shown
+from trimtab.registries.protocol import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["HttpRegistry", "from_url"]
+
+_MAX_SERVICES_REMEMBERED = 4096
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The last full answer about a service, and what to ask "changed since?" with."""
+
+    listing: Listing
+    conditions: dict[str, str]
+    polls: int = 0
+
+
+class HttpRegistry:
+    """Poll an HTTP endpoint for the list of a service.
+
+    An entry of the list is "host:port" or a table; with `mapping`, any table.
+
+    Args:
+        url: `{service}` in it stands for the service's name.
+        mapping: dotted paths in an entry per field of an instance (`{"host": "ip", "port":
+            "ports.0"}`; also `address`, which is `host:port` in one), or a callable that makes
+            entries of the whole answer. Without it entries use our own names; others are ignored.
+        items: the dotted path to the list in the answer; "" when the answer is the list. May
+            also hold `{service}`.
+        services_url: an endpoint that answers with the names of all services: a list of names,
+            or a table with them as keys.
+        token: sent as a bearer token.
+        auth: any httpx authentication, instead.
+        headers: sent with every question.
+        timeout_s: how long a question may take as a whole.
+        max_bytes: the largest answer that is read.
+        revalidate_every: ask unconditionally every so many polls: servers whose ETag is made of
+            the second and the size miss a change within the same second.
+        verify: an SSL context, or whether to check certificates.
+        transport: used instead of the network, in tests and simulations.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        mapping: Mapping[str, str] | Callable[[Any], Iterable[Any]] | None = None,
+        items: str = "",
+        services_url: str | None = None,
+        token: str | None = None,
+        auth: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 10.0,
+        max_bytes: int = 16 * 2**20,
+        revalidate_every: int = 30,
+        verify: Any = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        _check(url, mapping, timeout_s, revalidate_every)
+        self.url = shown(url)
+        self.key = f"http {self.url} " + digest(
+            *(url, mapping, items, services_url, token, auth, headers, verify, transport)
+        )
+        self._template, self._services_url = url, services_url
+        self._mapping, self._items = mapping, items
+        self._timeout_s, self._revalidate_every = timeout_s, revalidate_every
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+        self._asker = Asker(
+            self.url,
+            headers={"Accept": "application/json", **(headers or {}), **bearer},
+            auth=auth,
+            verify=verify if "https://" in f"{url} {services_url}" else False,
+            max_bytes=max_bytes,
+            transport=transport,
+        )
+        self._seen: LRUCache[str, _Seen] = LRUCache(_MAX_SERVICES_REMEMBERED)
+        self._complaints = Complaints()
+
+    async def fetch(self, service: str) -> Listing:
+        """Ask for the list of the service, or whether it has changed.
+
+        Raises:
+            RegistryRequestError: among others for 404: an unknown service is not an empty one.
+            RegistryError: see `trimtab.registries.protocol`.
+        """
+        seen = self._seen.get(service)
+        conditions = seen.conditions if seen and seen.polls < self._revalidate_every else {}
+        url = self._template.replace("{service}", quote(service, safe=""))
+        answer = await self._asker.ask("GET", url, timeout_s=self._timeout_s, headers=conditions)
+        if answer.status == httpx.codes.NOT_MODIFIED and seen and conditions:
+            self._seen[service] = _Seen(seen.listing, seen.conditions, seen.polls + 1)
+            return seen.listing
+        place = f"{self.url}: {service!r}"
+        if answer.status != httpx.codes.OK:
+            raise refusal(place, answer)
+        listing = self._listing(place, service, answer)
+        self._seen[service] = _Seen(listing, _conditions(answer))
+        self._complaints.about(service, listing.skipped)
+        return listing
+
+    async def services(self) -> list[str]:
+        """Name the services, if there is an endpoint that tells.
+
+        Raises:
+            RegistryRequestError: no `services_url` was given.
+        """
+        if self._services_url is None:
+            raise RegistryRequestError(
+                f"{self.url}: give services_url= to say where all services are listed"
+            )
+        place = shown(self._services_url)
+        answer = await self._asker.ask("GET", self._services_url, timeout_s=self._timeout_s)
+        if answer.status != httpx.codes.OK:
+            raise refusal(place, answer)
+        return sorted(parse_json(place, answer.body, list[str] | dict[str, Any]))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._asker.aclose()
+
+    def _listing(self, place: str, service: str, answer: Answer) -> Listing:
+        data = parse_json(place, answer.body)
+        if callable(self._mapping):
+            entries = _called(self._mapping, data, place)
+        else:
+            entries = _at(data, self._items.replace("{service}", service))
+        if not isinstance(entries, list):
+            where = f"at {self._items!r}" if self._items else "as the whole answer"
+            found = "nothing" if entries is _MISSING else type(entries).__name__
+            raise RegistryAnswerError(
+                f"{place}: {found} {where}; a list of instances must be there "
+                "(items= says where it is)"
+            )
+        instances, skipped = gather(entries, self._read, place=place)
+        # Not the ETag: it is equal for two changes within one second on many servers.
+        version = hashlib.blake2b(answer.body, digest_size=8).hexdigest()
+        return Listing(instances=instances, version=version, skipped=skipped)
+
+    def _read(self, entry: object) -> Instance:
+        if isinstance(entry, dict):
+            if self._mapping is None:
+                entry = {name: entry[name] for name in FIELDS if name in entry}
+            elif not callable(self._mapping):
+                found = {name: _at(entry, path) for name, path in self._mapping.items()}
+                entry = {name: value for name, value in found.items() if value is not _MISSING}
+        return read_entry(entry)
+
+
+def from_url(url: str) -> HttpRegistry:
+    """Read an endpoint's URL; what stands after `#` are options.
+
+    They are `items`, `services_url`, `token`, `timeout` and the fields of an instance, each
+    with its dotted path.
+
+    Raises:
+        ConfigurationError: an option is unknown or wrong.
+    """
+    endpoint, _, fragment = url.partition("#")
+    known = ("items", "services_url", "token", "timeout", *FIELDS)
+    options = read_options(url, fragment, known=known)
+    values = {name: texts[0] for name, texts in options.items()}
+    return HttpRegistry(
+        endpoint,
+        mapping={name: values[name] for name in FIELDS if name in values} or None,
+        items=values.get("items", ""),
+        services_url=values.get("services_url"),
+        token=values.get("token"),
+        timeout_s=duration_s(url, options, "timeout", 10.0),
+    )
+
+
+def _check(url: str, mapping: object, timeout_s: float, revalidate_every: int) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        usable = usable and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: write http(s)://host[:port]/path/{{service}}"
+        )
+    if not timeout_s > 0:
+        raise ConfigurationError(f"timeout_s is {timeout_s!r}; it must be more than 0")
+    if revalidate_every < 0:
+        raise ConfigurationError(f"revalidate_every is {revalidate_every!r}; it must be 0 or more")
+    if mapping is None or callable(mapping):
+        return
+    unknown = [name for name in dict(mapping) if name not in FIELDS]  # type: ignore[call-overload]
+    if unknown:
+        raise ConfigurationError(
+            f"mapping: unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}"
+        )
+
+
+def _conditions(answer: Answer) -> dict[str, str]:
+    """Give the validators back as they came: a weak ETag of a compressing server too."""
+    pairs = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
+    return {ask: answer.headers[name] for name, ask in pairs if name in answer.headers}
+
+
+def _called(mapping: Callable[[Any], Iterable[Any]], data: Any, place: str) -> list[Any]:
+    try:
+        return list(mapping(data))
+    except Exception as error:
+        raise RegistryAnswerError(
+            f"{place}: the mapping failed on this answer: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _at(value: Any, path: str) -> Any:
+    """Follow a dotted path through tables and lists; `_MISSING` where it leads nowhere."""
+    for step in path.split(".") if path else ():
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return _MISSING
+    return value

@@ -1,0 +1,97 @@
+"""Options and secrets in registry URLs: read, checked, and hidden from people's eyes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+__all__ = ["digest", "duration_s", "flag", "read_options", "shown"]
+
+_SECRET = re.compile(r"token|secret|passw|pwd|key|auth|sig|credential", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+_YES, _NO = {"", "1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def read_options(
+    url: str, query: str, *, known: Collection[str], repeatable: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Read `a=1&b=2` into the values per option.
+
+    Raises:
+        ConfigurationError: an option is unknown, or given twice and not in `repeatable`.
+    """
+    options: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise ConfigurationError(
+                f"registry URL {shown(url)!r}: unknown option {name!r}; "
+                f"known are {', '.join(sorted(known))}"
+            )
+        if name in options and name not in repeatable:
+            raise ConfigurationError(f"registry URL {shown(url)!r}: {name!r} is given twice")
+        options.setdefault(name, []).append(value)
+    return options
+
+
+def flag(url: str, options: Mapping[str, list[str]], name: str) -> bool:
+    """Tell whether an option is on: `?poll` and `?poll=true` are, `?poll=0` is not.
+
+    Raises:
+        ConfigurationError: the value is neither a yes nor a no.
+    """
+    value = options.get(name, ["no"])[0].lower()
+    if value not in _YES | _NO:
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: {name}={value!r} must be true or false"
+        )
+    return value in _YES
+
+
+def duration_s(url: str, options: Mapping[str, list[str]], name: str, default: float) -> float:
+    """Read a duration in seconds: `30`, `30s`, `1.5m`, `500ms`.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if name not in options:
+        return default
+    match = _DURATION.fullmatch(options[name][0])
+    if match is None:
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: {name}={options[name][0]!r} is no duration; "
+            "write it like 30s or 500ms"
+        )
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def shown(url: str) -> str:
+    """Give the URL without user, password, and the values of options that sound secret."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://..."
+    host = parts.netloc.rpartition("@")[2]
+    query, fragment = _hidden(parts.query), _hidden(parts.fragment)
+    return urlunsplit((parts.scheme, host, parts.path, query, fragment))
+
+
+def digest(*secrets: object) -> str:
+    """Give a short mark that differs when a secret differs, and does not give it away."""
+    return hashlib.blake2b(repr(secrets).encode(), digest_size=8).hexdigest()
+
+
+def _hidden(query: str) -> str:
+    if not _SECRET.search(query):
+        return query
+    return "&".join(
+        f"{quote(name)}={'...' if _SECRET.search(name) else quote(value)}"
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    )
