@@ -1,0 +1,56 @@
+import math
+
+import pytest
+
+from trimtab_sim.durations import decode, parse_duration, parse_share, schema_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("60s", 60),
+        ("10ms", 0.01),
+        ("1m30s", 90),
+        ("1m 30s", 90),
+        ("1.5h", 5400),
+        ("250us", 250e-6),
+        ("3µs", 3e-6),
+        ("7ns", 7e-9),
+        ("1d", 86400),
+        (2, 2),
+        (0.25, 0.25),
+        (0, 0),
+    ],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "ten s", "10 sec", "s", "-1s", "1s!", None, True, [1]])
+def test_what_is_no_duration_is_told_what_to_write(text):
+    with pytest.raises(ValueError, match=r'is not a duration; write seconds .* "250ms"'):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("number", [-1, math.inf, math.nan])
+def test_a_duration_is_finite_and_not_negative(number):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        parse_duration(number)
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("100 %", 1), (0.25, 0.25), (1, 1)])
+def test_shares(text, share):
+    assert parse_share(text) == share
+
+
+@pytest.mark.parametrize("text", ["5", "101%", 1.5, -0.1, None, False])
+def test_what_is_no_share_is_told_what_to_write(text):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        parse_share(text)
+
+
+def test_other_types_are_not_ours():
+    with pytest.raises(NotImplementedError):
+        decode(complex, 1)
+    with pytest.raises(NotImplementedError):
+        schema_of(complex)
