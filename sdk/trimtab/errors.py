@@ -13,7 +13,8 @@
     │   ├── RegistryAnswerError             an answer came, and cannot be read
     │   ├── RegistryRequestError            the registry says that our request is wrong
     │   └── NotRegisteredError              the registry has forgotten a registration
-    ├── DiscoveryTimeoutError               no first list within `startup_timeout_s`
+    ├── DiscoveryError                      no first list of a service can be had
+    │   └── DiscoveryTimeoutError           none arrived within `startup_timeout_s`
     └── ClosedError                         used after it was closed
 
 The transports raise pick and discovery errors as subclasses that are also
@@ -98,7 +99,19 @@ class NotRegisteredError(RegistryError):
     """The registry does not know this registration (any more): register again."""
 
 
-class DiscoveryTimeoutError(TrimtabError):
+class DiscoveryError(TrimtabError):
+    """No first list of a service can be had: the registry refuses, and none is on disk.
+
+    Attributes:
+        service: the name of the service.
+    """
+
+    def __init__(self, message: str, *, service: str = "") -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class DiscoveryTimeoutError(DiscoveryError):
     """No first list of a service arrived within `startup_timeout_s`, and none is on disk."""
 
 

@@ -1,1 +1,24 @@
-"""To be filled."""
+"""Discovery: lists of instances, kept fresh behind the requests' backs.
+
+`Supervisor` keeps one list; `Hub` shares supervisors among users of one event loop; `Directory`
+gives the lists to people and programs; `Balancer` feeds them into pools for the transports.
+"""
+
+from __future__ import annotations
+
+from trimtab.discovery.balancer import Balancer
+from trimtab.discovery.directory import Directory, SyncDirectory
+from trimtab.discovery.home import Home
+from trimtab.discovery.service import Service
+from trimtab.discovery.settings import DiscoverySettings
+from trimtab.discovery.state import DiscoveryState
+
+__all__ = [
+    "Balancer",
+    "Directory",
+    "DiscoverySettings",
+    "DiscoveryState",
+    "Home",
+    "Service",
+    "SyncDirectory",
+]

@@ -98,9 +98,7 @@ class Pool:
         self._choose_eligible()
         return [member for id_, member in before.items() if id_ not in members]
 
-    def pick(
-        self, now: float, *, key: str | None = None, exclude: Collection[str] = ()
-    ) -> Pick:
+    def pick(self, now: float, *, key: str | None = None, exclude: Collection[str] = ()) -> Pick:
         """Choose a member for one request and count it in flight.
 
         Args:

@@ -1,0 +1,103 @@
+"""One event loop on one thread for everything that runs behind synchronous code.
+
+Started at first use, never at import. A forked child has no such thread and starts its own at
+its first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Background", "background", "on_fork"]
+
+T = TypeVar("T")
+
+
+class Background:
+    """An event loop that runs on a daemon thread of its own until it is stopped."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="trimtab", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop; block the calling thread until it has a result."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError(
+                "trimtab: synchronous code was called on trimtab's own background thread, where "
+                "it would wait for itself; use the async interface in registry code and callbacks"
+            )
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Cancel what runs, end the thread and close the loop."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5.0)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            tasks = asyncio.all_tasks(self.loop)
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+
+class _Process:
+    """What this process has: at most one background, and what to do in a forked child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.background: Background | None = None
+        self.hooked = False
+        self.forgetters: list[Callable[[], None]] = []
+
+    def after_fork_in_child(self) -> None:
+        self.lock = threading.Lock()
+        self.background = None
+        for forget in self.forgetters:
+            forget()
+
+
+_process = _Process()
+
+
+def background() -> Background:
+    """Return the process's background loop, started now if it was not running."""
+    with _process.lock:
+        if _process.background is None:
+            _process.background = Background()
+            atexit.register(_process.background.stop)
+            _hook()
+        return _process.background
+
+
+def on_fork(forget: Callable[[], None]) -> None:
+    """Call `forget` in every child forked from now on, for state that must not be inherited."""
+    with _process.lock:
+        _process.forgetters.append(forget)
+        _hook()
+
+
+def _hook() -> None:
+    if not _process.hooked:
+        _process.hooked = True
+        os.register_at_fork(after_in_child=_process.after_fork_in_child)

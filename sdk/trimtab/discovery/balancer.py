@@ -1,0 +1,141 @@
+"""All services of one user: found by name, started at first use, let go when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from random import Random
+from typing import TYPE_CHECKING
+
+from trimtab.discovery.service import Service
+from trimtab.discovery.services import ServiceCache
+from trimtab.errors import ClosedError
+from trimtab.pool import Pool
+
+if TYPE_CHECKING:
+    from trimtab.discovery.home import Home
+    from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.member import Member
+    from trimtab.registries import Registry
+    from trimtab.retry import RetryPolicy
+    from trimtab.strategies import StrategyFactory
+
+    from collections.abc import Callable
+
+__all__ = ["Balancer"]
+
+
+class Balancer:
+    """Pools by service name over one registry, at one home.
+
+    Args:
+        home: the loop that keeps the lists.
+        registry: a URL or an object.
+        strategy, settings, retry: as of the transport.
+        rng: seeds pools and supervisors; give a seeded one for repeatable runs.
+        on_removed: called with members that left a list (at home, or in the thread that let the
+            service go), so that their connections can be closed.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        registry: str | Registry,
+        *,
+        strategy: str | StrategyFactory,
+        settings: DiscoverySettings,
+        retry: RetryPolicy,
+        rng: Random,
+        on_removed: Callable[[list[Member]], None],
+    ) -> None:
+        self.home = home
+        self._registry = registry
+        self._strategy = strategy
+        self._settings = settings
+        self._retry = retry
+        self._rng = rng
+        self._on_removed = on_removed
+        self._lock = threading.Lock()
+        self._services: ServiceCache[Service] = ServiceCache(
+            settings.max_services, settings.idle_s, clock=home.clock, let_go=self._let_go
+        )
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def find(self, name: str) -> Service | None:
+        """Return a service whose list is known, without waiting; None if it must be opened."""
+        with self._lock:
+            service = self._services.use(name)
+        return service if service is not None and service.is_ready else None
+
+    async def open(self, name: str) -> Service:
+        """Return a service, started if need be, once its first list is known. Runs at home.
+
+        Raises:
+            DiscoveryError: no first list can be had; see `Supervisor.first`.
+            ClosedError: the balancer was closed.
+        """
+        if self._closed:
+            raise ClosedError(f"service {name!r}: its transport was closed; make a new one")
+        with self._lock:
+            service = self._services.use(name)
+        if service is None:
+            service = self._start(name)
+        await service.lease.first(self._settings.startup_timeout_s)
+        return service
+
+    def services(self) -> list[Service]:
+        """Return the services in use."""
+        with self._lock:
+            return [self._services[name] for name in self._services]
+
+    async def aclose(self) -> None:
+        """Let every service go. Runs at home; again: nothing."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        with self._lock:
+            while self._services:
+                self._services.popitem()
+            self._services.expire()
+        await asyncio.sleep(0)
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    def _start(self, name: str) -> Service:
+        lease = self.home.hub.lease(
+            self._registry, name, self._settings, rng=Random(self._rng.getrandbits(64))
+        )
+        pool = Pool(strategy=self._strategy, rng=Random(self._rng.getrandbits(64)), service=name)
+        service = Service(
+            name,
+            pool=pool,
+            lease=lease,
+            retry=self._retry,
+            clock=self.home.clock,
+            on_removed=self._on_removed,
+        )
+        with self._lock:
+            self._services[name] = service
+        if self._sweeper is None:
+            self._sweep()
+        return service
+
+    def _sweep(self) -> None:
+        """Let idle services go even when nobody calls."""
+        with self._lock:
+            self._services.expire()
+        self._sweeper = asyncio.get_running_loop().call_later(
+            self._settings.idle_s / 2, self._sweep
+        )
+
+    def _let_go(self, service: Service) -> None:
+        # Called under the lock, in whichever thread made room; the lease belongs to the home.
+        self._on_removed(service.members())
+        self.home.soon(lambda: self._leave(service))
+
+    def _leave(self, service: Service) -> None:
+        task = asyncio.get_running_loop().create_task(service.lease.aclose())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)

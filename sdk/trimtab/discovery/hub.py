@@ -1,0 +1,178 @@
+"""Who shares what: one supervisor per registry and service on each event loop.
+
+An asyncio program has one loop, its own; synchronous programs (and those on other async
+libraries) share the process's background loop. So a program of either kind asks its registry
+once, however many clients it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from trimtab.background import on_fork
+from trimtab.discovery.last_known_good import LastKnownGood
+from trimtab.discovery.supervisor import Supervisor
+from trimtab.registries import Registry, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.discovery.state import DiscoveryState
+    from trimtab.instance import Snapshot
+
+__all__ = ["Hub", "Lease", "RegistryHold"]
+
+
+class Hub:
+    """The registries and supervisors in use on one event loop. All methods belong to that loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._registries: dict[str, RegistryHold] = {}
+        self._supervised: dict[tuple[str, str, DiscoverySettings], _Supervised] = {}
+
+    @staticmethod
+    def of(loop: asyncio.AbstractEventLoop) -> Hub:
+        """Return the hub of a loop; each loop has one."""
+        hub = _hubs.get(loop)
+        if hub is None:
+            hub = _hubs[loop] = Hub(loop)
+        return hub
+
+    def hold(self, registry: str | Registry) -> RegistryHold:
+        """Hold a registry, by URL or as an object; the first with a key stands for all.
+
+        One made here from a URL is closed with its last holder; a caller's own object is not.
+        """
+        made = connect(registry) if isinstance(registry, str) else registry
+        hold = self._registries.get(made.key)
+        if hold is None:
+            owned = isinstance(registry, str)
+            hold = self._registries[made.key] = RegistryHold(self, made, owned=owned)
+        hold.holders += 1
+        return hold
+
+    def lease(
+        self,
+        registry: str | Registry,
+        service: str,
+        settings: DiscoverySettings,
+        *,
+        rng: Random | None = None,
+    ) -> Lease:
+        """Hold the supervisor of a service, started if this is its first user.
+
+        `rng` seeds the supervisor if it is started here.
+        """
+        hold = self.hold(registry)
+        key = (hold.registry.key, service, settings)
+        supervised = self._supervised.get(key)
+        if supervised is None:
+            supervised = _Supervised(hold, service, settings, rng or Random())
+            self._supervised[key] = supervised
+        supervised.leases += 1
+        return Lease(self, key, supervised, hold)
+
+    async def _end(self, key: tuple[str, str, DiscoverySettings], hold: RegistryHold) -> None:
+        supervised = self._supervised[key]
+        supervised.leases -= 1
+        if supervised.leases == 0:
+            del self._supervised[key]
+            await supervised.stop()
+        await hold.aclose()
+
+
+class RegistryHold:
+    """One holder's share in a registry."""
+
+    def __init__(self, hub: Hub, registry: Registry, *, owned: bool) -> None:
+        self.registry = registry
+        self.holders = 0
+        self._hub = hub
+        self._owned = owned
+
+    async def aclose(self) -> None:
+        """Let go; the last holder closes a registry that the hub has made."""
+        self.holders -= 1
+        if self.holders == 0:
+            del self._hub._registries[self.registry.key]  # noqa: SLF001 - one thing in two classes
+            if self._owned:
+                await self.registry.aclose()
+
+
+class _Supervised:
+    """A supervisor with the task that runs it."""
+
+    def __init__(
+        self, hold: RegistryHold, service: str, settings: DiscoverySettings, rng: Random
+    ) -> None:
+        store = None
+        if settings.last_known_good is not None:
+            store = LastKnownGood(
+                settings.last_known_good,
+                registry_key=hold.registry.key,
+                registry_url=hold.registry.url,
+                service=service,
+                max_age_s=settings.max_age_s,
+            )
+        self.leases = 0
+        self.supervisor = Supervisor(hold.registry, service, settings, rng=rng, store=store)
+        self._task = asyncio.get_running_loop().create_task(
+            self.supervisor.run(), name=f"trimtab supervisor of {service}"
+        )
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Lease:
+    """One user's hold on a service's supervisor; close it to let go."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        key: tuple[str, str, DiscoverySettings],
+        supervised: _Supervised,
+        hold: RegistryHold,
+    ) -> None:
+        self._hub = hub
+        self._key = key
+        self._hold = hold
+        self._supervisor = supervised.supervisor
+        self._unsubscribes: list[Callable[[], None]] = []
+        self._closed = False
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The present list, or None before the first."""
+        return self._supervisor.snapshot
+
+    async def first(self, timeout_s: float) -> Snapshot:
+        """Return the list once there is one; see `Supervisor.first` for what it raises."""
+        return await self._supervisor.first(timeout_s)
+
+    def subscribe(self, subscriber: Callable[[Snapshot], None]) -> None:
+        """Have `subscriber` called on the hub's loop with each new list, until the lease ends."""
+        self._unsubscribes.append(self._supervisor.subscribe(subscriber))
+
+    def state(self) -> DiscoveryState:
+        """Return how fresh the list is."""
+        return self._supervisor.state(self._hub.loop.time())
+
+    async def aclose(self) -> None:
+        """Let go; the last user stops the supervisor. Again: nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for unsubscribe in self._unsubscribes:
+            unsubscribe()
+        await self._hub._end(self._key, self._hold)  # noqa: SLF001 - one thing in two classes
+
+
+_hubs: WeakKeyDictionary[Any, Hub] = WeakKeyDictionary()
+on_fork(_hubs.clear)
