@@ -1,0 +1,262 @@
+"""The agent: registrations on this node and the life of their checks. No I/O, takes `now`.
+
+It turns definitions into instances and checks in the catalog, renews and expires TTLs, takes
+in what probes found, and removes instances that have been critical for too long. Times are
+seconds on any steady clock; the shell asks `next_at` and calls `expire` then.
+
+Source: Consul 1.8's agent, whose answers, defaults and order of things it follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from trimtab.server.deadlines import Deadlines
+from trimtab.server.records import Check, Service, ServiceAddress
+from trimtab.server.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trimtab.server.catalog import Catalog
+    from trimtab.server.definitions import CheckDefinition, ServiceDefinition
+
+__all__ = ["Agent"]
+
+_SCRIPTS_ARE_OFF = (
+    "Scripts are disabled on this agent from remote calls; "
+    "to enable, configure 'enable_script_checks' to true"
+)
+
+
+class Agent:
+    """The local registrations of one node.
+
+    Args:
+        catalog: where instances and checks stand; changed here only.
+        node: the name of the agent's own node, which the catalog must know.
+        enable_script_checks: whether check definitions may run commands on this machine.
+
+    Attributes:
+        definitions: the check definitions by check id, for whoever probes.
+    """
+
+    def __init__(self, catalog: Catalog, node: str, *, enable_script_checks: bool = False) -> None:
+        self.definitions: dict[str, CheckDefinition] = {}
+        self._catalog = catalog
+        self._node = node
+        self._scripts = enable_script_checks
+        self._ttls = Deadlines()
+        self._reaper = Deadlines()
+
+    def restore(self, definitions: Iterable[CheckDefinition], now: float) -> None:
+        """Take over definitions that a store kept, and give every TTL its full time again.
+
+        An outage of the registry is no fault of the instances: they get a whole TTL to send
+        their next heartbeat. Script checks that are no longer allowed turn critical.
+        """
+        for definition in definitions:
+            check = self._catalog.checks[self._node, definition.check_id]
+            self.definitions[definition.check_id] = definition
+            if definition.type == "script" and not self._scripts:
+                self._set_status(check, "critical", _SCRIPTS_ARE_OFF, now=now)
+            self._start(definition, check.status, now)
+
+    def register_service(
+        self, definition: ServiceDefinition, now: float, *, replace_existing_checks: bool = False
+    ) -> None:
+        """Add or replace an instance and its checks; known checks keep their status.
+
+        Args:
+            definition: a checked one.
+            now: the time, seconds.
+            replace_existing_checks: drop the instance's checks that the definition lacks.
+        """
+        service_id = definition.id or definition.name
+        checks = _identified(definition, service_id)
+        for check in checks:
+            self._refuse_scripts(check)
+        self._catalog.put_service(self._node, _service(definition, service_id))
+        for check in checks:
+            self._add_check(check, now)
+        if replace_existing_checks:
+            wanted = {check.check_id for check in checks}
+            for check_id in list(self._catalog.checks_on.get((self._node, service_id), ())):
+                if check_id not in wanted:
+                    self.deregister_check(check_id)
+
+    def deregister_service(self, service_id: str) -> None:
+        """Remove an instance with its checks; one that is not there is no error."""
+        if not service_id:
+            raise Refusal(500, "ServiceID missing")
+        for check_id in list(self._catalog.checks_on.get((self._node, service_id), ())):
+            self.deregister_check(check_id)
+        self._catalog.remove_service(self._node, service_id)
+
+    def register_check(self, definition: CheckDefinition, now: float) -> None:
+        """Add or replace a check of an instance, or of the node when none is named."""
+        if not definition.name:
+            raise Refusal(400, "Missing check name")
+        definition = definition.checked()
+        self._refuse_scripts(definition)
+        service_id = definition.service_id
+        if service_id and (self._node, service_id) not in self._catalog.services:
+            raise Refusal(500, f'ServiceID "{service_id}" does not exist')
+        self._add_check(replace(definition, check_id=definition.check_id or definition.name), now)
+
+    def deregister_check(self, check_id: str) -> None:
+        """Remove a check; one that is not there is no error."""
+        self._ttls.clear(check_id)
+        self._reaper.clear(check_id)
+        self._catalog.remove_check(self._node, check_id)
+        if self.definitions.pop(check_id, None):
+            self._catalog.note("definitions", (self._node, check_id), None)
+
+    def heartbeat(self, check_id: str, status: str, output: str, *, now: float) -> None:
+        """Take in a client's own word on a TTL check, and start its time anew. O(1).
+
+        Raises:
+            Refusal: 500 when there is no such TTL check: the client must register again.
+        """
+        definition = self.definitions.get(check_id)
+        if definition is None or definition.type != "ttl":
+            raise Refusal(500, f'CheckID "{check_id}" does not have associated TTL')
+        self._ttls.set(check_id, now + definition.ttl_s)
+        output = output[: definition.output_max_size]
+        self._set_status(self._catalog.checks[self._node, check_id], status, output, now=now)
+
+    def probed(self, check_id: str, status: str, output: str, *, now: float) -> None:
+        """Take in what a probe found; a check that has gone meanwhile is passed over."""
+        check = self._catalog.checks.get((self._node, check_id))
+        if check is not None and check_id in self.definitions:
+            output = output[: self.definitions[check_id].output_max_size]
+            self._set_status(check, status, output, now=now)
+
+    def maintain(self, service_id: str, *, enable: bool, reason: str = "") -> None:
+        """Take an instance out of service by a critical check, or let it back in."""
+        service = self._catalog.services.get((self._node, service_id))
+        if service is None:
+            raise Refusal(404, f'No service registered with ID "{service_id}"')
+        check_id = f"_service_maintenance:{service_id}"
+        if not enable:
+            self._catalog.remove_check(self._node, check_id)
+            return
+        self._catalog.put_check(
+            Check(
+                node=self._node,
+                check_id=check_id,
+                name="Service Maintenance Mode",
+                notes=reason
+                or "Maintenance mode is enabled for this service, "
+                "but no reason was provided. This is a default message.",
+                service_id=service_id,
+                service_name=service.service,
+                service_tags=service.tags,
+                type="maintenance",
+            )
+        )
+
+    def next_at(self) -> float | None:
+        """Say when `expire` has something to do at the earliest."""
+        times = [at for at in (self._ttls.next_at(), self._reaper.next_at()) if at is not None]
+        return min(times, default=None)
+
+    def expire(self, now: float) -> list[str]:
+        """Turn overdue TTL checks critical, remove instances critical for too long.
+
+        Returns:
+            the ids of the instances removed.
+        """
+        for check_id in self._ttls.pop_expired(now):
+            check = self._catalog.checks[self._node, check_id]
+            self._set_status(check, "critical", "TTL expired", now=now)
+        removed = []
+        for check_id in self._reaper.pop_expired(now):
+            # Two checks of one instance may be due at once: the first takes both away.
+            if check_id in self.definitions:
+                removed.append(self.definitions[check_id].service_id)
+                self.deregister_service(removed[-1])
+        return removed
+
+    def _refuse_scripts(self, definition: CheckDefinition) -> None:
+        if definition.type == "script" and not self._scripts:
+            raise Refusal(500, _SCRIPTS_ARE_OFF)
+
+    def _add_check(self, definition: CheckDefinition, now: float) -> None:
+        service = self._catalog.services.get((self._node, definition.service_id))
+        old = self._catalog.checks.get((self._node, definition.check_id))
+        check = Check(
+            node=self._node,
+            check_id=definition.check_id,
+            name=definition.name,
+            status=old.status if old else definition.status or "critical",
+            notes=definition.notes,
+            output=old.output if old else "",
+            service_id=definition.service_id,
+            service_name=service.service if service else "",
+            service_tags=service.tags if service else (),
+            type=definition.type,
+        )
+        self._catalog.put_check(check)
+        if self.definitions.get(definition.check_id) != definition:
+            self.definitions[definition.check_id] = definition
+            self._catalog.note("definitions", (self._node, definition.check_id), definition)
+        self._start(definition, check.status, now)
+
+    def _start(self, definition: CheckDefinition, status: str, now: float) -> None:
+        if definition.type == "ttl":
+            self._ttls.set(definition.check_id, now + definition.ttl_s)
+        else:
+            self._ttls.clear(definition.check_id)
+        self._reaper.clear(definition.check_id)
+        self._watch_for_removal(definition.check_id, status, now)
+
+    def _set_status(self, check: Check, status: str, output: str, *, now: float) -> None:
+        if check.status != status or check.output != output:
+            self._catalog.put_check(replace(check, status=status, output=output))
+        self._watch_for_removal(check.check_id, status, now)
+
+    def _watch_for_removal(self, check_id: str, status: str, now: float) -> None:
+        definition = self.definitions[check_id]
+        after_s = definition.deregister_critical_service_after_s
+        if status != "critical" or not definition.service_id or after_s <= 0:
+            self._reaper.clear(check_id)
+        elif check_id not in self._reaper:
+            self._reaper.set(check_id, now + after_s)
+
+
+def _identified(definition: ServiceDefinition, service_id: str) -> list[CheckDefinition]:
+    checks = definition.all_checks()
+    default = f"service:{service_id}"
+    return [
+        replace(
+            check,
+            check_id=check.check_id or (f"{default}:{place}" if len(checks) > 1 else default),
+            name=check.name or f"Service '{definition.name}' check",
+            service_id=service_id,
+        )
+        for place, check in enumerate(checks, start=1)
+    ]
+
+
+def _service(definition: ServiceDefinition, service_id: str) -> Service:
+    tagged = dict(definition.tagged_addresses or {})
+    family = "ipv6" if ":" in definition.address else "ipv4"
+    if definition.address[:1].isdigit() or family == "ipv6":
+        for side in ("lan", "wan"):
+            own = ServiceAddress(address=definition.address, port=definition.port)
+            tagged.setdefault(f"{side}_{family}", own)
+    return Service(
+        id=service_id,
+        service=definition.name,
+        tags=definition.tags,
+        address=definition.address,
+        tagged_addresses=tagged or msgspec.UNSET,
+        meta=definition.meta,
+        port=definition.port,
+        weights=definition.weights_given(),
+        enable_tag_override=definition.enable_tag_override,
+    )

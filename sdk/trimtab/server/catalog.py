@@ -1,0 +1,221 @@
+"""The catalog: nodes, instances and checks, and what each change touches. No I/O, no clock.
+
+Every method that changes something does so at once, in memory, and notes it: which records are
+to be written or deleted, and which topics moved. `take_changes` hands that over, for the store
+and for the waiting queries. A write that says nothing new is no change: it takes no index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from trimtab.server.indexes import CHECKS, NODES, SERVICES, Indexes, service_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import msgspec
+
+    from trimtab.server.records import Check, Node, Service
+
+__all__ = ["Catalog", "Changes", "Key"]
+
+Key = tuple[str, str]
+"""A node's name and an id on it."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened since the last look.
+
+    Attributes:
+        records: (table, node, id) -> the record as it is now, or None when it is gone.
+        topics: the topics that moved, each once, in order.
+    """
+
+    records: dict[tuple[str, str, str], msgspec.Struct | None] = field(default_factory=dict)
+    topics: dict[str, None] = field(default_factory=dict)
+
+
+class Catalog:
+    """All that is registered, under keys of (node, id).
+
+    Attributes:
+        nodes: by name.
+        services: every instance, by (node, instance id).
+        by_name: the same, by service name and then key.
+        checks: every check, by (node, check id).
+        checks_on: the checks of an instance, by (node, instance id); of a node: (node, "").
+        indexes: the counter and its marks.
+        generation: grows with every write, also one that takes no index (a check's output).
+    """
+
+    def __init__(self, last_index: int = 1) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.services: dict[Key, Service] = {}
+        self.by_name: dict[str, dict[Key, Service]] = {}
+        self.checks: dict[Key, Check] = {}
+        self.checks_on: dict[Key, dict[str, Check]] = {}
+        self.indexes = Indexes(last_index)
+        self.generation = 0
+        self._on_node: dict[str, dict[str, int]] = {}
+        self._changes = Changes()
+
+    def put_node(self, node: Node) -> None:
+        """Add or replace a node."""
+        old = self.nodes.get(node.node)
+        created = old.create_index if old else 0
+        if old and replace(node, create_index=created, modify_index=old.modify_index) == old:
+            return
+        index = self._advance([NODES, *self._services_on(node.node)])
+        new = replace(node, create_index=created or index, modify_index=index)
+        self.nodes[node.node] = new
+        self.note("nodes", (node.node, ""), new)
+
+    def put_service(self, node: str, service: Service) -> None:
+        """Add or replace an instance; under another service name it moves there."""
+        key = (node, service.id)
+        old = self.services.get(key)
+        created = old.create_index if old else 0
+        if old and replace(service, create_index=created, modify_index=old.modify_index) == old:
+            return
+        topics = [SERVICES, service_topic(service.service)]
+        if old and old.service != service.service:
+            topics.append(service_topic(old.service))
+        index = self._advance(topics)
+        if old and old.service != service.service:
+            self._unlist(key, old)
+        new = replace(service, create_index=created or index, modify_index=index)
+        self._list(key, new)
+        self.note("services", key, new)
+
+    def put_check(self, check: Check) -> None:
+        """Add or replace a check. A new output alone takes no index, as in Consul."""
+        key = (check.node, check.check_id)
+        old = self.checks.get(key)
+        created = old.create_index if old else 0
+        new = replace(check, create_index=created, modify_index=old.modify_index if old else 0)
+        if new == old:
+            return
+        if old is None or replace(new, output=old.output) != old:
+            index = self._advance(self._topics_of_check(check, old))
+            new = replace(new, create_index=created or index, modify_index=index)
+            self.note("checks", key, new)
+        if old:
+            self._unlink(old)
+        self.generation += 1
+        self._link(new)
+
+    def remove_service(self, node: str, service_id: str) -> bool:
+        """Remove an instance with its checks; says whether it was there."""
+        key = (node, service_id)
+        service = self.services.get(key)
+        if service is None:
+            return False
+        self._remove_checks_on(key)
+        self._advance([SERVICES, service_topic(service.service)])
+        self._unlist(key, service)
+        self.note("services", key, None)
+        return True
+
+    def remove_check(self, node: str, check_id: str) -> bool:
+        """Remove a check; says whether it was there."""
+        check = self.checks.get((node, check_id))
+        if check is None:
+            return False
+        self._advance(self._topics_of_check(check))
+        self._unlink(check)
+        self.note("checks", (node, check_id), None)
+        return True
+
+    def remove_node(self, name: str) -> bool:
+        """Remove a node with all that is on it; says whether it was there."""
+        if name not in self.nodes:
+            return False
+        for key in [key for key in self.services if key[0] == name]:
+            self.remove_service(*key)
+        self._remove_checks_on((name, ""))
+        self._advance([NODES])
+        del self.nodes[name]
+        self.note("nodes", (name, ""), None)
+        return True
+
+    def restore(
+        self,
+        nodes: Iterable[Node],
+        services: Iterable[tuple[str, Service]],
+        checks: Iterable[Check],
+    ) -> None:
+        """Take over what a store kept, as it was, without taking an index."""
+        self.nodes.update((node.node, node) for node in nodes)
+        for node, service in services:
+            self._list((node, service.id), service)
+        for check in checks:
+            self._link(check)
+
+    def note(self, table: str, key: Key, record: msgspec.Struct | None) -> None:
+        """Remember that a record is to be written, or deleted when it is None."""
+        self._changes.records[table, *key] = record
+
+    def take_changes(self) -> Changes:
+        """Hand over all that changed since the last call."""
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    def _advance(self, topics: list[str]) -> int:
+        self.generation += 1
+        self._changes.topics.update(dict.fromkeys(topics))
+        return self.indexes.advance(topics)
+
+    def _topics_of_check(self, check: Check, old: Check | None = None) -> list[str]:
+        topics = [CHECKS]
+        for each in (check, old):
+            if each is None:
+                continue
+            service = self.services.get((each.node, each.service_id))
+            if service:
+                topics.append(service_topic(service.service))
+            elif not each.service_id:
+                topics += self._services_on(each.node)
+        return topics
+
+    def _services_on(self, node: str) -> list[str]:
+        names = self._on_node.get(node, {})
+        return [SERVICES, *map(service_topic, names)] if names else []
+
+    def _remove_checks_on(self, key: Key) -> None:
+        for check_id in list(self.checks_on.get(key, ())):
+            self.remove_check(key[0], check_id)
+
+    def _list(self, key: Key, service: Service) -> None:
+        names = self._on_node.setdefault(key[0], {})
+        if key not in self.services:
+            names[service.service] = names.get(service.service, 0) + 1
+        self.services[key] = service
+        self.by_name.setdefault(service.service, {})[key] = service
+
+    def _unlist(self, key: Key, service: Service) -> None:
+        name = service.service
+        del self.services[key]
+        del self.by_name[name][key]
+        if not self.by_name[name]:
+            del self.by_name[name]
+            self.indexes.forget(name)
+        names = self._on_node[key[0]]
+        names[name] -= 1
+        if not names[name]:
+            del names[name]
+
+    def _link(self, check: Check) -> None:
+        self.checks[check.node, check.check_id] = check
+        self.checks_on.setdefault((check.node, check.service_id), {})[check.check_id] = check
+
+    def _unlink(self, check: Check) -> None:
+        key = (check.node, check.service_id)
+        del self.checks[check.node, check.check_id]
+        del self.checks_on[key][check.check_id]
+        if not self.checks_on[key]:
+            del self.checks_on[key]

@@ -1,0 +1,144 @@
+"""What every reading endpoint has in common: options, blocking, headers, JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from starlette.responses import Response
+
+from trimtab.server.blocking import wait_with_jitter_s
+from trimtab.server.durations import duration_s
+from trimtab.server.refusals import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+
+    from trimtab.server.state import RegistryState
+
+__all__ = ["ReadOptions", "answer", "as_json", "flag", "read_options", "required", "state_of"]
+
+_TRUE = {"1", "t", "T", "TRUE", "true", "True", ""}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_NO_INDEX = {
+    "X-Consul-Index": "1",
+    "X-Consul-KnownLeader": "false",
+    "X-Consul-LastContact": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """The query parameters that all reads share.
+
+    Attributes:
+        index: block until the answer's index is above this; 0 does not block.
+        wait_s: how long to block at most; 0 stands for the default.
+        consistency: "leader", "stale" or "consistent"; a single server gives all the same.
+    """
+
+    index: int = 0
+    wait_s: float = 0.0
+    consistency: str = "leader"
+
+
+def state_of(request: Request) -> RegistryState:
+    """Find the registry that the request came to."""
+    return cast("RegistryState", request.app.state.registry)
+
+
+def read_options(request: Request) -> ReadOptions:
+    """Read the shared parameters.
+
+    Raises:
+        Refusal: 400 for one that is wrong, 500 for another datacenter or an unknown filter.
+    """
+    query = request.query_params
+    if "stale" in query and "consistent" in query:
+        raise Refusal(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
+    index = query.get("index", "") or "0"
+    if not (index.isascii() and index.isdigit()):
+        raise Refusal(400, "Invalid index")
+    try:
+        wait_s = duration_s(query.get("wait", ""))
+    except ValueError:
+        raise Refusal(400, "Invalid wait time") from None
+    if query.get("dc") not in {None, "", state_of(request).settings.datacenter}:
+        raise Refusal(500, "No path to datacenter", _NO_INDEX)
+    if query.get("filter"):
+        raise Refusal(
+            500,
+            "Failed to create boolean expression evaluator: ?filter is not supported by this "
+            "registry; filter on the client, or by ?tag and ?passing",
+            _NO_INDEX,
+        )
+    consistency = next((name for name in ("stale", "consistent") if name in query), "leader")
+    return ReadOptions(int(index), wait_s, consistency)
+
+
+def flag(request: Request, name: str) -> bool:
+    """Read a switch as Go does: bare or true-like is on, absent or false-like is off.
+
+    Raises:
+        Refusal: 400, it is neither.
+    """
+    value = request.query_params.get(name)
+    if value is None or value in _FALSE:
+        return False
+    if value not in _TRUE:
+        raise Refusal(400, f"Invalid value for ?{name}")
+    return True
+
+
+def required(request: Request, what: str) -> str:
+    """Give the last part of the path, which names something.
+
+    Raises:
+        Refusal: 400, it is empty.
+    """
+    name: str = request.path_params["name"]
+    if not name:
+        raise Refusal(400, f"Missing {what}")
+    return name
+
+
+async def answer(
+    request: Request,
+    topics: Sequence[str],
+    *,
+    index_of: Callable[[], int],
+    read: Callable[[], Any],
+) -> Response:
+    """Answer a read, after blocking for as long as the client asked for.
+
+    Args:
+        request: the request.
+        topics: what may wake it.
+        index_of: gives the index of the answer as of now.
+        read: gives the answer as of now: a value for JSON, or bytes that are JSON already.
+    """
+    options, state = read_options(request), state_of(request)
+    if options.index:
+        await state.waiters.wait(
+            topics,
+            lambda: index_of() > options.index,
+            timeout_s=wait_with_jitter_s(options.wait_s, state.rng),
+            receive=request.receive,
+        )
+    response = as_json(request, read())
+    response.headers["X-Consul-Index"] = str(index_of())
+    response.headers["X-Consul-KnownLeader"] = "true"
+    response.headers["X-Consul-LastContact"] = "0"
+    response.headers["X-Consul-Effective-Consistency"] = options.consistency
+    return response
+
+
+def as_json(request: Request, value: Any) -> Response:
+    """Write a value as JSON, indented when `?pretty` asks for it."""
+    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
+    if "pretty" in request.query_params:
+        body = msgspec.json.format(body, indent=4)
+    return Response(body, media_type="application/json")

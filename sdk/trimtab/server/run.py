@@ -1,0 +1,264 @@
+"""Run the registry: inside a program, or as the whole of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import uvicorn
+
+from trimtab.errors import ClosedError, ConfigurationError
+from trimtab.server.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from starlette.applications import Starlette
+
+__all__ = ["EmbeddedRegistry", "serve"]
+
+_log = logging.getLogger("trimtab.server")
+# Longer than clients keep idle connections, so that it is they who close them: a server that
+# closes first races with the next request on that connection.
+_KEEP_ALIVE_S = 75
+_LAST_WORDS_S = 5
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class EmbeddedRegistry:
+    """A registry inside this program, in a thread of its own.
+
+    Start it by `with` or `async with`, or by `start()` and `stop()`; afterwards `url` is what
+    `trimtab.connect` takes and `http_url` what any Consul client takes. The thread is a daemon:
+    a program that forgets to stop it can still end.
+
+    Args:
+        host: the address to bind.
+        port: the port to bind; 0 takes a free one.
+        data_dir: where the state is kept; None forgets it with the process.
+        token: what clients must show; None asks for nothing.
+        enable_script_checks: let clients register commands to be run on this machine.
+        settings: further ones, as in `trimtab.server.settings.Settings`.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        data_dir: Any = None,
+        token: str | None = None,
+        enable_script_checks: bool = False,
+        **settings: Any,
+    ) -> None:
+        settings.setdefault("node_address", _own_address(host))
+        self._host, self._port = host, port
+        self._app = create_app(
+            data_dir=data_dir,
+            token=token,
+            enable_script_checks=enable_script_checks,
+            **settings,
+        )
+        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, the port as bound."""
+        if self._socket is None:
+            raise ClosedError("the embedded registry is not running; start it first")
+        return _joined(self._host, self._socket.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The registry URL, `consul://127.0.0.1:54321`."""
+        return f"consul://{self.address}"
+
+    @property
+    def http_url(self) -> str:
+        """The URL for other Consul clients, `http://127.0.0.1:54321`."""
+        return f"http://{self.address}"
+
+    def start(self) -> Self:
+        """Bind, start the thread, and return when requests are answered.
+
+        Raises:
+            ConfigurationError: the address cannot be bound, or the data cannot be used.
+        """
+        self._socket = _bound(self._host, self._port)
+        self._server = _Server(self._app)
+        self._thread = threading.Thread(
+            target=self._server.run_in_thread,
+            args=(self._socket,),
+            name="trimtab-registry",
+            daemon=True,
+        )
+        self._thread.start()
+        self._server.settled.wait()
+        if self._server.failure is not None:
+            self.stop()
+            raise self._server.failure
+        return self
+
+    def stop(self) -> None:
+        """Let waiting queries go, stop, and wait for the thread. Again: does nothing."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+            self._thread = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
+    """Run a registry until SIGTERM or SIGINT. Prints one line with its URL when it listens.
+
+    Args:
+        host: the address to bind; beyond loopback, give a token too.
+        port: the port to bind; 0 takes a free one.
+        settings: those of `trimtab.server.settings.Settings`.
+
+    Raises:
+        ConfigurationError: a setting is wrong, the address is taken, the data is unusable.
+    """
+    settings.setdefault("node_address", _own_address(host))
+    app = create_app(**settings)
+    if settings.get("token") is None and not _is_loopback(host):
+        _log.warning("listening on %s without a token: whoever reaches it may register", host)
+    with _bound(host, port) as bound:
+        address = _joined(host, bound.getsockname()[1])
+        _Server(app, line=f"Registry at consul://{address}").run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens, and does not wait out blocking queries to stop.
+
+    The application's lifespan is entered here rather than by uvicorn, so that what goes wrong
+    in it reaches the caller as it is and not as a log record.
+    """
+
+    def __init__(self, app: Starlette, line: str | None = None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_LAST_WORDS_S,
+            )
+        )
+        self.settled = threading.Event()
+        self.failure: BaseException | None = None
+        self._app = app
+        self._line = line
+
+    def run_in_thread(self, bound: socket.socket) -> None:
+        """Run, and keep what goes wrong for the thread that waits for `settled`."""
+        try:
+            self.run(sockets=[bound])
+        except BaseException as error:  # noqa: BLE001 - raised again in the other thread
+            self.failure = error
+        finally:
+            self.settled.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self._app.router.lifespan_context(self._app):
+            await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._line:
+            print(self._line, flush=True)  # noqa: T201 - whoever started it waits for this line
+        self.settled.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.registry.waiters.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGTERM and SIGINT; unlike uvicorn, do not raise them again afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.signal(each, self.handle_exit) for each in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"the registry cannot bind {_joined(host, port)}: {error}"
+        ) from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ConfigurationError(
+            f"the registry cannot bind {_joined(host, port)}: {error}; "
+            "choose another port, or 0 for a free one"
+        ) from None
+    return bound
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _own_address(host: str) -> str:
+    """Say under which address this node can be reached, when it binds to `host`."""
+    if host not in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return host
+    family, elsewhere = (
+        (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: this only asks the system which way it would go.
+            probe.connect((elsewhere, 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
