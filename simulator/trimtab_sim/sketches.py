@@ -1,0 +1,152 @@
+"""Figures kept while a run goes on, in memory that does not grow with it; all can be merged."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Moments", "Quantiles"]
+
+
+class Moments:
+    """Count, mean and variance of a stream of numbers.
+
+    Source: Welford 1962; merging after Chan, Golub, LeVeque 1979.
+    """
+
+    __slots__ = ("_m2", "count", "mean")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = 0.0
+        self._m2 = 0.0
+
+    def add(self, value: float) -> None:
+        """Take in one number."""
+        self.count += 1
+        before = value - self.mean
+        self.mean += before / self.count
+        self._m2 += before * (value - self.mean)
+
+    def merge(self, other: Moments) -> None:
+        """Take in all that another one has seen."""
+        count = self.count + other.count
+        if not count:
+            return
+        apart = other.mean - self.mean
+        self.mean += apart * other.count / count
+        self._m2 += other._m2 + apart**2 * self.count * other.count / count
+        self.count = count
+
+    @property
+    def variance(self) -> float:
+        """The unbiased variance; NaN for fewer than two numbers."""
+        return self._m2 / (self.count - 1) if self.count > 1 else math.nan
+
+    @property
+    def stdev(self) -> float:
+        """The standard deviation; NaN for fewer than two numbers."""
+        return math.sqrt(self.variance)
+
+
+class Quantiles:
+    """A histogram with logarithmic buckets: any quantile, within a stated relative error.
+
+    Numbers from `least` to `most` (seconds, say) are told apart to `relative_error`; below
+    `least`, zero included, counts as zero, above `most` as the largest number seen. Some 1,700
+    buckets at 1 %, whatever the number of entries. Two of the same shape can be merged, and the
+    order of merging does not matter.
+
+    Source: the buckets of DDSketch (Masson, Rim, Lee 2019), in a fixed range.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_gamma",
+        "_offset",
+        "_per_log",
+        "_shape",
+        "_zeros",
+        "count",
+        "largest",
+        "smallest",
+        "total",
+    )
+
+    def __init__(
+        self, *, relative_error: float = 0.01, least: float = 1e-9, most: float = 1e6
+    ) -> None:
+        if not (0 < relative_error < 1 and 0 < least < most < math.inf):
+            raise ValueError("needs 0 < relative_error < 1 and 0 < least < most")
+        self._shape = (relative_error, least, most)
+        self._gamma = (1 + relative_error) / (1 - relative_error)
+        self._per_log = 1 / math.log(self._gamma)
+        self._offset = math.log(least) * self._per_log
+        self._counts = [0] * (int(math.log(most) * self._per_log - self._offset) + 2)
+        self._zeros = 0
+        self.count = 0
+        self.total = 0.0
+        self.smallest = math.inf
+        self.largest = -math.inf
+
+    def add(self, value: float) -> None:
+        """Take in one number, 0 or more. O(1)."""
+        self.count += 1
+        self.total += value
+        # Comparisons, not min() and max(): this is called for every simulated request.
+        if value > self.largest:  # noqa: PLR1730
+            self.largest = value
+        if value < self.smallest:  # noqa: PLR1730
+            self.smallest = value
+        if value < self._shape[1]:
+            self._zeros += 1
+            return
+        bucket = int(math.log(value) * self._per_log - self._offset)
+        counts = self._counts
+        counts[bucket if bucket < len(counts) else -1] += 1
+
+    def merge(self, other: Quantiles) -> None:
+        """Take in all that another one of the same shape has seen."""
+        if self._shape != other._shape:
+            raise ValueError(f"cannot merge shapes {self._shape} and {other._shape}")
+        self._counts = [mine + its for mine, its in zip(self._counts, other._counts, strict=True)]
+        self._zeros += other._zeros
+        self.count += other.count
+        self.total += other.total
+        self.smallest = min(self.smallest, other.smallest)
+        self.largest = max(self.largest, other.largest)
+
+    @property
+    def mean(self) -> float:
+        """The mean, exact up to rounding; NaN when empty."""
+        return self.total / self.count if self.count else math.nan
+
+    def quantile(self, q: float) -> float:
+        """Give the number below which a share `q` (0 to 1) of all lies; NaN when empty."""
+        if not 0 <= q <= 1:
+            raise ValueError(f"a quantile is asked for a share from 0 to 1, not {q}")
+        if not self.count:
+            return math.nan
+        left = math.floor(q * (self.count - 1))
+        for value, count in self.buckets():
+            left -= count
+            if left < 0:
+                return value
+        return self.largest
+
+    def buckets(self) -> Iterator[tuple[float, int]]:
+        """Give (number, count) of all buckets that hold something, in rising order.
+
+        The number stands for all of its bucket, within the relative error.
+        """
+        if self._zeros:
+            yield max(self.smallest, 0.0), self._zeros
+        last = len(self._counts) - 1
+        for bucket, count in enumerate(self._counts):
+            if count:
+                middle = 2 * self._gamma ** (bucket + 1 + self._offset) / (self._gamma + 1)
+                value = self.largest if bucket == last else middle
+                yield min(max(value, self.smallest), self.largest), count
