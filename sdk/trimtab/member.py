@@ -33,7 +33,7 @@ UNMEASURED_S = 0.030
 UNANSWERED_S = 1.0
 """Latency assumed of an instance that has never answered, while requests wait for it."""
 FAILURE_LOAD = 20.0
-"""What the first failure in a row adds to the load, in requests in flight; the n-th adds n times it."""
+"""What the first failure in a row adds to the load, in requests in flight; the n-th adds n times."""
 MAX_STREAK = 10
 """The most that a row of failures multiplies `FAILURE_LOAD` by."""
 
@@ -50,11 +50,12 @@ class Member:
         in_flight: requests picked and not yet done.
         picks, successes, failures, cancelled: counts; `picks` is the sum of the others and
             `in_flight`, always.
+        is_removed: it left the list; what is in flight goes on, nothing new comes.
     """
 
     __slots__ = (
-        "_failure_load",
         "_faded_at",
+        "_failure_load",
         "_latency_s",
         "_measured",
         "_streak",
@@ -64,6 +65,7 @@ class Member:
         "id",
         "in_flight",
         "instance",
+        "is_removed",
         "picks",
         "since",
         "successes",
@@ -75,6 +77,7 @@ class Member:
         self.instance = instance
         self.weight = instance.weight
         self.since = now
+        self.is_removed = False
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
         self._latency_s = 0.0
         self._failure_load = 0.0

@@ -90,7 +90,11 @@ class Registration:
         Raises:
             RegistryError: the registry does not answer or refuses.
         """
-        await self._register()
+        try:
+            await self._register()
+        except BaseException:
+            await self._close()
+            raise
         self._keeper = asyncio.get_running_loop().create_task(
             self._keep(), name=f"trimtab registration of {self.instance.id}"
         )
@@ -107,6 +111,9 @@ class Registration:
                 await self._registrar.deregister(self.service, self.instance)
         except (RegistryError, TimeoutError) as error:
             logger.warning("%s: not deregistered: %s", self._name, error)
+        await self._close()
+
+    async def _close(self) -> None:
         if self._owned:
             await self._registry.aclose()
 

@@ -13,14 +13,14 @@ from trimtab.errors import ClosedError
 from trimtab.pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trimtab.discovery.home import Home
     from trimtab.discovery.settings import DiscoverySettings
     from trimtab.member import Member
     from trimtab.registries import Registry
     from trimtab.retry import RetryPolicy
     from trimtab.strategies import StrategyFactory
-
-    from collections.abc import Callable
 
 __all__ = ["Balancer"]
 
@@ -33,8 +33,8 @@ class Balancer:
         registry: a URL or an object.
         strategy, settings, retry: as of the transport.
         rng: seeds pools and supervisors; give a seeded one for repeatable runs.
-        on_removed: called with members that left a list (at home, or in the thread that let the
-            service go), so that their connections can be closed.
+        on_removed: called at home with members that left a list, so that their connections can
+            be closed.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class Balancer:
 
     def _let_go(self, service: Service) -> None:
         # Called under the lock, in whichever thread made room; the lease belongs to the home.
-        self._on_removed(service.members())
         self.home.soon(lambda: self._leave(service))
 
     def _leave(self, service: Service) -> None:
+        service.empty()
         task = asyncio.get_running_loop().create_task(service.lease.aclose())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

@@ -100,7 +100,7 @@ class LastKnownGood:
             return None
         if content.format != _FORMAT or age_s > self._max_age_s:
             logger.warning(
-                "%s: not used: its format is %d and its age %.0f s (wanted: format %d, at most %.0f s)",
+                "%s: not used: format %d, age %.0f s; wanted are format %d, at most %.0f s",
                 self.path,
                 content.format,
                 age_s,

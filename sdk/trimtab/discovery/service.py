@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from trimtab.errors import PickError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from trimtab.discovery.hub import Lease
     from trimtab.discovery.state import DiscoveryState
-    from trimtab.instance import Snapshot
+    from trimtab.instance import Instance, Snapshot
     from trimtab.member import Member
     from trimtab.pool import Outcome, Pick, Pool, PoolStatistics
     from trimtab.retry import Failure, RetryPolicy
@@ -48,6 +49,8 @@ class Service:
         self._clock = clock
         self._on_removed = on_removed
         self._lock = threading.Lock()
+        # A deque can be added to without a lock.
+        self._dropped: deque[Pick] = deque()
         lease.subscribe(self._update)
 
     @property
@@ -64,6 +67,8 @@ class Service:
         now = self._clock()
         try:
             with self._lock:
+                while self._dropped:
+                    self._give_back(self._dropped.popleft(), now, "cancelled")
                 if not exclude:
                     self._budget.request(now)
                 return self._pool.pick(now, key=key, exclude=exclude)
@@ -79,10 +84,7 @@ class Service:
     def done(self, pick: Pick, outcome: Outcome) -> bool:
         """Give a pick back, unless that has happened; say whether it was done here and now."""
         with self._lock:
-            if pick.is_done:
-                return False
-            pick.done(self._clock(), outcome)
-            return True
+            return self._give_back(pick, self._clock(), outcome)
 
     def may_retry(
         self, failure: Failure, tried: Collection[str], *, method: str, replayable: bool
@@ -105,16 +107,28 @@ class Service:
         with self._lock:
             return self._pool.statistics(self._clock())
 
-    def members(self) -> list[Member]:
-        """Return the present members."""
-        with self._lock:
-            return list(self._pool.members.values())
+    def drop(self, pick: Pick) -> None:
+        """Give a pick back from a finalizer, where no lock may be waited for."""
+        self._dropped.append(pick)
+
+    def empty(self) -> None:
+        """Remove every member: the service is let go."""
+        self._replace(())
 
     def _update(self, snapshot: Snapshot) -> None:
+        self._replace(snapshot.instances)
+
+    def _replace(self, instances: tuple[Instance, ...]) -> None:
         with self._lock:
-            removed = self._pool.update(snapshot.instances, self._clock())
+            removed = self._pool.update(instances, self._clock())
         if removed:
             self._on_removed(removed)
+
+    def _give_back(self, pick: Pick, now: float, outcome: Outcome) -> bool:
+        if pick.is_done:
+            return False
+        pick.done(now, outcome)
+        return True
 
     def _advice(self) -> str:
         state = self.state()

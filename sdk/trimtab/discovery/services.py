@@ -22,8 +22,9 @@ K = TypeVar("K", bound=Kept)
 
 
 class ServiceCache(TLRUCache[str, K]):
-    """Services by name; those unused for `idle_s`, and the least recently used beyond `maxsize`,
-    are handed to `let_go`.
+    """Services by name, bounded in number and in idle time.
+
+    Those unused for `idle_s`, and the least recently used beyond `maxsize`, go to `let_go`.
 
     Args:
         maxsize: how many at most.

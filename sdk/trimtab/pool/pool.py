@@ -96,7 +96,10 @@ class Pool:
             members[instance.id] = member
         self._members = members
         self._choose_eligible()
-        return [member for id_, member in before.items() if id_ not in members]
+        removed = [member for id_, member in before.items() if id_ not in members]
+        for member in removed:
+            member.is_removed = True
+        return removed
 
     def pick(self, now: float, *, key: str | None = None, exclude: Collection[str] = ()) -> Pick:
         """Choose a member for one request and count it in flight.

@@ -1,0 +1,260 @@
+"""`BalancedTransport`: plain httpx clients, spread over the instances that are alive."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from random import Random
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
+
+import httpx
+
+from trimtab.background import on_fork
+from trimtab.discovery import DiscoverySettings
+from trimtab.errors import ClosedError, ConfigurationError
+from trimtab.registries import connect
+from trimtab.retry import RetryPolicy
+from trimtab.strategies import resolve
+from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
+from trimtab.transports.families import family_of
+from trimtab.transports.sides import AsyncSide, SyncSide
+from trimtab.transports.streams import async_stream, sync_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from trimtab.discovery import DiscoveryState
+    from trimtab.instance import Instance
+    from trimtab.pool import PoolStatistics
+    from trimtab.registries import Registry
+    from trimtab.strategies import StrategyFactory
+    from trimtab.transports.families import Family
+    from trimtab.transports.preparing import NamePolicy
+
+__all__ = ["BalancedTransport"]
+
+
+class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
+    """A transport for httpx and httpx2 clients, sync and async, that balances by service name.
+
+    The service is the host of the URL. Mount it for some names, or make it the only transport:
+
+        client = httpx.AsyncClient(mounts={"all://orders": BalancedTransport("consul://10.0.0.1:8500")})
+        response = await client.get("http://orders/items/7")
+        response.extensions["trimtab"].instance
+
+    Each instance has an inner transport of its own. A failed connect is tried again on another
+    instance; so is a connection that breaks before the response, for idempotent requests. The
+    client's timeouts, cookies, redirects, auth and hooks work as without it.
+
+    Args:
+        registry: where the instances are listed: a URL (see `connect`) or a registry object.
+            An object stays the caller's to close.
+        strategy: how to pick: a name, or a factory `(rng) -> Strategy`.
+        discovery: how lists are kept fresh.
+        retry: what is tried again.
+        service: the service that all requests go to; by default each URL's host names it.
+        host: whose name the `Host` header carries: the instance's (as every Consul client does)
+            or the service's.
+        server_name: whose name TLS asks for and checks; by default as `host`.
+        verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports, as
+            in `httpx.HTTPTransport`; limits are per instance. One TLS context serves them all.
+        transport: makes the inner transport of an instance, instead of the built-in one.
+        drain_timeout_s: how long closing waits for responses that are being read, 0 or more.
+        rng: the source of chance; give a seeded one for repeatable picks.
+
+    Raises:
+        ConfigurationError: a setting is wrong; found when made, before the first request.
+    """
+
+    def __init__(
+        self,
+        registry: str | Registry,
+        *,
+        strategy: str | StrategyFactory = "least_latency",
+        discovery: DiscoverySettings | None = None,
+        retry: RetryPolicy | None = None,
+        service: str | None = None,
+        host: NamePolicy = "instance",
+        server_name: NamePolicy | None = None,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Any = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: Any = None,
+        local_address: str | None = None,
+        transport: Callable[[Instance], Any] | None = None,
+        drain_timeout_s: float = 5.0,
+        rng: Random | None = None,
+    ) -> None:
+        resolve(strategy)
+        if isinstance(registry, str):
+            connect(registry)
+        for name, value in (("host", host), ("server_name", server_name or host)):
+            if value not in {"instance", "service"}:
+                raise ConfigurationError(f"{name} is {value!r}; it must be 'instance' or 'service'")
+        self.registry = registry
+        self.strategy = strategy
+        self.discovery = discovery or DiscoverySettings()
+        self.retry = retry or RetryPolicy()
+        self.drain_timeout_s = drain_timeout_s
+        self.rng = rng or Random()
+        self._service = service
+        self._names: dict[str, NamePolicy] = {"host": host, "server_name": server_name or host}
+        self._transport = transport
+        self._tls = (verify, cert, trust_env)
+        self._inner_options: dict[str, Any] = {
+            "http1": http1,
+            "http2": http2,
+            "local_address": local_address,
+        }
+        if limits is not None:
+            self._inner_options["limits"] = limits
+        self._lock = threading.Lock()
+        self._sync: dict[str, SyncSide] = {}
+        self._async: dict[tuple[str, Any], AsyncSide] = {}
+        self._ssl_context: ssl.SSLContext | None = None
+        self._closed = False
+        _transports.add(self)
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request of a synchronous client; see httpx's `BaseTransport`."""
+        side = self._sync_side(family_of(request))
+        exchange = side.exchange(request, self._name_of(request), **self._names)
+        while True:
+            attempt = side.attempt(exchange, request)
+            try:
+                response = attempt.transport.handle_request(attempt.request)
+            except BaseException as error:
+                if exchange.failed(attempt, error):
+                    continue
+                explained = exchange.explained(error)
+                if explained is error:
+                    raise
+                raise explained from error
+            return exchange.arrived(attempt, response, sync_stream)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
+        side = self._async_side(family_of(request))
+        exchange = await side.exchange(request, self._name_of(request), **self._names)
+        while True:
+            attempt = side.attempt(exchange, request)
+            try:
+                response = await attempt.transport.handle_async_request(attempt.request)
+            except BaseException as error:
+                if exchange.failed(attempt, error):
+                    continue
+                explained = exchange.explained(error)
+                if explained is error:
+                    raise
+                raise explained from error
+            return exchange.arrived(attempt, response, async_stream)
+
+    def statistics(self) -> dict[str, PoolStatistics]:
+        """Return the figures of each service in use, by name."""
+        return {s.name: s.statistics() for side in self._sides() for s in side.services()}
+
+    def state(self) -> dict[str, DiscoveryState]:
+        """Return how fresh the list of each service in use is, by name."""
+        return {s.name: s.state() for side in self._sides() for s in side.services()}
+
+    def close(self) -> None:
+        """Refuse new requests, wait for those being answered, close every connection."""
+        self._closed = True
+        sides, self._sync = list(self._sync.values()), {}
+        for side in sides:
+            side.close()
+
+    async def aclose(self) -> None:
+        """Refuse new requests, wait for those being answered, close every connection."""
+        self._closed = True
+        sides, self._async = list(self._async.values()), {}
+        for side in sides:
+            await side.aclose()
+
+    def make_inner(self, family: Family, instance: Instance, *, is_async: bool) -> Any:
+        """Make the inner transport of an instance."""
+        if self._transport is not None:
+            return self._transport(instance)
+        if self._ssl_context is None:
+            # Reading the CA bundle takes some 17 ms; one context serves every instance.
+            verify, cert, trust_env = self._tls
+            self._ssl_context = httpx.create_ssl_context(verify, cert, trust_env)
+        module = family.module
+        kind = module.AsyncHTTPTransport if is_async else module.HTTPTransport
+        return kind(verify=self._ssl_context, **self._inner_options)
+
+    def forget(self) -> None:
+        """Start afresh in a forked child: connections and threads are the parent's."""
+        self._lock = threading.Lock()
+        self._sync, self._async = {}, {}
+
+    def _name_of(self, request: Any) -> str:
+        name: str = self._service or request.url.host
+        if not name:
+            raise ConfigurationError(
+                f"the URL {str(request.url)!r} names no service: it has no host"
+            )
+        return name
+
+    def _sync_side(self, family: Family) -> SyncSide:
+        side = self._sync.get(family.name)
+        if side is None:
+            with self._lock:
+                self._check_open()
+                side = self._sync.setdefault(family.name, SyncSide(self, family))
+        return side
+
+    def _async_side(self, family: Family) -> AsyncSide:
+        place = (family.name, AsyncSide.loop())
+        side = self._async.get(place)
+        if side is None:
+            self._check_open()
+            # A loop that has ended took its tasks and connections with it.
+            self._async = {other: kept for other, kept in self._async.items() if not kept.is_over()}
+            side = self._async[place] = AsyncSide(self, family)
+        return side
+
+    def _sides(self) -> list[SyncSide | AsyncSide]:
+        return [*self._sync.values(), *self._async.values()]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the transport was closed; make a new one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+_transports: WeakSet[BalancedTransport] = WeakSet()
+
+
+def _forget_all() -> None:
+    for transport in list(_transports):
+        transport.forget()
+
+
+on_fork(_forget_all)

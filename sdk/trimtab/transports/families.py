@@ -1,0 +1,76 @@
+"""The two families: httpx, and httpx2, its maintained sibling with the same API.
+
+A request of one family must meet streams, transports and errors of the same family: httpx
+asserts it. So everything that a request touches comes from its own family.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from trimtab.errors import TrimtabError
+    from trimtab.retry import Failure
+
+__all__ = ["Family", "family_of"]
+
+
+class Family:
+    """One of the two, with what a transport needs of it."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module: Any = module
+        self.name = module.__name__
+        # The order matters: time-outs and connect errors are special cases of their parents.
+        self._failures: tuple[tuple[Any, Failure], ...] = (
+            (self.module.ConnectTimeout, "connect_timeout"),
+            (self.module.ConnectError, "refused"),
+            (self.module.TimeoutException, "timeout"),
+            ((self.module.NetworkError, self.module.RemoteProtocolError), "no_response"),
+        )
+
+    def failure(self, error: BaseException) -> Failure:
+        """Say how an attempt failed."""
+        for kinds, failure in self._failures:
+            if isinstance(error, kinds):
+                return failure
+        return "other"
+
+    def as_connect_error(self, error: TrimtabError, request: Any) -> Exception:
+        """Return the same error, also as this family's `ConnectError`, for callers' handlers."""
+        raised: Any = type(error)
+        kind = _connect_error(raised, self.module.ConnectError)
+        both: Any = kind.__new__(kind)
+        both.__dict__.update(error.__dict__)
+        both.args = error.args
+        both.request = request
+        return both  # type: ignore[no-any-return]
+
+    def explained(self, error: BaseException, message: str, request: Any) -> BaseException:
+        """Return an error of the same type with a better message, where the type allows it."""
+        if isinstance(error, self.module.TransportError):
+            kind: Any = type(error)
+            better: BaseException = kind(message, request=request)
+            return better
+        return error
+
+
+@cache
+def _connect_error(kind: Any, connect_error: Any) -> Any:
+    return type(kind.__name__, (kind, connect_error), {"__doc__": kind.__doc__})
+
+
+@cache
+def _family(name: str) -> Family:
+    return Family(sys.modules[name])
+
+
+def family_of(request: Any) -> Family:
+    """Return the family of a request."""
+    return _family("httpx" if isinstance(request, httpx.Request) else "httpx2")

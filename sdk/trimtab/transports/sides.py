@@ -1,0 +1,175 @@
+"""The two sides of a transport: how each waits, makes inner transports and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from trimtab.discovery import Balancer, Home
+from trimtab.errors import DiscoveryError, PickError
+from trimtab.transports.connections import Connections
+from trimtab.transports.exchange import Attempt, Exchange
+
+if TYPE_CHECKING:
+    from trimtab.discovery import Service
+    from trimtab.member import Member
+    from trimtab.transports.balanced import BalancedTransport
+    from trimtab.transports.families import Family
+
+__all__ = ["AsyncSide", "SyncSide"]
+
+_UNUSABLE = (DiscoveryError, PickError)
+
+
+class _Side:
+    """One family's clients of one kind: their services, and their connections."""
+
+    def __init__(
+        self, owner: BalancedTransport, family: Family, home: Home, connections: Connections
+    ) -> None:
+        self.family = family
+        self.home = home
+        self.connections = connections
+        self.drain_timeout_s = owner.drain_timeout_s
+        self.balancer = Balancer(
+            home,
+            owner.registry,
+            strategy=owner.strategy,
+            settings=owner.discovery,
+            retry=owner.retry,
+            rng=Random(owner.rng.getrandbits(64)),
+            on_removed=self._removed,
+        )
+
+    def attempt(self, exchange: Exchange, request: Any) -> Attempt:
+        """Begin an attempt; the lack of an instance is also a connect error of the family."""
+        try:
+            return exchange.attempt()
+        except _UNUSABLE as error:
+            raise self.family.as_connect_error(error, request) from error
+
+    def services(self) -> list[Service]:
+        """Return the services in use."""
+        return self.balancer.services()
+
+    def _begin(self, service: Service, request: Any, started_at: float, **names: Any) -> Exchange:
+        return Exchange(
+            service,
+            request,
+            family=self.family,
+            connections=self.connections,
+            clock=self.home.clock,
+            started_at=started_at,
+            **names,
+        )
+
+    def _removed(self, members: list[Member]) -> None:
+        self.connections.retire(members)
+
+
+class SyncSide(_Side):
+    """Sync clients: lists are kept on the background's loop."""
+
+    def __init__(self, owner: BalancedTransport, family: Family) -> None:
+        self._drained = threading.Event()
+        connections = Connections(
+            lambda instance: owner.make_inner(family, instance, is_async=False),
+            self._close_now,
+            self._drained.set,
+        )
+        super().__init__(owner, family, Home.for_sync(), connections)
+
+    def exchange(self, request: Any, name: str, **names: Any) -> Exchange:
+        """Begin a request; the first one of a service waits for its list."""
+        started_at = self.home.clock()
+        service = self.balancer.find(name)
+        if service is None:
+            try:
+                service = self.home.run_blocking(self.balancer.open(name))
+            except _UNUSABLE as error:
+                raise self.family.as_connect_error(error, request) from error
+        return self._begin(service, request, started_at, **names)
+
+    def close(self) -> None:
+        """Drain, then close everything."""
+        self.home.run_blocking(self.balancer.aclose())
+        self._drained.clear()
+        if self.connections.in_use:
+            self._drained.wait(self.drain_timeout_s)
+        self._close_now(self.connections.abandon())
+
+    @staticmethod
+    def _close_now(transports: list[Any]) -> None:
+        for transport in transports:
+            transport.close()
+
+
+class AsyncSide(_Side):
+    """Async clients: lists are kept on their own asyncio loop; under trio, in the background."""
+
+    def __init__(self, owner: BalancedTransport, family: Family) -> None:
+        self._unclosed: list[Any] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = self.loop()
+        self._drained: anyio.Event | None = None
+        connections = Connections(
+            lambda instance: owner.make_inner(family, instance, is_async=True),
+            self._close_soon,
+            self._on_idle,
+        )
+        super().__init__(owner, family, Home.for_async(), connections)
+
+    @staticmethod
+    def loop() -> asyncio.AbstractEventLoop | None:
+        """Return the running asyncio loop; None under another library."""
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
+    def is_over(self) -> bool:
+        """Whether the loop that this side lives on has ended."""
+        return self._loop is not None and self._loop.is_closed()
+
+    async def exchange(self, request: Any, name: str, **names: Any) -> Exchange:
+        """Begin a request; the first one of a service waits for its list."""
+        if self._unclosed and self._loop is None:
+            await self._close_all()
+        started_at = self.home.clock()
+        service = self.balancer.find(name)
+        if service is None:
+            try:
+                service = await self.home.run(self.balancer.open(name))
+            except _UNUSABLE as error:
+                raise self.family.as_connect_error(error, request) from error
+        return self._begin(service, request, started_at, **names)
+
+    async def aclose(self) -> None:
+        """Drain, then close everything."""
+        await self.home.run(self.balancer.aclose())
+        self._drained = anyio.Event()
+        if self.connections.in_use:
+            with anyio.move_on_after(self.drain_timeout_s):
+                await self._drained.wait()
+        self._unclosed += self.connections.abandon()
+        await self._close_all()
+
+    def _on_idle(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+
+    def _close_soon(self, transports: list[Any]) -> None:
+        """Close on this side's own loop; under trio, with the next request."""
+        self._unclosed += transports
+        if self._loop is not None and not self._loop.is_closed():
+            task = self._loop.create_task(self._close_all())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close_all(self) -> None:
+        while self._unclosed:
+            await self._unclosed.pop().aclose()

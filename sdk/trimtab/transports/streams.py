@@ -1,0 +1,90 @@
+"""Response bodies that tell when they have ended, for either family, sync and async."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from trimtab.transports.exchange import Attempt
+    from trimtab.transports.families import Family
+
+__all__ = ["async_stream", "sync_stream"]
+
+
+def async_stream(family: Family, stream: Any, attempt: Attempt) -> Any:
+    """Wrap an async response stream."""
+    return _async_class(family)(stream, attempt)
+
+
+def sync_stream(family: Family, stream: Any, attempt: Attempt) -> Any:
+    """Wrap a sync response stream."""
+    return _sync_class(family)(stream, attempt)
+
+
+class _Counted:
+    """The part that both kinds share.
+
+    The pick is done when the body has ended, by success, failure or being given up; the
+    connection is the instance's own until the stream is closed, so its closing waits for that.
+    """
+
+    def __init__(self, stream: Any, attempt: Attempt) -> None:
+        self._stream = stream
+        self._attempt = attempt
+
+    def __del__(self) -> None:
+        # A response that nobody closed must not count in flight for ever.
+        self._attempt.dropped()
+
+    def _broken(self, error: BaseException) -> None:
+        self._attempt.done("failure" if isinstance(error, Exception) else "cancelled")
+
+
+@cache
+def _async_class(family: Family) -> type:
+    base: Any = family.module.AsyncByteStream
+
+    class CountedAsyncStream(_Counted, base):  # type: ignore[misc] # known at run time only
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in self._stream:
+                    yield chunk
+            except BaseException as error:
+                self._broken(error)
+                raise
+            self._attempt.done("success")
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                self._attempt.done("cancelled")
+                self._attempt.released()
+
+    return CountedAsyncStream
+
+
+@cache
+def _sync_class(family: Family) -> type:
+    base: Any = family.module.SyncByteStream
+
+    class CountedStream(_Counted, base):  # type: ignore[misc] # known at run time only
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._stream
+            except BaseException as error:
+                self._broken(error)
+                raise
+            self._attempt.done("success")
+
+        def close(self) -> None:
+            try:
+                self._stream.close()
+            finally:
+                self._attempt.done("cancelled")
+                self._attempt.released()
+
+    return CountedStream
