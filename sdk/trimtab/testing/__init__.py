@@ -1,8 +1,20 @@
-"""For tests of programs that use Trimtab: a clock and registries that do as they are told."""
+"""For tests of programs that use Trimtab: a clock and registries that do as they are told.
+
+Whoever writes a registry of their own inherits its tests: see `trimtab.testing.registry_contract`.
+"""
 
 from __future__ import annotations
 
 from trimtab.testing.clock import ManualClock
 from trimtab.testing.registries import FakePolledRegistry, FakeRegistry
+from trimtab.testing.registry_contract import RegistrarContract, RegistryContract
+from trimtab.testing.registry_harness import RegistryHarness
 
-__all__ = ["FakePolledRegistry", "FakeRegistry", "ManualClock"]
+__all__ = [
+    "FakePolledRegistry",
+    "FakeRegistry",
+    "ManualClock",
+    "RegistrarContract",
+    "RegistryContract",
+    "RegistryHarness",
+]
