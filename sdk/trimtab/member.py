@@ -33,7 +33,7 @@ UNMEASURED_S = 0.030
 UNANSWERED_S = 1.0
 """Latency assumed of an instance that has never answered, while requests wait for it."""
 FAILURE_LOAD = 20.0
-"""What the first failure in a row adds to the load, in requests in flight; the n-th adds n times."""
+"""What the first failure in a row adds to the load, in requests in flight; the n-th, n times."""
 MAX_STREAK = 10
 """The most that a row of failures multiplies `FAILURE_LOAD` by."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +21,7 @@ from trimtab.transports.sides import AsyncSide, SyncSide
 from trimtab.transports.streams import async_stream, sync_stream
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from types import TracebackType
 

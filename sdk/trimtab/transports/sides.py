@@ -157,6 +157,8 @@ class AsyncSide(_Side):
                 await self._drained.wait()
         self._unclosed += self.connections.abandon()
         await self._close_all()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _on_idle(self) -> None:
         if self._drained is not None:
