@@ -1,0 +1,69 @@
+# make demo   see it work, on a fresh clone
+# make test   everything that must hold: installs, fetches real servers, runs all tests
+# make check  the fast part: format, lint, layers, types, unit tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+STAMP := $(VENV)/.installed
+EXTRAS := all
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint fmt unit bench soak servers sim-report clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml scripts/make_venv.sh
+	@PYTHON="$(PYTHON)" bash scripts/make_venv.sh $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/trimtab demo
+
+servers:
+	@bash scripts/ensure_registries.sh
+
+check: $(STAMP) lint unit
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache > build-layers.log 2>&1 || (cat build-layers.log; exit 1); rm -f build-layers.log
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/pyright --warnings
+
+unit: $(STAMP)
+	@$(PYTEST) tests/unit tests/property -q -n 2
+
+# Fast tests first, then those against real servers; coverage over both.
+test: $(STAMP) lint servers
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage erase
+	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" -n 2 --cov --cov-report= tests
+	@$(BIN)/coverage report --format=total --fail-under=95 > /dev/null || ($(BIN)/coverage report --fail-under=95; exit 1)
+	@$(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/retry/*' > /dev/null \
+	  || ($(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/retry/*'; exit 1)
+	@echo "coverage: $$($(BIN)/coverage report --format=total) % with branches"
+
+soak: $(STAMP) servers
+	@REQUIRE_REGISTRIES=1 $(PYTEST) -m soak -n 0 -s --timeout 900 tests
+
+bench: $(STAMP)
+	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 \
+	  --benchmark-columns=median,iqr,ops --benchmark-sort=fullname --benchmark-warmup=on -q
+
+sim-report: $(STAMP)
+	@$(BIN)/python -m trimtab_sim.report.committed simulator/REPORT.md
+
+fmt: $(STAMP)
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache
