@@ -7,6 +7,7 @@ gives the lists to people and programs; `Balancer` feeds them into pools for the
 from __future__ import annotations
 
 from trimtab.discovery.balancer import Balancer
+from trimtab.discovery.call import Call
 from trimtab.discovery.directory import Directory, SyncDirectory
 from trimtab.discovery.home import Home
 from trimtab.discovery.service import Service
@@ -15,6 +16,7 @@ from trimtab.discovery.state import DiscoveryState
 
 __all__ = [
     "Balancer",
+    "Call",
     "Directory",
     "DiscoverySettings",
     "DiscoveryState",

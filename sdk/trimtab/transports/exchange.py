@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trimtab.discovery import Call
 from trimtab.transports.preparing import prepared, restore_location
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from trimtab.transports.preparing import NamePolicy
 
 __all__ = ["Attempt", "CallInfo", "Exchange"]
-
-_FIRST_FAILING_STATUS = 500
-_TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +109,14 @@ class Exchange:
         self._started_at = started_at
         self._host: NamePolicy = host
         self._server_name: NamePolicy = server_name
-        self._tried: dict[str, str] = {}
         options = request.extensions.get("trimtab") or {}
-        self._key: str | None = options.get("key")
+        self._call = Call(
+            service,
+            key=options.get("key"),
+            method=request.method,
+            replayable=isinstance(request.stream, family.module.ByteStream),
+        )
+        self._tried: list[str] = []
 
     def attempt(self) -> Attempt:
         """Pick an instance that was not tried and address the request to it.
@@ -121,7 +124,7 @@ class Exchange:
         Raises:
             PickError: no instance can take it; also this family's `ConnectError`.
         """
-        pick = self._service.pick(key=self._key, exclude=self._tried)
+        pick = self._call.pick()
         try:
             inner = self._connections.use(pick.member, pick.instance)
             request = prepared(
@@ -136,22 +139,15 @@ class Exchange:
         """Note how an attempt failed; say whether to make another one."""
         failure = self._family.failure(error)
         instance = attempt.pick.instance
-        # A mistake of ours or a cancellation says nothing against the instance.
-        attempt.done("cancelled" if failure == "other" else "failure")
         attempt.released()
         what = str(error) or type(error).__name__
-        self._tried[instance.id] = f"{instance.address} ({failure.replace('_', ' ')}: {what})"
-        return failure != "other" and self._service.may_retry(
-            failure,
-            self._tried,
-            method=self._request.method,
-            replayable=isinstance(self._request.stream, self._family.module.ByteStream),
-        )
+        self._tried.append(f"{instance.address} ({failure.replace('_', ' ')}: {what})")
+        return self._call.failed(attempt.pick, failure)
 
     def explained(self, error: BaseException) -> BaseException:
         """Return the last attempt's error in words for people on call."""
         count = len(self._tried)
-        tried = ", then ".join(self._tried.values())
+        tried = ", then ".join(self._tried)
         message = (
             f"service {self._service.name!r}: {count} attempt{'s' if count > 1 else ''} failed: "
             f"{tried}; {self._advice(error)}"
@@ -161,9 +157,7 @@ class Exchange:
     def arrived(self, attempt: Attempt, response: Any, counted_stream: Callable[..., Any]) -> Any:
         """Complete a response: its body is counted, and it says how it came about."""
         now = self._clock()
-        status = response.status_code
-        ok = status < _FIRST_FAILING_STATUS and status != _TOO_MANY_REQUESTS
-        self._service.answered(attempt.pick, ok=ok)
+        self._call.answered(attempt.pick, response.status_code)
         if response.has_redirect_location:
             restore_location(response, self._request, attempt.request)
         response.extensions = {**response.extensions, "trimtab": self._info(attempt, now)}
@@ -183,7 +177,7 @@ class Exchange:
             instance=attempt.pick.instance,
             attempts=len(self._tried) + 1,
             waited_s=attempt.pick.started_at - self._started_at,
-            reason=", then ".join(self._tried.values()),
+            reason=", then ".join(self._tried),
             list_age_s=now - snapshot.fetched_at,
             list_source=snapshot.source,
         )
