@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from trimtab.server.deadlines import Deadlines
-from trimtab.server.records import Check, Service, ServiceAddress
+from trimtab.server.records import Check
 from trimtab.server.refusals import Refusal
+from trimtab.server.registering import check_record, identified_checks, service_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,10 +76,10 @@ class Agent:
             replace_existing_checks: drop the instance's checks that the definition lacks.
         """
         service_id = definition.id or definition.name
-        checks = _identified(definition, service_id)
+        checks = identified_checks(definition, service_id)
         for check in checks:
             self._refuse_scripts(check)
-        self._catalog.put_service(self._node, _service(definition, service_id))
+        self._catalog.put_service(self._node, service_record(definition, service_id))
         for check in checks:
             self._add_check(check, now)
         if replace_existing_checks:
@@ -188,18 +188,7 @@ class Agent:
     def _add_check(self, definition: CheckDefinition, now: float) -> None:
         service = self._catalog.services.get((self._node, definition.service_id))
         old = self._catalog.checks.get((self._node, definition.check_id))
-        check = Check(
-            node=self._node,
-            check_id=definition.check_id,
-            name=definition.name,
-            status=old.status if old else definition.status or "critical",
-            notes=definition.notes,
-            output=old.output if old else "",
-            service_id=definition.service_id,
-            service_name=service.service if service else "",
-            service_tags=service.tags if service else (),
-            type=definition.type,
-        )
+        check = check_record(definition, self._node, service, old)
         self._catalog.put_check(check)
         if self.definitions.get(definition.check_id) != definition:
             self.definitions[definition.check_id] = definition
@@ -226,37 +215,3 @@ class Agent:
             self._reaper.clear(check_id)
         elif check_id not in self._reaper:
             self._reaper.set(check_id, now + after_s)
-
-
-def _identified(definition: ServiceDefinition, service_id: str) -> list[CheckDefinition]:
-    checks = definition.all_checks()
-    default = f"service:{service_id}"
-    return [
-        replace(
-            check,
-            check_id=check.check_id or (f"{default}:{place}" if len(checks) > 1 else default),
-            name=check.name or f"Service '{definition.name}' check",
-            service_id=service_id,
-        )
-        for place, check in enumerate(checks, start=1)
-    ]
-
-
-def _service(definition: ServiceDefinition, service_id: str) -> Service:
-    tagged = dict(definition.tagged_addresses or {})
-    family = "ipv6" if ":" in definition.address else "ipv4"
-    if definition.address[:1].isdigit() or family == "ipv6":
-        for side in ("lan", "wan"):
-            own = ServiceAddress(address=definition.address, port=definition.port)
-            tagged.setdefault(f"{side}_{family}", own)
-    return Service(
-        id=service_id,
-        service=definition.name,
-        tags=definition.tags,
-        address=definition.address,
-        tagged_addresses=tagged or msgspec.UNSET,
-        meta=definition.meta,
-        port=definition.port,
-        weights=definition.weights_given(),
-        enable_tag_override=definition.enable_tag_override,
-    )

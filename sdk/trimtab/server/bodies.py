@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bodies"]
 
-_KEPT = 64
+_KEPT_BYTES = 32 << 20
 
 
 class Bodies:
@@ -26,12 +26,15 @@ class Bodies:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._kept: LRUCache[Hashable, tuple[int, bytes]] = LRUCache(_KEPT)
+        self._kept: LRUCache[Hashable, tuple[int, bytes]] = LRUCache(
+            _KEPT_BYTES, getsizeof=lambda kept: len(kept[1])
+        )
 
     def get(self, question: Hashable, make: Callable[[], Any]) -> bytes:
         """Give the body for a question; `make` gives the value when it must be written."""
         generation, body = self._kept.get(question, (-1, b""))
         if generation != self._catalog.generation:
             body = msgspec.json.encode(make())
-            self._kept[question] = (self._catalog.generation, body)
+            if len(body) <= _KEPT_BYTES:
+                self._kept[question] = (self._catalog.generation, body)
         return body

@@ -167,6 +167,8 @@ def read(body: bytes, kind: type[StructT]) -> StructT:
     except msgspec.DecodeError as error:
         reason = "unexpected EOF" if "truncated" in str(error) else str(error)
         raise Refusal(400, f"Request decode failed: {reason}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"Request decode failed: {error}") from None
 
 
 def _named(raw: Any, kind: type[msgspec.Struct]) -> dict[str, Any]:

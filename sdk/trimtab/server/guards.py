@@ -77,11 +77,11 @@ class SizeGuard:
 
 
 def _shown_token(scope: Scope) -> str:
-    query = parse_qs(scope["query_string"].decode("latin-1"))
+    text: str = scope["query_string"].decode("latin-1")
+    query = parse_qs(text)
     if "token" in query:
         return query["token"][-1]
     headers = Headers(scope=scope)
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    shown: str = credentials.strip() if scheme.lower() == "bearer" else ""
-    shown = headers.get("x-consul-token", shown)
-    return shown
+    bearer = credentials.strip() if scheme.lower() == "bearer" else ""
+    return headers.get("x-consul-token", bearer)

@@ -14,6 +14,7 @@ import sqlite3
 import uuid
 from typing import TYPE_CHECKING
 
+from trimtab.errors import ConfigurationError
 from trimtab.server.agent import Agent
 from trimtab.server.blocking import Waiters
 from trimtab.server.bodies import Bodies
@@ -50,7 +51,11 @@ class RegistryState:
         self._prober = Prober(self._probed, self.rng)
         self._timer: asyncio.TimerHandle | None = None
         self._checkpoint: asyncio.Task[None] | None = None
-        self._restore()
+        try:
+            self._restore()
+        except BaseException:
+            self._store.close()
+            raise
 
     @property
     def now(self) -> float:
@@ -97,7 +102,10 @@ class RegistryState:
         self.agent.restore(saved.definitions, self.now)
         for definition in saved.definitions:
             self._start_probe(definition)
-        self.commit()
+        try:
+            self.commit()
+        except Refusal as refusal:
+            raise ConfigurationError(f"{self.settings.data_dir}: {refusal.text}") from None
 
     def _start_probe(self, definition: CheckDefinition) -> None:
         if definition.type != "script" or self.settings.enable_script_checks:

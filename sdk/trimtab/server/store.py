@@ -66,30 +66,23 @@ class Store:
         self._lock = _locked(data_dir) if data_dir else None
         self._unsaved: dict[Record, msgspec.Struct | None] = {}
         self._writes = 0
+        self._db = sqlite3.connect(self._path or ":memory:", isolation_level=None)
         try:
-            self._db = sqlite3.connect(self._path or ":memory:", isolation_level=None)
             self._prepare()
         except sqlite3.Error as error:
-            raise ConfigurationError(
-                f"registry data in {self._path} cannot be read: {error}; "
-                "move the file away to start with an empty registry"
-            ) from error
+            self.close()
+            raise self._unreadable(error) from error
 
     def load(self) -> Saved:
-        """Read everything."""
-        saved = Saved()
-        for (value,) in self._db.execute("SELECT value FROM settings WHERE name = 'last_index'"):
-            saved.last_index = value
-        for kind, node, body in self._db.execute("SELECT kind, node, body FROM records"):
-            if kind == "services":
-                saved.services.append((node, msgspec.json.decode(body, type=Service)))
-            elif kind == "checks":
-                saved.checks.append(msgspec.json.decode(body, type=Check))
-            elif kind == "definitions":
-                saved.definitions.append(msgspec.json.decode(body, type=CheckDefinition))
-            else:
-                saved.nodes.append(msgspec.json.decode(body, type=Node))
-        return saved
+        """Read everything.
+
+        Raises:
+            ConfigurationError: a record cannot be read.
+        """
+        try:
+            return self._load()
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise self._unreadable(error) from error
 
     def save(self, records: Mapping[Record, msgspec.Struct | None], last_index: int) -> None:
         """Write some records, deleting those that are None, and the index, as one.
@@ -129,6 +122,27 @@ class Store:
         self._db.close()
         if self._lock:
             self._lock.close()
+
+    def _load(self) -> Saved:
+        saved = Saved()
+        for (value,) in self._db.execute("SELECT value FROM settings WHERE name = 'last_index'"):
+            saved.last_index = value
+        for kind, node, body in self._db.execute("SELECT kind, node, body FROM records"):
+            if kind == "services":
+                saved.services.append((node, msgspec.json.decode(body, type=Service)))
+            elif kind == "checks":
+                saved.checks.append(msgspec.json.decode(body, type=Check))
+            elif kind == "definitions":
+                saved.definitions.append(msgspec.json.decode(body, type=CheckDefinition))
+            else:
+                saved.nodes.append(msgspec.json.decode(body, type=Node))
+        return saved
+
+    def _unreadable(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(
+            f"registry data in {self._path} cannot be read: {error}; "
+            "move the file away to start with an empty registry"
+        )
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")

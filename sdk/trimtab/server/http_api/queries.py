@@ -23,6 +23,7 @@ __all__ = ["ReadOptions", "answer", "as_json", "flag", "read_options", "required
 
 _TRUE = {"1", "t", "T", "TRUE", "true", "True", ""}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_CLIENT_IS_GONE = 499  # nobody reads it
 _NO_INDEX = {
     "X-Consul-Index": "1",
     "X-Consul-KnownLeader": "false",
@@ -121,13 +122,13 @@ async def answer(
         read: gives the answer as of now: a value for JSON, or bytes that are JSON already.
     """
     options, state = read_options(request), state_of(request)
-    if options.index:
-        await state.waiters.wait(
-            topics,
-            lambda: index_of() > options.index,
-            timeout_s=wait_with_jitter_s(options.wait_s, state.rng),
-            receive=request.receive,
-        )
+    if options.index and not await state.waiters.wait(
+        topics,
+        lambda: index_of() > options.index,
+        timeout_s=wait_with_jitter_s(options.wait_s, state.rng),
+        receive=request.receive,
+    ):
+        return Response(status_code=_CLIENT_IS_GONE)
     response = as_json(request, read())
     response.headers["X-Consul-Index"] = str(index_of())
     response.headers["X-Consul-KnownLeader"] = "true"

@@ -33,6 +33,8 @@ def routes() -> list[Route]:
         Route("/v1/health/checks/{name:path}", health.checks),
         Route("/v1/health/state/{name:path}", health.in_state),
         Route("/v1/health/node/{name:path}", health.node),
+        Route("/v1/catalog/register", catalog.register, methods=["PUT"]),
+        Route("/v1/catalog/deregister", catalog.deregister, methods=["PUT"]),
         Route("/v1/catalog/services", catalog.services),
         Route("/v1/catalog/service/{name:path}", catalog.service),
         Route("/v1/catalog/nodes", catalog.nodes),
