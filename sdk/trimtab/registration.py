@@ -36,6 +36,7 @@ def register(
     instance: Instance,
     *,
     ttl_s: float = 10.0,
+    heartbeat_s: float | None = None,
     rng: Random | None = None,
 ) -> Registration:
     """Register an instance for as long as a block lasts: `async with`, or `with` in sync code.
@@ -48,12 +49,15 @@ def register(
         service: the service's name.
         instance: where this process serves.
         ttl_s: seconds after which the registry gives up on a silent instance, above 0.
+        heartbeat_s: seconds between heartbeats, below `ttl_s`; a third of it by default.
         rng: the source of chance for backoff.
 
     Raises:
-        ConfigurationError: the registry cannot be written to, or `ttl_s` is not above 0.
+        ConfigurationError: the registry cannot be written to, or an interval is out of range.
     """
-    return Registration(registry, service, instance, ttl_s=ttl_s, rng=rng)
+    return Registration(
+        registry, service, instance, ttl_s=ttl_s, heartbeat_s=heartbeat_s, rng=rng
+    )
 
 
 class Registration:
@@ -66,10 +70,16 @@ class Registration:
         instance: Instance,
         *,
         ttl_s: float,
+        heartbeat_s: float | None,
         rng: Random | None,
     ) -> None:
         if not 0 < ttl_s < float("inf"):
             raise ConfigurationError(f"ttl_s is {ttl_s!r}; it must be above 0 and finite")
+        heartbeat_s = ttl_s / _HEARTBEATS_PER_TTL if heartbeat_s is None else heartbeat_s
+        if not 0 < heartbeat_s < ttl_s:
+            raise ConfigurationError(
+                f"heartbeat_s is {heartbeat_s!r}; it must be above 0 and below ttl_s, {ttl_s!r}"
+            )
         made = connect(registry) if isinstance(registry, str) else registry
         if not isinstance(made, Registrar):
             raise ConfigurationError(
@@ -81,6 +91,7 @@ class Registration:
         self._registrar: Registrar = made
         self._owned = isinstance(registry, str)
         self._ttl_s = ttl_s
+        self._heartbeat_s = heartbeat_s
         self._rng = rng or Random()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -113,13 +124,19 @@ class Registration:
             logger.warning("%s: not deregistered: %s", self._name, error)
         await self._close()
 
+    def abandon(self) -> None:
+        """End the heartbeats and nothing else, as a crash of this process would."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+
     async def _close(self) -> None:
         if self._owned:
             await self._registry.aclose()
 
     async def _keep(self) -> None:
         backoff = Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
-        wait_s = self._ttl_s / _HEARTBEATS_PER_TTL
+        wait_s = self._heartbeat_s
         failures = 0
         while True:
             await asyncio.sleep(wait_s)
@@ -136,7 +153,7 @@ class Registration:
                 failures += 1
                 wait_s = backoff.next_s()
             else:
-                failures, wait_s = 0, self._ttl_s / _HEARTBEATS_PER_TTL
+                failures, wait_s = 0, self._heartbeat_s
                 backoff.reset()
 
     async def _beat(self) -> None:
