@@ -150,6 +150,11 @@ class ConsulAgent(Server):
     name = "Consul"
     how_many_ports = 3
 
+    def __init__(self, binary, folder):
+        super().__init__(binary, folder)
+        self.settings = "performance { raft_multiplier = 1 }"
+        self._headers = {}
+
     @property
     def url(self):
         return f"consul://127.0.0.1:{self.port}"
@@ -165,15 +170,24 @@ class ConsulAgent(Server):
             *("-hcl", "disable_update_check = true", "-hcl", self.settings),
         ]
 
-    settings = "performance { raft_multiplier = 1 }"
-
     def is_ready(self):
         # A leader alone is too early: the catalog is still empty then.
-        return "serfHealth" in httpx.get(f"{self.http}/v1/health/node/n1", trust_env=False).text
+        url = f"{self.http}/v1/health/node/n1"
+        return "serfHealth" in httpx.get(url, headers=self._headers, trust_env=False).text
+
+    def require_token(self, token):
+        """Start again with access control: this token may do all, and nobody else anything."""
+        self.kill()
+        self.settings = (
+            'acl { enabled = true default_policy = "deny" '
+            f'tokens {{ master = "{token}" agent = "{token}" }} }}'
+        )
+        self._headers = {"X-Consul-Token": token}
+        self.start()
 
     def put(self, path, body=None):
         """Tell it something, as any other client would."""
-        answer = httpx.put(f"{self.http}{path}", json=body, trust_env=False)
+        answer = httpx.put(f"{self.http}{path}", json=body, headers=self._headers, trust_env=False)
         assert answer.status_code == httpx.codes.OK, answer.text
         return answer
 

@@ -15,6 +15,7 @@ from trimtab.registries import connect
 from trimtab.registries.file import FilePolledRegistry
 from trimtab.registries.http import HttpRegistry
 from trimtab.registries.static import StaticRegistry
+from trimtab.server import EmbeddedRegistry
 from trimtab.testing import (
     FakePolledRegistry,
     FakeRegistry,
@@ -321,3 +322,35 @@ class TestStaleConsul(RegistryContract):
     @pytest.fixture(autouse=True)
     def subject(self, consul):
         self.harness = partial(StaleConsulHarness, consul)
+
+
+class EmbeddedHarness(ConsulApiHarness):
+    """The embedded registry in this process: the same contract, and nothing but another URL."""
+
+    def __init__(self):
+        super().__init__("consul://unknown")
+        self.server = None
+
+    async def start(self):
+        self.server = EmbeddedRegistry()
+        await self.server.__aenter__()
+        self.url = self.server.url
+        self.base = self.url.replace("consul://", "http://")
+        await super().start()
+
+    async def stop(self):
+        await self.client.aclose()
+        await self.server.__aexit__(None, None, None)
+
+    async def begin_outage(self):
+        await self.server.__aexit__(None, None, None)
+
+    async def end_outage(self):
+        port = int(self.url.rpartition(":")[2])
+        self.server = EmbeddedRegistry(port=port)
+        await self.server.__aenter__()
+
+
+class TestEmbedded(RegistryContract, RegistrarContract):
+    def harness(self):
+        return EmbeddedHarness()

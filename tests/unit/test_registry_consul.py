@@ -207,7 +207,7 @@ class TestAsking:
             filter_="Service.Port == 80",
             only_passing=True,
             consistency="consistent",
-            token="s3cr3t",  # noqa: S106 - not a secret
+            token="s3cr3t",
         )
         await registry.fetch("a b")
         assert agent.asked[0].url.raw_path.startswith(b"/v1/health/service/a%20b?")
@@ -235,7 +235,7 @@ class TestAsking:
             near="_agent",
             only_passing=True,
             consistency="consistent",
-            token="s3cr3t",  # noqa: S106 - not a secret
+            token="s3cr3t",
             wait_s=5,
         )
         assert (registry.key, registry.url) == (same.key, URL)
@@ -403,7 +403,7 @@ class TestWatching:
 class TestRegistering:
     async def test_a_registration_is_followed_by_its_first_heartbeat(self):
         agent = Agent(httpx.Response(200))
-        registry = agent.registry(tags=["v1"], token="s3cr3t")  # noqa: S106 - not a secret
+        registry = agent.registry(tags=["v1"], token="s3cr3t")
         await registry.register("orders", Instance(host="::1", port=80), ttl_s=10)
         register, heartbeat = agent.asked
         assert (register.method, register.url.path) == ("PUT", "/v1/agent/service/register")
@@ -446,8 +446,10 @@ class TestRegistering:
 
     async def test_registering_refused(self):
         with pytest.raises(RegistryRequestError, match="register 'a': HTTP 400: Invalid"):
-            await Agent(httpx.Response(400, text="Invalid")).registry().register(
-                "orders", MINE, ttl_s=1
+            await (
+                Agent(httpx.Response(400, text="Invalid"))
+                .registry()
+                .register("orders", MINE, ttl_s=1)
             )
 
     async def test_deregistering_what_is_not_there_is_fine(self):

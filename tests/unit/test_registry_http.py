@@ -150,7 +150,9 @@ async def test_each_status_has_its_error(status, error):
 
 async def test_a_redirect_says_where_to_and_hides_secrets():
     answer = httpx.Response(302, headers={"location": "http://other.test/?token=s3cr3t"})
-    with pytest.raises(RegistryRequestError, match=r"redirects to http://other.test/\?token=\.\.\."):
+    with pytest.raises(
+        RegistryRequestError, match=r"redirects to http://other.test/\?token=\.\.\."
+    ):
         await Endpoint(answer).registry().fetch("orders")
 
 

@@ -19,7 +19,6 @@ import httpx
 from cachetools import LRUCache
 
 from trimtab.errors import ConfigurationError, RegistryAnswerError, RegistryRequestError
-from trimtab.instance import Instance
 from trimtab.registries.asking import Answer, Asker, parse_json, refusal
 from trimtab.registries.entries import FIELDS, Complaints, gather, read_entry
 from trimtab.registries.options import digest, duration_s, read_options, shown
@@ -27,6 +26,8 @@ from trimtab.registries.protocol import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from trimtab.instance import Instance
 
 __all__ = ["HttpRegistry", "from_url"]
 

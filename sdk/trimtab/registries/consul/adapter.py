@@ -105,7 +105,7 @@ class ConsulPolledRegistry:
         self._tags = tuple(tags)
         self._max_stale_s, self._timeout_s = max_stale_s, timeout_s
         self._deregister_after_s = deregister_after_s
-        self._retries = 1 if consistency == "stale" else 0
+        self._is_stale = consistency == "stale"
         mode = [] if consistency == "default" else [(consistency, "")]
         self._catalog_params = mode + ([("dc", datacenter)] if datacenter else [])
         self._params = [
@@ -204,14 +204,11 @@ class ConsulPolledRegistry:
 
     async def _get(self, path: str, params: list[tuple[str, str]], timeout_s: float) -> Answer:
         # Only an answer of 200 is returned: error answers carry index 1, which means nothing.
-        for retries_left in range(self._retries, -1, -1):
-            answer = await self._asker.ask(
-                "GET", self._base + path, params=params, timeout_s=timeout_s
-            )
-            # A stale read is refused while the agent still holds a connection to a dead
-            # server; the next try goes to another one.
-            if answer.status != httpx.codes.INTERNAL_SERVER_ERROR or not retries_left:
-                break
+        url = self._base + path
+        answer = await self._asker.ask("GET", url, params=params, timeout_s=timeout_s)
+        if self._is_stale and answer.status == httpx.codes.INTERNAL_SERVER_ERROR:
+            # The agent still holds a connection to a dead server; the next try takes another.
+            answer = await self._asker.ask("GET", url, params=params, timeout_s=timeout_s)
         if answer.status == httpx.codes.OK:
             return answer
         raise read_refusal(self.url, answer)
