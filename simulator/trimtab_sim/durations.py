@@ -1,12 +1,25 @@
-"""Durations and shares as people write them: `"1m30s"`, `"250ms"`, `1.5`, `"10%"`."""
+"""Quantities as people write them: `"1m30s"`, `"250ms"`, `1.5`, `"10%"`, `"100/s"`."""
 
 from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Duration", "Share", "decode", "parse_duration", "parse_share", "schema_of"]
+__all__ = [
+    "Duration",
+    "Factor",
+    "Rate",
+    "Share",
+    "decode",
+    "encode",
+    "parse_duration",
+    "parse_factor",
+    "parse_rate",
+    "parse_share",
+    "schema_of",
+]
 
 # Multiplied, then divided: 7 / 1e9 is the float nearest to 7 ns, and 7 * 1e-9 is not.
 _UNITS = {
@@ -23,15 +36,30 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DURATION_HINT = 'write seconds (1.5) or a text like "250ms", "10s" or "1m30s"'
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(ns|us|µs|ms|s|m|h|d)")
+_RATE_HINT = 'write a number per second or a text like "100/s" or "6/m"'
+_FACTOR_HINT = "write a number above 0, like 20 or 0.5"
 _SHARE_HINT = 'write a number from 0 to 1 or a text like "5%"'
 
 if TYPE_CHECKING:
     Duration = float
+    Factor = float
+    Rate = float
     Share = float
 else:
 
     class Duration(float):
         """Seconds, 0 or more, that a file may also give as a text with units."""
+
+        __slots__ = ()
+
+    class Factor(float):
+        """What something is multiplied by: above 0 and finite."""
+
+        __slots__ = ()
+
+    class Rate(float):
+        """Events per second, above 0, that a file may also give as a text with a unit."""
 
         __slots__ = ()
 
@@ -69,11 +97,41 @@ def parse_share(value: object) -> float:
         found = _PERCENT.fullmatch(value.strip())
         if not found:
             raise ValueError(f"{value!r} is not a share; {_SHARE_HINT}")
-        share = float(found[1]) / 100
+        share = float(Decimal(found[1]) / 100)  # 99.9 / 100 as floats is not 0.999
     share = _number(share, "a share", _SHARE_HINT)
     if share > 1:
         raise ValueError(f"{value!r} is more than the whole; {_SHARE_HINT}")
     return share
+
+
+def parse_rate(value: object) -> float:
+    """Read a rate: a number per second above 0, or a text such as `"100/s"` or `"6/m"`.
+
+    Raises:
+        ValueError: it is no such thing; the message says what to write.
+    """
+    rate = value
+    if isinstance(value, str):
+        found = _RATE.fullmatch(value.strip())
+        if not found:
+            raise ValueError(f"{value!r} is not a rate; {_RATE_HINT}")
+        rate = float(found[1]) / _in_seconds("1", found[2])
+    return _above_zero(_number(rate, "a rate", _RATE_HINT), value, _RATE_HINT)
+
+
+def parse_factor(value: object) -> float:
+    """Read a factor: a number above 0.
+
+    Raises:
+        ValueError: it is no such thing; the message says what to write.
+    """
+    return _above_zero(_number(value, "a factor", _FACTOR_HINT), value, _FACTOR_HINT)
+
+
+def _above_zero(number: float, value: object, hint: str) -> float:
+    if not number:
+        raise ValueError(f"{value!r} is too small; {hint}")
+    return number
 
 
 def _in_seconds(number: str, unit: str) -> float:
@@ -90,29 +148,43 @@ def _number(value: object, what: str, hint: str) -> float:
 
 
 def decode(kind: type, value: Any) -> Any:
-    """Turn what a file says into a Duration or Share: the `dec_hook` of msgspec."""
-    if kind is Duration:
-        return Duration(parse_duration(value))
-    if kind is Share:
-        return Share(parse_share(value))
-    raise NotImplementedError(f"no rule to read {kind}")
+    """Turn what a file says into one of the quantities: the `dec_hook` of msgspec."""
+    if kind not in _READERS:
+        raise NotImplementedError(f"no rule to read {kind}")
+    return kind(_READERS[kind](value))
+
+
+def encode(value: Any) -> Any:
+    """Turn one of the quantities back into a plain number: the `enc_hook` of msgspec."""
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError(f"no rule to write {type(value)}")
 
 
 def schema_of(kind: type) -> dict[str, Any]:
-    """Describe a Duration or Share in JSON schema: the `schema_hook` of msgspec."""
-    if kind is Duration:
-        return {
-            "description": "seconds, or a text with units",
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
-            "examples": ["250ms", "10s", "1m30s", 1.5],
-        }
-    if kind is Share:
-        return {
-            "description": "a share of one, or a text in per cent",
-            "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": 1},
-                {"type": "string", "pattern": "%$"},
-            ],
-            "examples": [0.05, "5%"],
-        }
-    raise NotImplementedError(f"no schema for {kind}")
+    """Describe one of the quantities in JSON schema: the `schema_hook` of msgspec."""
+    if kind not in _SCHEMAS:
+        raise NotImplementedError(f"no schema for {kind}")
+    return _SCHEMAS[kind]
+
+
+def _schema(description: str, examples: list[Any], **bounds: float) -> dict[str, Any]:
+    return {
+        "description": description,
+        "anyOf": [{"type": "number", **bounds}, {"type": "string"}],
+        "examples": examples,
+    }
+
+
+_READERS: dict[type, Any] = {
+    Duration: parse_duration,
+    Factor: parse_factor,
+    Rate: parse_rate,
+    Share: parse_share,
+}
+_SCHEMAS: dict[type, dict[str, Any]] = {
+    Duration: _schema("seconds, or a text with units", ["250ms", "10s", "1m30s", 1.5], minimum=0),
+    Factor: {"description": "a factor", "type": "number", "exclusiveMinimum": 0},
+    Rate: _schema("per second, or a text with a unit", ["100/s", 50], exclusiveMinimum=0),
+    Share: _schema("a share of one, or per cent", ["5%", 0.05], minimum=0, maximum=1),
+}

@@ -2,7 +2,15 @@ import math
 
 import pytest
 
-from trimtab_sim.durations import decode, parse_duration, parse_share, schema_of
+from trimtab_sim.durations import (
+    decode,
+    encode,
+    parse_duration,
+    parse_factor,
+    parse_rate,
+    parse_share,
+    schema_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,9 @@ def test_a_duration_is_finite_and_not_negative(number):
         parse_duration(number)
 
 
-@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("100 %", 1), (0.25, 0.25), (1, 1)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("100 %", 1), ("99.9%", 0.999), (0.25, 0.25), (1, 1)]
+)
 def test_shares(text, share):
     assert parse_share(text) == share
 
@@ -54,3 +64,25 @@ def test_other_types_are_not_ours():
         decode(complex, 1)
     with pytest.raises(NotImplementedError):
         schema_of(complex)
+    with pytest.raises(NotImplementedError):
+        encode(object())
+
+
+@pytest.mark.parametrize(
+    ("text", "per_s"), [("100/s", 100), ("6/m", 0.1), ("0.5 / ms", 500), (3, 3), (0.2, 0.2)]
+)
+def test_rates(text, per_s):
+    assert parse_rate(text) == pytest.approx(per_s)
+
+
+@pytest.mark.parametrize("text", ["100", "/s", "0/s", 0, -1, math.inf, None])
+def test_what_is_no_rate_is_told_what_to_write(text):
+    with pytest.raises(ValueError, match='"100/s" or "6/m"'):
+        parse_rate(text)
+
+
+def test_factors():
+    assert parse_factor(20) == 20.0
+    for wrong in (0, -1, "2", math.nan):
+        with pytest.raises(ValueError, match="above 0, like 20"):
+            parse_factor(wrong)

@@ -1,0 +1,281 @@
+"""What happens to the world: one class per action of the timeline and of churn.
+
+What each does to a server, and to its heartbeats:
+
+| action | a new connection | a request inside | heartbeats |
+|---|---|---|---|
+| `crash` | refused | lost or finished, as the service says | end |
+| `black_hole` | no answer at all | no answer | end, unless `heartbeats` |
+| `hang` | taken | no answer until it is over | go on |
+| `slow` | taken | takes `factor` times as long | go on |
+| `errors` | taken | a share answers `status` at once | go on |
+| `refuse` | refused | goes on | go on |
+| `flap` | as `crash` and back, over and over | | with it |
+| `gray` | taken | a share hangs, fails or is slow | go on |
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from trimtab_sim.durations import Duration, Factor, Share  # noqa: TC001 - msgspec reads them
+from trimtab_sim.scenario.content import Count, Table
+
+__all__ = [
+    "Action",
+    "Add",
+    "BlackHole",
+    "Churn",
+    "ClockSkew",
+    "Crash",
+    "Errors",
+    "Flap",
+    "Gray",
+    "Hang",
+    "Load",
+    "OnServers",
+    "Partition",
+    "Refuse",
+    "RegistryOutage",
+    "RegistryRestartEmpty",
+    "RegistryStale",
+    "RegistryWrong",
+    "Remove",
+    "Replace",
+    "Slow",
+    "Targets",
+]
+
+_Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+_Status: TypeAlias = Annotated[int, msgspec.Meta(ge=400, le=599)]
+
+
+class Targets(Table, frozen=True, kw_only=True):
+    """Which servers: exactly one of these keys.
+
+    Attributes:
+        count: so many, drawn at random among those there are.
+        index: these, counted from 0 in the order in which they came.
+        share: such a share of those there are, drawn at random, at least one.
+        zone: all in a zone.
+    """
+
+    count: Count | None = None
+    index: tuple[_Index, ...] | None = None
+    share: Share | None = None
+    zone: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("targets need exactly one of count, index, share, zone")
+
+
+class _Action(Table, frozen=True, kw_only=True, tag_field="action"):
+    """What all actions share: `at`, the moment of the timeline at which it happens."""
+
+    at: Duration | None = None
+
+
+class _Lasting(_Action, frozen=True, kw_only=True):
+    """An action that ends after `duration`; None: when the scenario heals, or never."""
+
+    duration: Duration | None = None
+
+
+class OnServers(_Lasting, frozen=True, kw_only=True):
+    """An action on some servers; on one at random unless `targets` says which."""
+
+    targets: Targets | Literal["all"] = Targets(count=1)
+
+
+class Crash(OnServers, frozen=True, kw_only=True, tag="crash"):
+    """The process ends; after `duration` it is started again and registers anew."""
+
+
+class BlackHole(OnServers, frozen=True, kw_only=True, tag="black_hole"):
+    """The machine vanishes from the network without a word (a silent death).
+
+    With `heartbeats` its registration lives on: somebody else renews it, or only the way from
+    the clients is blocked.
+    """
+
+    heartbeats: bool = False
+
+
+class Hang(OnServers, frozen=True, kw_only=True, tag="hang"):
+    """It takes requests and does not answer; heartbeats go on."""
+
+
+class Slow(OnServers, frozen=True, kw_only=True, tag="slow"):
+    """Service takes `factor` times as long."""
+
+    factor: Factor
+
+
+class Errors(OnServers, frozen=True, kw_only=True, tag="errors"):
+    """A share of the requests (`rate`) is answered at once with `status`."""
+
+    rate: Share = 1.0
+    status: _Status = 500
+
+
+class Refuse(OnServers, frozen=True, kw_only=True, tag="refuse"):
+    """New connections are refused; heartbeats go on."""
+
+
+class Flap(OnServers, frozen=True, kw_only=True, tag="flap"):
+    """Crash and come back, over and over: `down` of each `period` it is gone."""
+
+    period: Duration
+    down: Share = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.period > 0:
+            raise ValueError("period is 0; it must be above 0")
+
+
+class Gray(OnServers, frozen=True, kw_only=True, tag="gray"):
+    """A share of the requests goes wrong, the others are well.
+
+    Attributes:
+        share: of the requests.
+        effect: `hang` without an answer, `error` with `status`, or `slow` by `factor`.
+    """
+
+    share: Share
+    effect: Literal["hang", "error", "slow"] = "hang"
+    status: _Status = 500
+    factor: Factor = 10.0
+
+
+class Partition(_Lasting, frozen=True, kw_only=True, tag="partition", rename={"from_": "from"}):
+    """Messages between two sides vanish.
+
+    A side is `clients`, `servers` or `registry`, one of them (`client:3`, `server:0`), a group
+    of clients (`clients:web`) or a zone (`zone:a`).
+    """
+
+    from_: str
+    to: str
+    both_ways: bool = True
+
+
+class ClockSkew(_Lasting, frozen=True, kw_only=True, tag="clock_skew"):
+    """The clocks of a side (as in `partition`) are `offset_s` ahead, or behind when negative."""
+
+    of: str
+    offset_s: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+
+
+class Add(_Action, frozen=True, kw_only=True, tag="add"):
+    """New servers start and register, `every` so often one."""
+
+    count: Count = 1
+    zone: str = ""
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 1.0
+    every: Duration = 0.0
+
+
+class Remove(_Action, frozen=True, kw_only=True, tag="remove"):
+    """Servers leave in good order: deregister, then work on for `drain`, then stop."""
+
+    targets: Targets | Literal["all"] = Targets(count=1)
+    drain: Duration = 0.0
+
+
+class Replace(_Action, frozen=True, kw_only=True, tag="replace"):
+    """Servers are replaced by new ones, `every` so often one: a rolling deploy.
+
+    Attributes:
+        order: `add_first` starts the new one, waits `every`, and removes the old one;
+            `remove_first` the other way round.
+        drain: as for `remove`.
+        same_address: the new one takes the old one's host and port, as on fixed machines.
+    """
+
+    targets: Targets | Literal["all"] = "all"
+    every: Duration = 0.0
+    order: Literal["add_first", "remove_first"] = "add_first"
+    drain: Duration = 0.0
+    same_address: bool = False
+
+
+class Load(_Lasting, frozen=True, kw_only=True, tag="load"):
+    """Clients send `factor` times as much, all or one group of them."""
+
+    factor: Factor
+    clients: str = ""
+
+
+class RegistryOutage(_Lasting, frozen=True, kw_only=True, tag="registry_outage"):
+    """The registry answers nothing; `how` its absence shows."""
+
+    how: Literal["refuse", "silent", "error"] = "refuse"
+
+
+class RegistryRestartEmpty(_Action, frozen=True, kw_only=True, tag="registry_restart_empty"):
+    """The registry comes back without its memory; servers register again at a heartbeat."""
+
+
+class RegistryStale(_Lasting, frozen=True, kw_only=True, tag="registry_stale"):
+    """A replica answers as things stood when this began."""
+
+
+class RegistryWrong(_Lasting, frozen=True, kw_only=True, tag="registry_wrong"):
+    """The registry answers wrongly.
+
+    Attributes:
+        kind: `partial` leaves a share out, `duplicate` names a share twice, `garbage` cannot be
+            read.
+        share: how much of the list it concerns.
+    """
+
+    kind: Literal["partial", "duplicate", "garbage"]
+    share: Share = 0.5
+
+
+Action: TypeAlias = (
+    Crash
+    | BlackHole
+    | Hang
+    | Slow
+    | Errors
+    | Refuse
+    | Flap
+    | Gray
+    | Partition
+    | ClockSkew
+    | Add
+    | Remove
+    | Replace
+    | Load
+    | RegistryOutage
+    | RegistryRestartEmpty
+    | RegistryStale
+    | RegistryWrong
+)
+
+
+class Churn(Table, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """An action that happens over and over at random moments.
+
+    Attributes:
+        every: the mean time between two, exponentially distributed.
+        do: the action, without `at`.
+        from_: the first moment; the end of the warm-up by default.
+        until: the last moment; the healing, or the end, by default.
+        at_most: how often in all; None for no limit.
+    """
+
+    every: Duration
+    do: Action
+    from_: Duration | None = None
+    until: Duration | None = None
+    at_most: Count | None = None
+
+    def __post_init__(self) -> None:
+        if not self.every > 0:
+            raise ValueError("every is 0; it must be above 0")
