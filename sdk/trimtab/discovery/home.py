@@ -43,14 +43,17 @@ class Home:
         """Return the background loop."""
         return cls(background().loop, foreign=True)
 
-    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine at home, from async code of any library."""
+    async def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run an async function at home, from async code of any library."""
         if not self._foreign:
-            return await coroutine
+            return await function()
         # Imported here: only other libraries than asyncio come this way, and they have anyio.
         import anyio.to_thread  # noqa: PLC0415
 
-        return await anyio.to_thread.run_sync(background().run, coroutine, abandon_on_cancel=True)
+        # Called in the thread: a caller that is cancelled first leaves no coroutine behind.
+        return await anyio.to_thread.run_sync(
+            lambda: background().run(function()), abandon_on_cancel=True
+        )
 
     def run_blocking(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine at home from synchronous code, and wait for it."""

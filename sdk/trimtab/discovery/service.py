@@ -67,8 +67,7 @@ class Service:
         now = self._clock()
         try:
             with self._lock:
-                while self._dropped:
-                    self._give_back(self._dropped.popleft(), now, "cancelled")
+                self._settle(now)
                 if not exclude:
                     self._budget.request(now)
                 return self._pool.pick(now, key=key, exclude=exclude)
@@ -104,8 +103,10 @@ class Service:
 
     def statistics(self) -> PoolStatistics:
         """Return the pool's figures."""
+        now = self._clock()
         with self._lock:
-            return self._pool.statistics(self._clock())
+            self._settle(now)
+            return self._pool.statistics(now)
 
     def drop(self, pick: Pick) -> None:
         """Give a pick back from a finalizer, where no lock may be waited for."""
@@ -123,6 +124,10 @@ class Service:
             removed = self._pool.update(instances, self._clock())
         if removed:
             self._on_removed(removed)
+
+    def _settle(self, now: float) -> None:
+        while self._dropped:
+            self._give_back(self._dropped.popleft(), now, "cancelled")
 
     def _give_back(self, pick: Pick, now: float, outcome: Outcome) -> bool:
         if pick.is_done:

@@ -102,6 +102,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         self.retry = retry or RetryPolicy()
         self.drain_timeout_s = drain_timeout_s
         self.rng = rng or Random()
+        self._is_seeded = rng is not None
         self._service = service
         self._names: dict[str, NamePolicy] = {"host": host, "server_name": server_name or host}
         self._transport = transport
@@ -162,19 +163,22 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         """Return how fresh the list of each service in use is, by name."""
         return {s.name: s.state() for side in self._sides() for s in side.services()}
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether closing has begun; every new request is refused then."""
+        return self._closed
+
     def close(self) -> None:
-        """Refuse new requests, wait for those being answered, close every connection."""
+        """Refuse new requests, wait for those of sync clients, close their connections."""
         self._closed = True
-        sides, self._sync = list(self._sync.values()), {}
-        for side in sides:
-            side.close()
+        while self._sync:
+            self._sync.popitem()[1].close()
 
     async def aclose(self) -> None:
-        """Refuse new requests, wait for those being answered, close every connection."""
+        """Refuse new requests, wait for those of async clients, close their connections."""
         self._closed = True
-        sides, self._async = list(self._async.values()), {}
-        for side in sides:
-            await side.aclose()
+        while self._async:
+            await self._async.popitem()[1].aclose()
 
     def make_inner(self, family: Family, instance: Instance, *, is_async: bool) -> Any:
         """Make the inner transport of an instance."""
@@ -192,6 +196,9 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         """Start afresh in a forked child: connections and threads are the parent's."""
         self._lock = threading.Lock()
         self._sync, self._async = {}, {}
+        if not self._is_seeded:
+            # Children with the parent's chance would all pick the same instances in step.
+            self.rng.seed()
 
     def _name_of(self, request: Any) -> str:
         name: str = self._service or request.url.host
@@ -202,6 +209,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         return name
 
     def _sync_side(self, family: Family) -> SyncSide:
+        self._check_open()
         side = self._sync.get(family.name)
         if side is None:
             with self._lock:
@@ -210,10 +218,10 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         return side
 
     def _async_side(self, family: Family) -> AsyncSide:
+        self._check_open()
         place = (family.name, AsyncSide.loop())
         side = self._async.get(place)
         if side is None:
-            self._check_open()
             # A loop that has ended took its tasks and connections with it.
             self._async = {other: kept for other, kept in self._async.items() if not kept.is_over()}
             side = self._async[place] = AsyncSide(self, family)

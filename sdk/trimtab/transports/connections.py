@@ -7,6 +7,8 @@ is what makes draining natural.
 from __future__ import annotations
 
 import threading
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Connections:
         self._on_idle = on_idle
         self._lock = threading.Lock()
         self._inner: dict[Member, _Inner] = {}
+        # A deque can be added to without a lock.
+        self._dropped: deque[_Inner] = deque()
         self.in_use = 0
 
     def __len__(self) -> int:
@@ -47,6 +51,7 @@ class Connections:
 
     def use(self, member: Member, instance: Instance) -> _Inner:
         """Return the inner transport of a member, made at its first use; `give_back` it later."""
+        self.settle()
         with self._lock:
             inner = self._inner.get(member)
             stale = None
@@ -76,8 +81,19 @@ class Connections:
         if idle:
             self._on_idle()
 
+    def drop(self, inner: _Inner) -> None:
+        """Give back from a finalizer, where no lock may be waited for: `settle` does it."""
+        self._dropped.append(inner)
+
+    def settle(self) -> None:
+        """Give back what finalizers have dropped."""
+        with suppress(IndexError):  # Another thread may take the last one.
+            while self._dropped:
+                self.give_back(self._dropped.popleft())
+
     def retire(self, members: Iterable[Member]) -> None:
         """Close the connections of members that are gone, each as soon as it is unused."""
+        self.settle()
         with self._lock:
             gone = [self._inner.pop(member, None) for member in members]
         self._retire([inner for inner in gone if inner is not None])

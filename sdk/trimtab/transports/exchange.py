@@ -47,7 +47,7 @@ class CallInfo:
 class Attempt:
     """One try on one instance, from the pick to the end of the body."""
 
-    __slots__ = ("_connections", "_inner", "_service", "failure", "pick", "request")
+    __slots__ = ("_connections", "_inner", "_service", "pick", "request")
 
     def __init__(
         self, service: Service, pick: Pick, connections: Connections, inner: _Inner, request: Any
@@ -78,6 +78,9 @@ class Attempt:
         """Note, from a finalizer, that nobody will end this attempt any more."""
         if not self.pick.is_done:
             self._service.drop(self.pick)
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            self._connections.drop(inner)
 
 
 class Exchange:
@@ -126,10 +129,10 @@ class Exchange:
         """
         pick = self._call.pick()
         try:
-            inner = self._connections.use(pick.member, pick.instance)
             request = prepared(
                 self._request, pick.instance, host=self._host, server_name=self._server_name
             )
+            inner = self._connections.use(pick.member, pick.instance)
         except BaseException:
             self._service.done(pick, "cancelled")
             raise

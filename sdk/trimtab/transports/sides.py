@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 
 from trimtab.discovery import Balancer, Home
 from trimtab.errors import DiscoveryError, PickError
@@ -98,6 +100,7 @@ class SyncSide(_Side):
         """Drain, then close everything."""
         self.home.run_blocking(self.balancer.aclose())
         self._drained.clear()
+        self.connections.settle()
         if self.connections.in_use:
             self._drained.wait(self.drain_timeout_s)
         self._close_now(self.connections.abandon())
@@ -143,22 +146,34 @@ class AsyncSide(_Side):
         service = self.balancer.find(name)
         if service is None:
             try:
-                service = await self.home.run(self.balancer.open(name))
+                service = await self.home.run(partial(self.balancer.open, name))
             except _UNUSABLE as error:
                 raise self.family.as_connect_error(error, request) from error
         return self._begin(service, request, started_at, **names)
 
     async def aclose(self) -> None:
-        """Drain, then close everything."""
-        await self.home.run(self.balancer.aclose())
-        self._drained = anyio.Event()
-        if self.connections.in_use:
-            with anyio.move_on_after(self.drain_timeout_s):
-                await self._drained.wait()
-        self._unclosed += self.connections.abandon()
-        await self._close_all()
-        if self._closing:
-            await asyncio.wait(self._closing)
+        """Drain, then close everything, on this side's own loop wherever this is called."""
+        if self._loop is self.loop() or self._loop is None:
+            await self._drain_and_close()
+        elif self._loop.is_running():
+            there = asyncio.run_coroutine_threadsafe(self._drain_and_close(), self._loop)
+            await anyio.to_thread.run_sync(there.result, abandon_on_cancel=True)
+
+    async def _drain_and_close(self) -> None:
+        try:
+            await self.home.run(self.balancer.aclose)
+            self._drained = anyio.Event()
+            self.connections.settle()
+            if self.connections.in_use:
+                with anyio.move_on_after(self.drain_timeout_s):
+                    await self._drained.wait()
+        finally:
+            # Whoever is cancelled while draining has no more patience, and still no leak.
+            with anyio.CancelScope(shield=True):
+                self._unclosed += self.connections.abandon()
+                await self._close_all()
+                if self._closing:
+                    await asyncio.wait(self._closing)
 
     def _on_idle(self) -> None:
         if self._drained is not None:
