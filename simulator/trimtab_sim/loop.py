@@ -32,16 +32,17 @@ import heapq
 import math
 import sys
 import threading
-import weakref
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import simpy
 
+from trimtab_sim.bridge import Bridge
 from trimtab_sim.errors import DeadlockError, LivelockError, SimulationError
 from trimtab_sim.fences import Fenced, fences
+from trimtab_sim.numbered import OrderedWeakSet, SimulatedFuture, SimulatedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
 __all__ = ["SimulatedLoop", "run", "schedule_at"]
@@ -64,31 +65,6 @@ def schedule_at(env: simpy.Environment, event: Any, when: float) -> None:
     heapq.heappush(env._queue, (max(when, env.now), _NORMAL, next(env._eid), event))  # noqa: SLF001
 
 
-class _Numbered:
-    """A hash that is a serial number of the loop, drawn when first asked for.
-
-    Most futures are never asked, and stay as cheap as asyncio's own.
-    """
-
-    _serial: int
-    get_loop: Any
-
-    def __hash__(self) -> int:
-        try:
-            return self._serial
-        except AttributeError:
-            self._serial = serial = self.get_loop().next_serial()
-            return cast("int", serial)
-
-
-class SimulatedTask(_Numbered, asyncio.Task[T]):
-    """A task whose hash is a serial number."""
-
-
-class SimulatedFuture(_Numbered, asyncio.Future[T]):
-    """A future whose hash is a serial number."""
-
-
 class _Timer(asyncio.TimerHandle):
     """A timer that is also an event in SimPy's heap: `step` needs only these two attributes."""
 
@@ -97,32 +73,7 @@ class _Timer(asyncio.TimerHandle):
     _ok = True
 
 
-class _OrderedWeakSet:
-    """A weak set in order of insertion, for the async generators to close at the end."""
-
-    def __init__(self) -> None:
-        self._refs: dict[weakref.ref[Any], None] = {}
-
-    def add(self, item: Any) -> None:
-        self._refs.setdefault(weakref.ref(item, self._forget))
-
-    def _forget(self, ref: weakref.ref[Any]) -> None:
-        self._refs.pop(ref, None)
-
-    def discard(self, item: Any) -> None:
-        self._refs.pop(weakref.ref(item), None)
-
-    def clear(self) -> None:
-        self._refs.clear()
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([item for ref in list(self._refs) if (item := ref()) is not None])
-
-
-class SimulatedLoop(Fenced, asyncio.BaseEventLoop):
+class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
     """An asyncio event loop that a SimPy environment drives.
 
     Args:
@@ -146,7 +97,7 @@ class SimulatedLoop(Fenced, asyncio.BaseEventLoop):
         self._steps = 0
         self._instant = self.env.now
         self._cancelled_timers = 0
-        self._asyncgens = _OrderedWeakSet()
+        self._asyncgens = OrderedWeakSet()
 
     # The clock and its timers
 
@@ -271,51 +222,6 @@ class SimulatedLoop(Fenced, asyncio.BaseEventLoop):
             factory = asyncio.create_eager_task_factory(SimulatedTask)  # type: ignore[arg-type]
         super().set_task_factory(factory)
 
-    # SimPy and asyncio waiting for each other
-
-    def as_future(self, event: simpy.Event) -> asyncio.Future[Any]:
-        """Make a future that is done when a SimPy event is, with its value or its failure."""
-        future = self.create_future()
-        if event.callbacks is None:
-            _settle(future, event)
-        else:
-            event.callbacks.append(lambda done: _settle(future, done))
-        return future
-
-    async def wait_event(self, event: simpy.Event) -> Any:
-        """Wait for a SimPy event (a timeout, a process, a request) and return its value.
-
-        Cancelling the wait takes the waiter off the event. It does not withdraw a request to a
-        resource: use `with resource.request() as request: await loop.wait_event(request)`.
-        """
-        future = self.create_future()
-        if event.callbacks is None:
-            _settle(future, event)
-            return await future
-
-        def settle(done: simpy.Event) -> None:
-            _settle(future, done)
-
-        event.callbacks.append(settle)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if event.callbacks is not None:
-                event.callbacks.remove(settle)
-            raise
-
-    def as_event(self, awaitable: Awaitable[Any]) -> simpy.Event:
-        """Make a SimPy event that is triggered when a coroutine or future is done.
-
-        A process may yield it. A failure of the awaitable is raised in the process; being
-        cancelled counts as a failure.
-        """
-        event = self.env.event()
-        asyncio.ensure_future(awaitable, loop=self).add_done_callback(
-            lambda future: _trigger(event, future)
-        )
-        return event
-
     # The life of the loop
 
     def run_forever(self) -> None:
@@ -354,30 +260,6 @@ class SimulatedLoop(Fenced, asyncio.BaseEventLoop):
 
 def _is_cancelled_timer(event: Any) -> bool:
     return event.__class__ is _Timer and event._cancelled  # noqa: SLF001
-
-
-def _settle(future: asyncio.Future[Any], event: simpy.Event) -> None:
-    if future.done():  # nobody waits any more: a failure is then SimPy's to report
-        return
-    if event.ok:
-        future.set_result(event.value)
-    else:
-        event.defused = True
-        future.set_exception(cast("Exception", event.value))
-
-
-def _trigger(event: simpy.Event, future: asyncio.Future[Any]) -> None:
-    if event.triggered:
-        if not future.cancelled():
-            future.exception()
-    elif future.cancelled():
-        event.fail(SimulationError("what the process waited for was cancelled"))
-    elif (error := future.exception()) is None:
-        event.succeed(future.result())
-    elif isinstance(error, Exception):
-        event.fail(error)
-    else:
-        raise error
 
 
 def _describe_task(task: asyncio.Task[Any]) -> str:

@@ -182,7 +182,7 @@ def quantile_of(survival: Survival, q: float) -> float:
     return high
 
 
-def mean_of(survival: Survival, *, until_share: float = 1 - 1e-12, steps: int = 200_000) -> float:
+def mean_of(survival: Survival, *, until_share: float = 1 - 1e-12, steps: int = 40_000) -> float:
     """Integrate P(T > t): the mean. The midpoint rule up to a far quantile."""
     width = quantile_of(survival, until_share) / steps
     return math.fsum(survival((step + 0.5) * width) for step in range(steps)) * width

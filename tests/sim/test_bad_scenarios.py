@@ -292,6 +292,65 @@ WRONG = {
         '[[churn]]\nevery = 0\ndo = { action = "crash" }\n[[timeline]]',
         r"27: churn\[0\].every: every is 0; it must be above 0",
     ),
+    "churn that ends first": (
+        "[[timeline]]",
+        '[[churn]]\nevery = 1\nfrom = 9\nuntil = 3\ndo = { action = "crash" }\n[[timeline]]',
+        r"29: churn\[0\].until: it ends before it begins",
+    ),
+    "flapping at once": (
+        '"crash"',
+        '"flap"\nperiod = 0',
+        r"29: timeline\[0\].period: period is 0; it must be above 0",
+    ),
+    "a burst of no length": (
+        'kind = "poisson", rate = "100/s"',
+        'kind = "bursty", rate = 1, burst_rate = 9, calm = 1, burst = 0',
+        r"24: clients\[0\].arrivals.burst: burst is 0",
+    ),
+    "a day of no length": (
+        'kind = "poisson", rate',
+        'kind = "diurnal", period = 0, rate',
+        r"24: clients\[0\].arrivals.period: period is 0",
+    ),
+    "two paths for one pair": (
+        "[registry]",
+        (
+            '[network]\npaths = [{ from = "a", to = "b", latency = { law = "constant", mean = 0 } }'
+            ', { from = "a", to = "b", latency = { law = "constant", mean = 0 } }]\n[registry]'
+        ),
+        r"12: network.paths\[1\]: these two zones have a path already",
+    ),
+    "no patience": (
+        "count = 4",
+        "count = 4\ntimeout = 0",
+        r"23: clients\[0\].timeout: 0 is no time",
+    ),
+    "clients after the end": (
+        "count = 4",
+        'count = 4\nstart = "3m"',
+        r"23: clients\[0\].start: these clients start after the end",
+    ),
+    "a registration of no length": ('"15s"', "0", r"12: registry.ttl: 0 is no time"),
+    "no weight anywhere": (
+        '[{ count = 5, zone = "a" }, { count = 5, zone = "b" }]',
+        '[{ zone = "a", weight = 0 }]',
+        r"8: service.servers: all weights are 0",
+    ),
+    "whose clock": (
+        'action = "crash"\ntargets = { count = 2 }',
+        'action = "clock_skew"\nof = "client:4"\noffset_s = -3',
+        r"29: timeline\[0\].of: there is no client:4; they are counted from 0 to 3",
+    ),
+    "whose load": (
+        'action = "crash"\ntargets = { count = 2 }',
+        'action = "load"\nfactor = 4\nclients = "mobile"',
+        r"30: timeline\[0\].clients: no group of clients is called 'mobile'; known are web",
+    ),
+    "a number for a list": (
+        '[{ count = 5, zone = "a" }, { count = 5, zone = "b" }]',
+        "true",
+        r"8: service.servers: true is wrong here; it must be a whole number or a list",
+    ),
     "an expectation nobody knows": (
         "[registry]",
         "[expect]\np95 = 1\n[registry]",
