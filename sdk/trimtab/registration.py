@@ -13,7 +13,12 @@ from random import Random
 from typing import TYPE_CHECKING, Self
 
 from trimtab.background import background
-from trimtab.errors import ConfigurationError, NotRegisteredError, RegistryError
+from trimtab.errors import (
+    ConfigurationError,
+    NotRegisteredError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from trimtab.registries import Registrar, Registry, connect
 from trimtab.retry import Backoff
 
@@ -110,6 +115,21 @@ class Registration:
             self._keep(), name=f"trimtab registration of {self.instance.id}"
         )
 
+    async def start_persistently(self) -> None:
+        """Register as soon as the registry takes it, however long that lasts; keep the lease.
+
+        For processes that can serve before they are found.
+        """
+        backoff = self._backoff()
+        while True:
+            try:
+                await self.start()
+            except RegistryUnavailableError as error:
+                logger.warning("%s: not registered: %s; trying on", self._name, error)
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+
     async def stop(self) -> None:
         """Deregister; a registry that does not answer will drop the lease by itself."""
         if self._keeper is None:
@@ -124,6 +144,9 @@ class Registration:
             logger.warning("%s: not deregistered: %s", self._name, error)
         await self._close()
 
+    def _backoff(self) -> Backoff:
+        return Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
+
     def abandon(self) -> None:
         """End the heartbeats and nothing else, as a crash of this process would."""
         keeper, self._keeper = self._keeper, None
@@ -135,7 +158,7 @@ class Registration:
             await self._registry.aclose()
 
     async def _keep(self) -> None:
-        backoff = Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
+        backoff = self._backoff()
         wait_s = self._heartbeat_s
         failures = 0
         while True:

@@ -108,6 +108,11 @@ class Service:
             self._settle(now)
             return self._pool.statistics(now)
 
+    def eligible(self) -> list[str]:
+        """Return the ids of the instances that may be picked now."""
+        with self._lock:
+            return [member.id for member in self._pool.eligible]
+
     def drop(self, pick: Pick) -> None:
         """Give a pick back from a finalizer, where no lock may be waited for."""
         self._dropped.append(pick)

@@ -1,0 +1,203 @@
+"""One run: a scenario, a strategy, a seed and a depth in; figures out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import simpy
+
+from trimtab.discovery import Balancer, Home
+from trimtab.errors import DiscoveryError
+from trimtab.retry import RetryPolicy
+from trimtab_sim import loop as simulated
+from trimtab_sim.bounds import Bounds
+from trimtab_sim.convergence import Convergence
+from trimtab_sim.faults import Director
+from trimtab_sim.recorder import Recorder
+from trimtab_sim.streams import stream
+from trimtab_sim.world.clients import CoreClient
+from trimtab_sim.world.places import Place
+from trimtab_sim.world.registry import PolledView, WatchedView
+from trimtab_sim.world.world import World
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from trimtab.discovery import Service
+    from trimtab.instance import Snapshot
+    from trimtab_sim.faults import Event
+    from trimtab_sim.scenario import Scenario
+    from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.world.clients import Client
+
+__all__ = ["Depth", "Run", "simulate"]
+
+Depth: TypeAlias = Literal["core", "client", "wire"]
+_SETTLE_S = 3600.0
+"""How long after the last arrival a request may still go on before the run gives up on it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What one run gave; `trimtab_sim.figures` makes numbers of it.
+
+    Attributes:
+        events: what happened to the world.
+        ended_at: the virtual second at which the last request had ended.
+        steps: SimPy's events, for judging speed.
+    """
+
+    scenario: Scenario
+    strategy: str
+    seed: int | str
+    depth: Depth
+    recorder: Recorder
+    convergence: Convergence
+    events: list[Event]
+    world: World
+    ended_at: float
+    in_flight_left: int
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    strategy: str | None = None,
+    seed: int | str = 1,
+    depth: Depth = "core",
+    trace: TextIO | None = None,
+) -> Run:
+    """Run a scenario once.
+
+    The result is a function of the scenario's digest, the strategy, the seed and, where the
+    depths differ in what they model, the depth.
+
+    Args:
+        strategy: instead of the scenario's (first) one.
+        trace: where to write one JSON line per request.
+
+    Raises:
+        SimulationError: the simulated program did what cannot be simulated, or a check of the
+            run itself failed.
+    """
+    env = simpy.Environment(0.0)
+    recorder = Recorder(
+        duration=scenario.about.duration, warmup=scenario.about.warmup, trace=trace
+    )
+    convergence = Convergence(Bounds(scenario), warmup=scenario.about.warmup)
+    world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
+    chosen = strategy or scenario.strategies[0]
+    stage = _Stage(world, chosen, depth)
+    simulated.run(stage.play(), env=env)
+    return Run(
+        scenario=scenario,
+        strategy=chosen,
+        seed=seed,
+        depth=depth,
+        recorder=recorder,
+        convergence=convergence,
+        events=stage.director.events,
+        world=world,
+        ended_at=env.now,
+        in_flight_left=stage.in_flight_left,
+    )
+
+
+class _Stage:
+    """Puts a world together, lets it go on until its end, and takes it apart."""
+
+    def __init__(self, world: World, strategy: str, depth: Depth) -> None:
+        self.world = world
+        self.director = Director(world)
+        self.in_flight_left = 0
+        self._strategy = strategy
+        self._depth = depth
+        self._balancers: list[Balancer] = []
+        self._services: list[Service] = []
+
+    async def play(self) -> None:
+        """Run the whole scenario."""
+        world, scenario = self.world, self.world.scenario
+        loop = asyncio.get_running_loop()
+        for group in scenario.service.groups():
+            for _ in range(group.count):
+                world.add_server(group, at_start=True)
+        world.spawn(world.registry.sweep())
+        for group in scenario.clients:
+            for _ in range(group.count):
+                self._add_client(group)
+        self.director.start()
+        await _at(loop, world.end)
+        await self._finish_requests(loop)
+        self.in_flight_left = sum(s.statistics().in_flight for s in self._services)
+        for balancer in self._balancers:
+            await balancer.aclose()
+        await world.close()
+        if world.failures:
+            raise world.failures[0]
+
+    async def _finish_requests(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let what was begun end: by an answer or by its timeout."""
+        recorder = self.world.recorder
+        step = 2 * max(float(group.timeout) for group in self.world.scenario.clients)
+        deadline = self.world.end + _SETTLE_S / 2
+        while recorder.in_flight and loop.time() < deadline:
+            await _at(loop, loop.time() + step)
+
+    def _add_client(self, group: Group) -> None:
+        world = self.world
+        place = Place("client", len(world.clients), group=group.name, zone=group.zone)
+        seed = f"{world.seed}/client {place.index}"
+        view_type = PolledView if world.registry.content.mode == "poll" else WatchedView
+        view = view_type(world.registry, place, stream(seed, "registry"))
+        arguments = dict(world.scenario.balancer_arguments)
+        arguments["strategy"] = self._strategy
+        client = self._make(group, place, view, arguments, seed)
+        world.clients.append(client)
+        world.spawn(self._start(client, group.start))
+
+    def _make(
+        self, group: Group, place: Place, view: PolledView, arguments: dict[str, object], seed: str
+    ) -> Client:
+        balancer = Balancer(
+            Home.for_async(),
+            view,
+            strategy=arguments["strategy"],  # type: ignore[arg-type] # checked with the scenario
+            settings=self.world.scenario.discovery_settings,
+            retry=arguments.get("retry") or RetryPolicy(),  # type: ignore[arg-type]
+            rng=stream(seed, "balancer"),
+            on_removed=lambda _members: None,
+        )
+        self._balancers.append(balancer)
+        return CoreClient(self.world, place, group, balancer, seed=self.world.seed)
+
+    async def _start(self, client: Client, start: float) -> None:
+        loop = asyncio.get_running_loop()
+        await _at(loop, start)
+        client.start()
+        while True:
+            try:
+                service = await client.open()
+            except DiscoveryError:
+                # Requests go on asking; so does a process that is told to be ready first.
+                continue
+            break
+        self._services.append(service)
+        self._follow(client.place.index, service)
+
+    def _follow(self, client: int, service: Service) -> None:
+        convergence, env = self.world.convergence, self.world.env
+        convergence.client_started(client)
+
+        def look(_snapshot: Snapshot) -> None:
+            convergence.view_changed(client, service.eligible(), env.now)
+
+        service.lease.subscribe(look)
+
+
+async def _at(loop: asyncio.AbstractEventLoop, moment: float) -> None:
+    reached = loop.create_future()
+    loop.call_at(moment, reached.set_result, None)
+    await reached

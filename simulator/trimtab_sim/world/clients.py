@@ -1,0 +1,217 @@
+"""Clients at the depth `core`: a handful of events per request around the SDK's own call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from trimtab.discovery import Call
+from trimtab.errors import DiscoveryError, PickError
+from trimtab_sim.recorder import Outcome
+from trimtab_sim.scenario.arrivals import Closed
+from trimtab_sim.streams import stream
+from trimtab_sim.world.arrivals import source
+from trimtab_sim.world.events import Step, call_at
+from trimtab_sim.world.trips import Trip, send
+
+if TYPE_CHECKING:
+    from trimtab.discovery import Balancer, Service
+    from trimtab.pool import Pick
+    from trimtab.retry import Failure
+    from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.world.world import World
+    from trimtab_sim.world.places import Place
+    from trimtab_sim.world.trips import Fate
+
+__all__ = ["Client", "CoreClient"]
+
+_FAILURES: dict[str, tuple[Failure, Outcome]] = {
+    "refused": ("refused", Outcome.REFUSED),
+    "broken": ("no_response", Outcome.BROKEN),
+    "silent": ("timeout", Outcome.TIMEOUT),
+}
+_FIRST_BAD_STATUS = 400
+
+
+class Client:
+    """When a client sends; subclasses say how.
+
+    Attributes:
+        place: where it is.
+        source: the moments of an open loop.
+    """
+
+    def __init__(self, world: World, place: Place, group: Group, *, seed: int | str) -> None:
+        self.world = world
+        self.place = place
+        self.group = group
+        rng = stream(seed, f"client {place.index}", "arrivals")
+        self.source = source(group.arrivals, rng, group.start)
+        self._closed = group.arrivals if isinstance(group.arrivals, Closed) else None
+        self._think = self._closed.think.sampler() if self._closed else None
+        self._rng = rng
+
+    def begin(self, request: int, now: float) -> None:
+        """Send a new request; call `over` when it has ended."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Schedule the first requests."""
+        env = self.world.env
+        if self._closed is None:
+            self._schedule(max(env.now, self.group.start))
+        else:
+            for _ in range(self._closed.concurrency):
+                call_at(env, self.group.start + self._thinking(), self._arrive_again)
+
+    def over(self) -> None:
+        """Note that a request has ended: a closed loop thinks, and sends another."""
+        if self._closed is not None:
+            env = self.world.env
+            call_at(env, env.now + self._thinking(), self._arrive_again)
+
+    def _thinking(self) -> float:
+        assert self._think is not None
+        u = self._rng.random()
+        return self._think(u if u > 0.0 else 0.5)
+
+    def _schedule(self, now: float) -> None:
+        moment = self.source.after(now)
+        if moment < self.world.end:
+            call_at(self.world.env, moment, self._arrive)
+
+    def _arrive(self, _step: Step) -> None:
+        now: float = self.world.env._now  # noqa: SLF001 - see `events`
+        self._schedule(now)
+        self.begin(self.world.next_request(), now)
+
+    def _arrive_again(self, _step: Step) -> None:
+        now = self.world.env.now
+        if now < self.world.end:
+            self.begin(self.world.next_request(), now)
+
+
+class CoreClient(Client):
+    """Calls the SDK's service directly; timeouts by one timer for all."""
+
+    def __init__(
+        self, world: World, place: Place, group: Group, balancer: Balancer, *, seed: int | str
+    ) -> None:
+        super().__init__(world, place, group, seed=seed)
+        self._balancer = balancer
+        self._service: Service | None = None
+        self._timeout = float(group.timeout)
+        self._method = group.method
+        # In order of their deadlines, as the timeout is the same for all.
+        self._waiting: deque[_Attempt] = deque()
+        self._is_armed = False
+        self._openings: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> Service:
+        """Open the service, and wait for its first list."""
+        self._service = await self._balancer.open(self.world.service_name)
+        return self._service
+
+    def begin(self, request: int, now: float) -> None:
+        """Send a new request."""
+        self.world.recorder.begin(now)
+        service = self._service
+        if service is None or not service.is_ready:
+            opening = asyncio.get_running_loop().create_task(self._begin_later(request, now))
+            self._openings.add(opening)
+            opening.add_done_callback(self._openings.discard)
+            return
+        self._attempt(Call(service, method=self._method), request, 0, now)
+
+    async def _begin_later(self, request: int, started: float) -> None:
+        try:
+            service = await self.open()
+        except DiscoveryError:
+            self._end(request, started, Outcome.NO_LIST, -1)
+        else:
+            self._attempt(Call(service, method=self._method), request, 0, started)
+
+    def _attempt(self, call: Call, request: int, number: int, started: float) -> None:
+        try:
+            pick = call.pick()
+        except PickError:
+            self._end(request, started, Outcome.NO_INSTANCE, -1)
+            return
+        world = self.world
+        now: float = world.env._now  # noqa: SLF001
+        server = world.route(pick.instance)
+        trip = _Attempt(self, call, pick, server, request, number, started, now + self._timeout)
+        world.recorder.send(server, number, now)
+        self._waiting.append(trip)
+        if not self._is_armed:
+            self._is_armed = True
+            call_at(world.env, trip.deadline, self._check_deadlines)
+        send(world.env, world.network, trip)
+
+    def answered(self, trip: _Attempt, status: int) -> None:
+        """Take a response; its body ends with its head here."""
+        call = trip.call
+        call.answered(trip.pick, status)
+        call.done(trip.pick, "success")
+        outcome = Outcome.OK if status < _FIRST_BAD_STATUS else Outcome.STATUS
+        self._end(trip.request, trip.started, outcome, trip.server.place.index)
+
+    def failed(self, trip: _Attempt, fate: str) -> None:
+        """Take a failure: the SDK says whether to try again."""
+        failure, outcome = _FAILURES[fate]
+        if trip.call.failed(trip.pick, failure):
+            self._attempt(trip.call, trip.request, trip.attempt + 1, trip.started)
+        else:
+            self._end(trip.request, trip.started, outcome, trip.server.place.index)
+
+    def _end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
+        self.world.recorder.end(request, started, self.world.env._now, outcome, server)  # noqa: SLF001
+        self.over()
+
+    def _check_deadlines(self, _step: Any) -> None:
+        waiting, now = self._waiting, self.world.env.now
+        while waiting and (waiting[0].is_over or waiting[0].deadline <= now):
+            trip = waiting.popleft()
+            if not trip.is_over:
+                trip.is_over = True
+                self.failed(trip, "silent")
+        self._is_armed = bool(waiting)
+        if waiting:
+            call_at(self.world.env, waiting[0].deadline, self._check_deadlines)
+
+
+class _Attempt(Trip):
+    """A trip that belongs to a call of the SDK."""
+
+    __slots__ = ("call", "deadline", "owner", "pick", "started")
+
+    def __init__(  # noqa: PLR0917 - made once per attempt: by position it costs less
+        self,
+        owner: CoreClient,
+        call: Call,
+        pick: Pick,
+        server: Any,
+        request: int,
+        attempt: int,
+        started: float,
+        deadline: float,
+    ) -> None:
+        self.client = owner.place
+        self.server = server
+        self.request = request
+        self.attempt = attempt
+        self.is_over = False
+        self.owner = owner
+        self.call = call
+        self.pick = pick
+        self.started = started
+        self.deadline = deadline
+
+    def arrived(self, fate: Fate, status: int) -> None:
+        """Hand the outcome to the client."""
+        self.is_over = True
+        if fate == "answered":
+            self.owner.answered(self, status)
+        else:
+            self.owner.failed(self, fate)

@@ -1,0 +1,66 @@
+"""Who is where: the ends of messages, and the sides that a scenario names."""
+
+from __future__ import annotations
+
+from trimtab_sim.errors import ScenarioError
+
+__all__ = ["Place", "Side"]
+
+
+class Place:
+    """One end of messages: a client, a server or the registry.
+
+    Attributes:
+        kind: "client", "server" or "registry".
+        index: which, counted from 0 in order of appearance.
+        group: the clients' group; "" otherwise.
+        zone: the failure domain; "" when there are none.
+        skew_s: how far its clock is ahead.
+    """
+
+    __slots__ = ("group", "index", "kind", "skew_s", "zone")
+
+    def __init__(self, kind: str, index: int = 0, *, group: str = "", zone: str = "") -> None:
+        self.kind = kind
+        self.index = index
+        self.group = group
+        self.zone = zone
+        self.skew_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"{self.kind}:{self.index}"
+
+
+class Side:
+    """A set of places as a scenario writes it.
+
+    `clients`, `servers`, `registry`, `client:3`, `server:0`, `clients:web`, `zone:a`.
+
+    Raises:
+        ScenarioError: the text names no side.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        kind, _, name = text.partition(":")
+        self._kind, self._name = kind, name
+        known = kind == "zone" and name
+        known = known or (
+            kind in {"clients", "servers", "registry"} and (kind == "clients" or not name)
+        )
+        known = known or (kind in {"client", "server"} and name.isdecimal())
+        if not known:
+            raise ScenarioError(
+                f"{text!r} is no side; write clients, servers, registry, client:3, server:0, "
+                "clients:GROUP or zone:NAME"
+            )
+
+    def holds(self, place: Place) -> bool:
+        """Say whether a place is on this side."""
+        if self._kind == "zone":
+            return place.zone == self._name
+        if self._kind in {"client", "server"}:
+            return place.kind == self._kind and place.index == int(self._name)
+        if self._kind == "registry":
+            return place.kind == "registry"
+        return f"{place.kind}s" == self._kind and self._name in {"", place.group}

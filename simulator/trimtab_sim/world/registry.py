@@ -1,0 +1,292 @@
+"""The registry: what is registered, what its readers see of it, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from trimtab.errors import (
+    NotRegisteredError,
+    RegistryAnswerError,
+    RegistryUnavailableError,
+)
+from trimtab.registries import Listing
+from trimtab_sim.streams import stream
+from trimtab_sim.world.events import call_at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from random import Random
+
+    import simpy
+
+    from trimtab import Instance
+    from trimtab_sim.scenario.content import Registry as Content
+    from trimtab_sim.world.network import Network
+    from trimtab_sim.world.places import Place
+
+__all__ = ["PolledView", "RegistryModel", "WatchedView", "Writer"]
+
+
+class RegistryModel:
+    """Registrations with a TTL, swept now and then; readers see changes after a delay.
+
+    Attributes:
+        place: where it is.
+        outage: None while it answers; otherwise how it does not: "refuse", "silent", "error".
+        wrong: None, or a kind of wrong answers ("partial", "duplicate", "garbage") and the share
+            of the list that it concerns.
+        stale: while true, readers see what they saw when it began.
+        registered: the instances by id, as the registry itself has them.
+        version: counts changes; what readers see may lag behind it.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        network: Network,
+        content: Content,
+        place: Place,
+        seed: int | str,
+    ) -> None:
+        self.place = place
+        self.content = content
+        self.network = network
+        self.outage: str | None = None
+        self.wrong: tuple[str, float] | None = None
+        self.stale = False
+        self.registered: dict[str, Instance] = {}
+        self.version = 0
+        self._env = env
+        self._deadlines: dict[str, float] = {}
+        self._visible: tuple[Instance, ...] = ()
+        self._visible_version = 0
+        self._pending: tuple[int, tuple[Instance, ...]] = (0, ())
+        self._propagation = content.propagation.sampler()
+        self._latency = content.latency.sampler()
+        self._rng = stream(seed, "registry")
+        self._changed = asyncio.Event()
+
+    # -- the writing side ----------------------------------------------------------------------
+
+    def put(self, instance: Instance, ttl_s: float) -> None:
+        """Create or replace a registration."""
+        known = self.registered.get(instance.id)
+        self._deadlines[instance.id] = self._env.now + ttl_s
+        if known != instance:
+            self.registered[instance.id] = instance
+            self._note_change()
+
+    def renew(self, id_: str, ttl_s: float) -> None:
+        """Take a heartbeat."""
+        if id_ not in self.registered:
+            raise NotRegisteredError(f"simulated registry: {id_} is not registered")
+        self._deadlines[id_] = self._env.now + ttl_s
+
+    def drop(self, id_: str) -> None:
+        """Remove a registration, if it is there."""
+        if self.registered.pop(id_, None) is not None:
+            del self._deadlines[id_]
+            self._note_change()
+
+    def forget_all(self) -> None:
+        """Come back without a memory."""
+        self.registered.clear()
+        self._deadlines.clear()
+        self._note_change()
+
+    async def sweep(self) -> None:
+        """Take lapsed registrations out, every `sweep` seconds, for ever."""
+        loop = asyncio.get_running_loop()
+        moment = loop.time()
+        while True:
+            moment += self.content.sweep
+            await asyncio.sleep(moment - loop.time())
+            if self.outage is None:
+                now = loop.time()
+                for id_ in [id_ for id_, end in self._deadlines.items() if end <= now]:
+                    self.drop(id_)
+
+    def go_away(self, how: str) -> None:
+        """Answer nothing from now on: "refuse", "silent" or "error"."""
+        self.outage = how
+        self.wake_readers()
+
+    def come_back(self) -> None:
+        """Answer again. Leases begin anew, as with Consul: nobody could renew them."""
+        self.outage = None
+        now = self._env.now
+        for id_ in self._deadlines:
+            self._deadlines[id_] = now + self.content.ttl
+        self.wake_readers()
+
+    # -- the reading side ----------------------------------------------------------------------
+
+    def answer(self, rng: Random) -> Listing:
+        """Return what a reader sees now."""
+        instances = self._visible
+        if self.wrong is not None:
+            kind, share = self.wrong
+            if kind == "garbage":
+                raise RegistryAnswerError("simulated registry: the answer cannot be read")
+            some = [instance for instance in instances if rng.random() < share]
+            if kind == "duplicate":
+                instances = (*instances, *some)
+            else:
+                left_out = {instance.id for instance in some}
+                instances = tuple(i for i in instances if i.id not in left_out)
+        return Listing(instances=instances, version=str(self._visible_version))
+
+    @property
+    def visible_version(self) -> int:
+        """The version that readers see."""
+        return self._visible_version
+
+    async def wait_for_change(self) -> None:
+        """Wait until what readers see has changed, or the registry has gone or come back."""
+        await self._changed.wait()
+
+    def wake_readers(self) -> None:
+        """Let everyone who waits look again."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def question_latency_s(self) -> float:
+        """Draw the time of one question and its answer, at the registry."""
+        return self._latency(self._open_uniform())
+
+    def reveal(self) -> None:
+        """Show readers what was held back while the replica was stale."""
+        self._show(self._pending)
+
+    def _note_change(self) -> None:
+        self.version += 1
+        state = (self.version, tuple(self.registered.values()))
+        delay = self._propagation(self._open_uniform())
+        if delay > 0:
+            call_at(self._env, self._env.now + delay, lambda _step: self._reveal(state))
+        else:
+            self._reveal(state)
+
+    def _reveal(self, state: tuple[int, tuple[Instance, ...]]) -> None:
+        # A slower, older change must not undo a newer one.
+        if state[0] > self._pending[0]:
+            self._pending = state
+            if not self.stale:
+                self._show(state)
+
+    def _show(self, state: tuple[int, tuple[Instance, ...]]) -> None:
+        self._visible_version, self._visible = state
+        self.wake_readers()
+
+    def _open_uniform(self) -> float:
+        return 1.0 - self._rng.random() if (u := self._rng.random()) <= 0.0 else u
+
+
+class _Visitor:
+    """Somebody who asks the registry over the network, from a place."""
+
+    def __init__(self, model: RegistryModel, place: Place, rng: Random) -> None:
+        self._model = model
+        self._place = place
+        self._rng = rng
+        self._asked = 0
+        self.url = f"sim://registry as seen by {place!r}"
+        self.key = self.url
+
+    async def _ask(self) -> None:
+        """Spend the time of a question and its answer; raise if there is none."""
+        model = self._model
+        if model.outage == "silent" or model.network.cuts(self._place, model.place):
+            await asyncio.Event().wait()
+        await self._pass(self._place, model.place)
+        if (latency_s := model.question_latency_s()) > 0:
+            await asyncio.sleep(latency_s)
+        if model.outage is not None:
+            if model.outage == "silent":
+                await asyncio.Event().wait()
+            raise RegistryUnavailableError(f"simulated registry: {model.outage}")
+
+    async def _pass(self, source: Place, target: Place) -> None:
+        network = self._model.network
+        if network.is_ideal:
+            return
+        self._asked += 1
+        # Requests count from 0 upwards; the registry's messages have numbers of their own.
+        number = self._place.index * 10_000_019 + self._asked
+        delay = network.delay(source, target, number, 1_000_003)
+        if delay is None:
+            await asyncio.Event().wait()
+        elif delay > 0:
+            await asyncio.sleep(delay)
+
+    async def services(self) -> list[str]:
+        """Name nothing: the simulated world has one service, and knows its name."""
+        return []
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing is open."""
+
+
+class PolledView(_Visitor):
+    """The registry as one client polls it. Follows the SDK's `Registry` protocol."""
+
+    async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
+        """Ask for the list."""
+        await self._ask()
+        listing = self._model.answer(self._rng)
+        await self._pass(self._model.place, self._place)
+        return listing
+
+
+class WatchedView(PolledView):
+    """The registry as one client follows it, by push or long polls.
+
+    Follows the SDK's `WatchableRegistry` protocol.
+    """
+
+    async def watch(self, service: str) -> AsyncIterator[Listing]:
+        """Yield the list at once and after every change."""
+        model = self._model
+        is_push = model.content.mode == "push"
+        while True:
+            seen = model.visible_version
+            yield await self.fetch(service)
+            # A long poll that ends unanswered asks again; a push stream just goes on.
+            wait_s = None if is_push else model.content.long_poll_wait
+            try:
+                async with asyncio.timeout(wait_s):
+                    while model.visible_version == seen and model.outage is None:
+                        await model.wait_for_change()
+            except TimeoutError:
+                continue
+            if model.outage is not None:
+                await self._ask()
+
+
+class Writer(_Visitor):
+    """The registry as one server writes to it. Follows the SDK's `Registrar` protocol."""
+
+    def __init__(self, model: RegistryModel, place: Place, rng: Random, *, ttl_s: float) -> None:
+        super().__init__(model, place, rng)
+        self._ttl_s = ttl_s
+
+    async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
+        """Ask for the list."""
+        await self._ask()
+        return self._model.answer(self._rng)
+
+    async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:  # noqa: ARG002
+        """Register."""
+        await self._ask()
+        self._model.put(instance, ttl_s)
+
+    async def heartbeat(self, service: str, instance: Instance) -> None:  # noqa: ARG002
+        """Renew the lease."""
+        await self._ask()
+        self._model.renew(instance.id, self._ttl_s)
+
+    async def deregister(self, service: str, instance: Instance) -> None:  # noqa: ARG002
+        """Leave."""
+        await self._ask()
+        self._model.drop(instance.id)

@@ -1,0 +1,242 @@
+"""A server: workers, a queue before them, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from trimtab_sim.streams import KeyedUniforms
+from trimtab_sim.world.events import call_at
+from trimtab_sim.world.places import Place
+from trimtab_sim.world.trips import reply
+
+if TYPE_CHECKING:
+    import simpy
+
+    from trimtab import Instance
+    from trimtab_sim.laws import Sampler
+    from trimtab_sim.scenario.actions import Gray
+    from trimtab_sim.scenario.content import Service
+    from trimtab_sim.world.network import Network
+    from trimtab_sim.world.trips import Trip
+
+__all__ = ["Luck", "Server"]
+
+_OK = 200
+_OVERLOADED = 503
+
+
+class Luck:
+    """The chance that servers share, keyed by request: the same whoever serves it."""
+
+    def __init__(self, seed: int | str) -> None:
+        self.service = KeyedUniforms(seed, "servers", "service")
+        self.fault = KeyedUniforms(seed, "servers", "fault")
+
+
+class Server:
+    """One instance's process: FIFO before `concurrency` workers.
+
+    A change of speed concerns the requests that are begun after it. A client that gives up does
+    not take its request out of the server: the work is done in vain, as with most real ones.
+
+    Attributes:
+        instance: as it registers itself.
+        place: where it is.
+        factor: how many times as long everything takes.
+        is_dark: vanished from the network: it gets nothing and says nothing.
+        is_refusing: new connections are refused.
+        is_hung: it takes requests and answers none.
+        error: the share answered at once with a status, and that status.
+        gray: what goes wrong for a share of the requests; None when nothing does.
+        is_alive: the process runs and can be reached (a hung one is alive, a dark one is not).
+        ended_at: since when it is not alive; infinity while it is.
+        last_sent_at: the last attempt that was sent to it while it was not alive.
+        received, served: counts of attempts.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        network: Network,
+        instance: Instance,
+        *,
+        index: int,
+        service: Service,
+        sampler: Sampler,
+        concurrency: int,
+        luck: Luck,
+    ) -> None:
+        self.instance = instance
+        self.place = Place("server", index, zone=instance.zone)
+        self.factor = 1.0
+        self.is_dark = self.is_refusing = self.is_hung = False
+        self.error: tuple[float, int] | None = None
+        self.gray: Gray | None = None
+        self.is_alive = True
+        self.ended_at = float("inf")
+        self.last_sent_at: float | None = None
+        self.received = self.served = 0
+        self._env = env
+        self._network = network
+        self._sampler = sampler
+        self._concurrency = concurrency
+        self._limit = float("inf") if service.queue_limit is None else service.queue_limit
+        self._rejects = service.overflow == "reject"
+        self._loses = service.on_crash == "lose"
+        self._cold = service.cold_start
+        self._luck = luck
+        self._uniform = luck.service.at
+        self._queue: deque[Trip] = deque()
+        # In order of their start; a set would have none.
+        self._inside: dict[Trip, None] = {}
+        self._held: list[Trip] = []
+        self._born_at = env.now
+        self._life = 0
+        self._plain = True
+        self.look_again()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    @property
+    def busy(self) -> int:
+        """Requests being worked on, or held by a hang."""
+        return len(self._inside)
+
+    def look_again(self) -> None:
+        """Work out whether anything is wrong at all; call it after changing a fault."""
+        self._plain = not (
+            self.is_dark or self.is_refusing or not self.is_alive or self.error or self.gray
+        )
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def receive(self, trip: Trip) -> None:
+        """Take an attempt that has arrived."""
+        self.received += 1
+        if not self._plain and self._goes_wrong(trip):
+            return
+        if len(self._inside) < self._concurrency:
+            self._begin(trip)
+        elif len(self._queue) < self._limit:
+            self._queue.append(trip)
+        elif self._rejects:
+            reply(self._env, self._network, trip, "answered", _OVERLOADED)
+
+    def _goes_wrong(self, trip: Trip) -> bool:
+        if self.is_dark:
+            return True
+        if self.is_refusing or not self.is_alive:
+            reply(self._env, self._network, trip, "refused", 0)
+            return True
+        if self.error is not None and self._unlucky(trip, 0) < self.error[0]:
+            reply(self._env, self._network, trip, "answered", self.error[1])
+            return True
+        gray = self.gray
+        if gray is None or gray.effect == "slow" or self._unlucky(trip, 1) >= gray.share:
+            return False
+        if gray.effect == "error":
+            reply(self._env, self._network, trip, "answered", gray.status)
+        return True
+
+    def _unlucky(self, trip: Trip, number: int) -> float:
+        return self._luck.fault.draw(trip.request, 2 * trip.attempt + number)
+
+    def _begin(self, trip: Trip) -> None:
+        self._inside[trip] = None
+        env = self._env
+        now = env._now  # noqa: SLF001 - see `events`
+        call_at(env, now + self._time_of(trip, now), self._finish, (trip, self._life))
+
+    def _time_of(self, trip: Trip, now: float) -> float:
+        attempt, request = trip.attempt, trip.request
+        u = self._luck.service.draw(request, attempt) if attempt else self._uniform(request)
+        time = self._sampler(u) * self.factor
+        gray = self.gray
+        if gray is not None and gray.effect == "slow" and self._unlucky(trip, 1) < gray.share:
+            time *= gray.factor
+        cold = self._cold
+        if cold is not None and now < self._born_at + cold.duration:
+            left = 1.0 - (now - self._born_at) / cold.duration
+            time *= 1.0 + (cold.factor - 1.0) * left
+        return time
+
+    def _finish(self, step: Any) -> None:
+        trip, life = step.payload
+        if life != self._life:
+            return
+        if self.is_hung:
+            self._held.append(trip)
+            return
+        del self._inside[trip]
+        self.served += 1
+        if self._queue:
+            self._begin(self._queue.popleft())
+        if not self.is_dark:
+            reply(self._env, self._network, trip, "answered", _OK)
+
+    # -- what happens to it ------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """End the process: new connections are refused; what is inside is lost or finished."""
+        self._end()
+        if self._loses:
+            self._break_off()
+
+    def vanish(self, *, stays_registered: bool = False) -> None:
+        """Leave the network without a word; `stays_registered` keeps it alive in name."""
+        self.is_dark = True
+        if not stays_registered:
+            self._end()
+        self.look_again()
+
+    def stop(self) -> None:
+        """End in good order, after the drain: what is still inside is broken off."""
+        self._end()
+        self._break_off()
+
+    def start(self) -> None:
+        """Start the process anew, cold and empty."""
+        self._life += 1
+        self._inside.clear()
+        self._queue.clear()
+        self._held.clear()
+        self._born_at = self._env.now
+        self.is_dark = False
+        self.is_alive = True
+        self.ended_at = float("inf")
+        self.look_again()
+
+    def reappear(self) -> None:
+        """Be reachable again, with whatever it still has inside."""
+        self.is_dark = False
+        self.is_alive = True
+        self.ended_at = float("inf")
+        self.look_again()
+
+    def wake(self) -> None:
+        """End a hang: what was held is answered now."""
+        self.is_hung = False
+        held, self._held = self._held, []
+        for trip in held:
+            call_at(self._env, self._env.now, self._finish, (trip, self._life))
+
+    def _end(self) -> None:
+        if self.is_alive:
+            self.is_alive = False
+            self.ended_at = self._env.now
+            self.last_sent_at = None
+        self.look_again()
+
+    def _break_off(self) -> None:
+        self._life += 1
+        lost = [*self._inside, *self._queue]
+        self._inside.clear()
+        self._queue.clear()
+        self._held.clear()
+        if not self.is_dark:
+            for trip in lost:
+                reply(self._env, self._network, trip, "broken", 0)

@@ -1,0 +1,217 @@
+"""The world of one run: servers that register, clients that call, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from trimtab import Instance
+from trimtab.registration import Registration, register
+from trimtab_sim.streams import stream
+from trimtab_sim.world.events import call_at
+from trimtab_sim.world.network import Network
+from trimtab_sim.world.places import Place
+from trimtab_sim.world.registry import RegistryModel, Writer
+from trimtab_sim.world.servers import Luck, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    import simpy
+
+    from trimtab_sim.convergence import Convergence
+    from trimtab_sim.recorder import Recorder
+    from trimtab_sim.scenario import Scenario
+    from trimtab_sim.scenario.content import ServerGroup
+    from trimtab_sim.world.clients import Client
+
+__all__ = ["Runner", "World"]
+
+_PORT = 8080
+
+
+class Runner:
+    """A server with the registration that keeps it known. Shuts the two up together."""
+
+    def __init__(self, server: Server, group: ServerGroup) -> None:
+        self.server = server
+        self.group = group
+        self.registration: Registration | None = None
+        self.is_leaving = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it works and is to stay."""
+        return self.server.is_alive and not self.is_leaving
+
+
+class World:
+    """Everything of one run that is not the SDK, and the ways to change it.
+
+    Attributes:
+        env: the SimPy environment, whose clock is everybody's.
+        end: the virtual second at which no request begins any more.
+        runners: all servers that ever were, by index.
+        clients: all clients, by index.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        scenario: Scenario,
+        *,
+        seed: int | str,
+        recorder: Recorder,
+        convergence: Convergence,
+    ) -> None:
+        self.env = env
+        self.scenario = scenario
+        self.seed = seed
+        self.recorder = recorder
+        self.convergence = convergence
+        self.end = float(scenario.about.duration)
+        self.service_name = scenario.service.name
+        self.network = Network(scenario.network, seed)
+        place = Place("registry", zone=scenario.registry.zone)
+        self.registry = RegistryModel(env, self.network, scenario.registry, place, seed)
+        self.runners: list[Runner] = []
+        self.clients: list[Client] = []
+        self._luck = Luck(seed)
+        self._by_address: dict[str, Server] = {}
+        self._requests = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.failures: list[BaseException] = []
+
+    def next_request(self) -> int:
+        """Return the id of a new request; counted from 0, and the key of its luck."""
+        self._requests += 1
+        return self._requests - 1
+
+    def route(self, instance: Instance) -> Server:
+        """Return the server that has an instance's address now."""
+        return self._by_address[instance.address]
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the rest; its failure fails the run."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """End everything that still runs."""
+        for runner in self.runners:
+            if runner.registration is not None:
+                runner.registration.abandon()
+        for task in sorted(self._tasks, key=hash):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- servers -----------------------------------------------------------------------------
+
+    def add_server(
+        self, group: ServerGroup, *, at_start: bool = False, like: Instance | None = None
+    ) -> Runner:
+        """Start a server, which registers itself. `like`: it takes this one's host and port."""
+        service, index = self.scenario.service, len(self.runners)
+        instance = Instance(
+            id=f"s{index}",
+            host=like.host if like else f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}",
+            port=_PORT,
+            weight=group.weight,
+            zone=group.zone,
+        )
+        server = Server(
+            self.env,
+            self.network,
+            instance,
+            index=index,
+            service=service,
+            sampler=(group.time or service.time).sampler(),
+            concurrency=group.concurrency or service.concurrency,
+            luck=self._luck,
+        )
+        runner = Runner(server, group)
+        self.runners.append(runner)
+        self._by_address[instance.address] = server
+        if at_start:
+            # Known before the story begins; heartbeats fall anywhere in their interval.
+            self.registry.put(instance, self.scenario.registry.ttl)
+            self.convergence.truth_changed(instance.id, "add", self.env.now)
+            rng = stream(self.seed, f"server {index}", "phase")
+            phase_s = rng.random() * self.scenario.registry.heartbeat
+            self.spawn(self._keep_registered(runner, phase_s))
+        else:
+            self.spawn(self._keep_registered(runner, 0.0))
+        return runner
+
+    def crash(self, runner: Runner) -> None:
+        """End a server's process and its heartbeats."""
+        self._silence(runner)
+        runner.server.crash()
+        self._died(runner)
+
+    def vanish(self, runner: Runner, *, stays_registered: bool) -> None:
+        """Take a server's machine off the network."""
+        runner.server.vanish(stays_registered=stays_registered)
+        if not stays_registered:
+            self._silence(runner)
+            self._died(runner)
+
+    def restart(self, runner: Runner) -> None:
+        """Start a crashed server anew; it registers again."""
+        runner.server.start()
+        self.spawn(self._keep_registered(runner, 0.0))
+
+    def reappear(self, runner: Runner) -> None:
+        """Bring a vanished server back, with what it has inside; it registers again."""
+        was_registered = runner.server.is_alive
+        runner.server.reappear()
+        if not was_registered:
+            self.spawn(self._keep_registered(runner, 0.0))
+
+    async def remove(self, runner: Runner, drain_s: float) -> None:
+        """Have a server deregister, work on for `drain_s`, and stop."""
+        runner.is_leaving = True
+        registration, runner.registration = runner.registration, None
+        self.convergence.truth_changed(runner.server.instance.id, "remove", self.env.now)
+        if registration is not None:
+            self.spawn(registration.stop())
+        call_at(self.env, self.env.now + drain_s, lambda _step: runner.server.stop())
+
+    def _silence(self, runner: Runner) -> None:
+        if runner.registration is not None:
+            runner.registration.abandon()
+            runner.registration = None
+
+    def _died(self, runner: Runner) -> None:
+        self.convergence.truth_changed(runner.server.instance.id, "death", self.env.now)
+
+    async def _keep_registered(self, runner: Runner, wait_s: float) -> None:
+        """Register with the SDK's own registration, until the server ends."""
+        await asyncio.sleep(wait_s)
+        server, settings = runner.server, self.scenario.registry
+        if not runner.is_there:
+            return
+        rng = stream(self.seed, f"server {server.place.index}", "registration")
+        writer = Writer(self.registry, server.place, rng, ttl_s=settings.ttl)
+        registration = runner.registration = register(
+            writer,
+            self.service_name,
+            server.instance,
+            ttl_s=settings.ttl,
+            heartbeat_s=settings.heartbeat,
+            rng=rng,
+        )
+        await registration.start_persistently()
+        if runner.registration is registration:
+            self.convergence.truth_changed(server.instance.id, "add", self.env.now)
+        else:
+            # It died, or was told to leave, while it registered.
+            registration.abandon()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures.append(error)
