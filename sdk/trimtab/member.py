@@ -7,9 +7,12 @@ The rules of the running figures:
   `w = exp(-dt/tau)`, then `v = rtt` if `rtt > v`, else `v = rtt*(1-w) + v*w`; tau is 10 s.
 * *An unanswered request is evidence*: `v` is never less than the age of the oldest one.
 * *Failures weigh like requests in flight*: each adds to a failure load, which fades. A
-  failure's own latency is not a latency: an instance that fails fast must not look fast.
-* An instance that has never answered counts as 30 ms while idle, and as 1 s while its first
-  requests are unanswered, so that a newcomer is tried, and not flooded.
+  failure's own latency is not a latency: an instance that fails fast must not look fast. Each
+  failure also takes the latency back to what it was at the last good answer; left to fade
+  through a long outage, it would outrun any failure load and call the traffic back.
+* An instance that has never answered counts as 30 ms, and as 1 s while its first requests are
+  unanswered, so that a newcomer is tried, and not flooded. Until it is picked for the first
+  time the 30 ms fade within seconds, so that it is tried among peers of 1 ms too.
 
 Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs` (and its PR #134 for the 30 ms). Deviations:
 the oldest-unanswered rule, and failures counted in units of requests in flight.
@@ -18,7 +21,7 @@ the oldest-unanswered rule, and failures counted in units of requests in flight.
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import exp, sqrt
+from math import exp
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,12 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["Member"]
 
 DECAY_S = 10.0
-"""Time constant of the latency; that of the failure load is twice as long."""
+"""Time constant of the latency."""
+FAILURE_DECAY_S = 20.0
+"""Time constant of the failure load."""
 UNMEASURED_S = 0.030
-"""Latency assumed of an idle instance that has never answered."""
+"""Latency assumed of an instance that has never answered."""
+UNTRIED_DECAY_S = 1.0
+"""Time constant of the latency of an instance that has never been picked."""
 UNANSWERED_S = 1.0
 """Latency assumed of an instance that has never answered, while requests wait for it."""
-FAILURE_LOAD = 20.0
+FAILURE_LOAD = 30.0
 """What the first failure in a row adds to the load, in requests in flight; the n-th, n times."""
 MAX_STREAK = 10
 """The most that a row of failures multiplies `FAILURE_LOAD` by."""
@@ -57,6 +64,7 @@ class Member:
         "_faded_at",
         "_failure_load",
         "_latency_s",
+        "_learned_s",
         "_measured",
         "_streak",
         "_unanswered",
@@ -79,7 +87,7 @@ class Member:
         self.since = now
         self.is_removed = False
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
-        self._latency_s = 0.0
+        self._latency_s = self._learned_s = UNMEASURED_S
         self._failure_load = 0.0
         self._faded_at = now
         self._measured = False
@@ -129,8 +137,8 @@ class Member:
             age = now - next(iter(unanswered.values()))
             self._latency_s = max(self._latency_s, age)
         latency = self._latency_s
-        if not self._measured:
-            latency = max(latency, UNANSWERED_S if unanswered else UNMEASURED_S)
+        if unanswered and not self._measured:
+            latency = max(latency, UNANSWERED_S)
         return latency * (self.in_flight + 1 + self._failure_load)
 
     def latency_s(self, now: float) -> float | None:
@@ -146,9 +154,8 @@ class Member:
     def _fade(self, now: float) -> None:
         passed = now - self._faded_at
         if passed > 0:
-            kept = exp(-passed / DECAY_S)
-            self._latency_s *= kept
-            self._failure_load *= sqrt(kept)
+            self._latency_s *= exp(-passed / (DECAY_S if self.picks else UNTRIED_DECAY_S))
+            self._failure_load *= exp(-passed / FAILURE_DECAY_S)
             self._faded_at = now
 
     def _learn_latency(self, rtt_s: float, now: float) -> None:
@@ -159,12 +166,15 @@ class Member:
         else:
             # Fading has already multiplied by w; the sample brings in its (1 - w).
             self._latency_s += rtt_s * (1.0 - exp(-max(0.0, now - faded_at) / DECAY_S))
+        self._learned_s = self._latency_s
         self._measured = True
 
     def _learn_failure(self, now: float) -> None:
         self._fade(now)
         self._streak = min(self._streak + 1, MAX_STREAK)
         self._failure_load += FAILURE_LOAD * self._streak
+        # What has faded since the last good answer would make it look fast.
+        self._latency_s = max(self._latency_s, self._learned_s)
 
     def __repr__(self) -> str:
         return f"<Member {self.id} in_flight={self.in_flight}>"
