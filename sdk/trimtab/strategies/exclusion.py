@@ -21,13 +21,16 @@ def next_allowed(
     exclude: Collection[str],
     rng: Random,
 ) -> Member:
-    """Draw until a member outside `exclude` comes; after a few draws, take one of the rest.
+    """Draw until a member outside `exclude` comes; after a few draws, look from a random place on.
 
-    Expected O(1) while most members are allowed; O(n) at worst, on retries only.
+    O(len(exclude)), even when the excluded ones weigh nearly everything.
     """
     for _ in range(_DRAWS + len(exclude)):
         member = draw()
         if member.id not in exclude:
             return member
-    allowed = [member for member in members if member.id not in exclude]
-    return allowed[int(rng.random() * len(allowed))]
+    count = len(members)
+    place = int(rng.random() * count)
+    while members[place % count].id in exclude:
+        place += 1
+    return members[place % count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from trimtab.strategies.exclusion import next_allowed
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from trimtab.member import Member
 
 __all__ = ["WeightedRoundRobin"]
+
+_START_COST = 10_000
+"""The most that finding a random start may cost, in steps of one group each."""
 
 
 class _Group:
@@ -61,15 +65,27 @@ class WeightedRoundRobin:
             group.members.append(member)
             group.places.append(place)
         self._groups = list(groups.values())
-        self._total = sum(member.weight for member in members)
-        for _ in range(int(self._rng.random() * len(members))):
-            self._draw()
+        if members:
+            # A sum beyond the largest float would turn every credit into a NaN.
+            top = max(groups)
+            scale = 1.0 if isfinite(top * len(members)) else top
+            for group in self._groups:
+                group.weight /= scale
+            self._total = sum(group.weight * len(group.members) for group in self._groups)
+            self._skip_some()
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
         """Return the member whose turn it is."""
         if exclude:
             return next_allowed(self._draw, self._members, exclude, self._rng)
         return self._draw()
+
+    def _skip_some(self) -> None:
+        # A cycle of whole weights is at most their sum over the least of them.
+        lightest = min(group.weight for group in self._groups)
+        cycle = self._total / lightest if lightest else inf
+        for _ in range(int(self._rng.random() * min(cycle, _START_COST / len(self._groups)))):
+            self._draw()
 
     def _draw(self) -> Member:
         best = self._groups[0]

@@ -1,0 +1,52 @@
+"""One contract, over every strategy."""
+
+from random import Random
+
+from trimtab.testing.strategies import StrategyContract
+
+
+class TestRandom(StrategyContract):
+    strategy = "random"
+
+
+class TestRoundRobin(StrategyContract):
+    strategy = "round_robin"
+
+
+class TestWeightedRandom(StrategyContract):
+    strategy = "weighted_random"
+    weighted = True
+
+
+class TestWeightedRoundRobin(StrategyContract):
+    strategy = "weighted_round_robin"
+    weighted = True
+
+
+class TestLeastRequest(StrategyContract):
+    strategy = "least_request"
+    weighted = True
+
+
+class TestLeastLatency(StrategyContract):
+    strategy = "least_latency"
+    weighted = True
+
+
+class FirstAllowed:
+    """The plainest third-party strategy: someone, by the generator."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.members = ()
+
+    def update(self, members):
+        self.members = members
+
+    def choose(self, now, key, exclude):
+        return self.rng.choice([member for member in self.members if member.id not in exclude])
+
+
+class TestThirdParty(StrategyContract):
+    strategy = FirstAllowed
+    calls_per_pick = None
