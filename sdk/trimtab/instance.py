@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -78,10 +78,11 @@ class Instance:
             put(self, "id", self.address)
         try:
             put(self, "status", Status(self.status))
-            put(self, "metadata", MappingProxyType(dict(self.metadata)))
         except ValueError:
             raise self._wrong("status", self.status, f"one of {', '.join(Status)}") from None
-        except TypeError:
+        try:
+            put(self, "metadata", MappingProxyType(dict(self.metadata)))
+        except (TypeError, ValueError):
             raise self._wrong("metadata", self.metadata, "a mapping of strings") from None
 
     @property
@@ -131,7 +132,8 @@ class Instance:
         weight = self.weight
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise self._wrong("weight", weight, "a number")
-        if not math.isfinite(weight) or weight < 0:
+        # Compared rather than converted: a huge whole number fits no float.
+        if not 0 <= weight <= sys.float_info.max:
             raise self._wrong("weight", weight, "finite and not negative (0 means no traffic)")
         return float(weight)
 

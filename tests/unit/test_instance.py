@@ -1,0 +1,145 @@
+"""Instances are checked when made, and say which field of which instance is wrong."""
+
+import copy
+import math
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab import ConfigurationError, Instance, Status
+from trimtab.errors import InvalidInstanceError
+from trimtab.instance import Snapshot
+
+
+def test_defaults_and_identity():
+    instance = Instance(host="10.0.0.7", port=8080)
+    assert instance.id == instance.address == "10.0.0.7:8080"
+    assert (instance.scheme, instance.weight, instance.zone) == (None, 1.0, "")
+    assert (dict(instance.metadata), instance.status) == ({}, Status.PASSING)
+    assert Instance(host="10.0.0.7", port=8080, id="orders-1").id == "orders-1"
+
+
+@pytest.mark.parametrize(
+    ("host", "kept", "address"),
+    [
+        ("10.0.0.7", "10.0.0.7", "10.0.0.7:80"),
+        ("inventory.example", "inventory.example", "inventory.example:80"),
+        ("::1", "::1", "[::1]:80"),
+        ("[2001:db8::7]", "2001:db8::7", "[2001:db8::7]:80"),
+        ("fe80::1%eth0", "fe80::1%eth0", "[fe80::1%eth0]:80"),
+        ("a" * 253, "a" * 253, "a" * 253 + ":80"),
+    ],
+)
+def test_hosts(host, kept, address):
+    instance = Instance(host=host, port=80)
+    assert (instance.host, instance.address) == (kept, address)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("host", value) for value in ("", "a/b", "a b", "a\tb", "a\nb", "a\x00b", "a\x7fb")),
+        *(("host", value) for value in ("a\u00a0b", "user@host", "a?b", "a#b", "a\\b", "[a", "a]")),
+        *(("host", value) for value in ("a:80", "10.0.0.1:80", "1::2::3", "a" * 254, None, 7, [])),
+        *(("port", value) for value in (0, -1, 65536, 80.0, "80", True, None, math.nan)),
+        *(("weight", value) for value in (-1, -0.001, math.nan, math.inf, -math.inf, 10**400)),
+        *(("weight", value) for value in (True, None, "2", [1])),
+        *(("scheme", value) for value in ("ftp", "HTTP", "", 1)),
+        *(("status", value) for value in ("up", None, 1)),
+        *(("metadata", value) for value in (None, 7, "text", ["ab", "abc"])),
+        *((field, value) for field in ("id", "zone") for value in (None, 7)),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_instance(field, value):
+    fields = {"host": "10.0.0.7", "port": 80, "id": "orders-1", field: value}
+    with pytest.raises(InvalidInstanceError) as caught:
+        Instance(**fields)
+    message = str(caught.value)
+    assert f": {field} is " in message
+    assert "must be" in message
+    assert ("orders-1" in message) or field == "id"
+    assert isinstance(caught.value, ConfigurationError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_without_an_id_the_message_names_host_and_port():
+    with pytest.raises(InvalidInstanceError, match=r"at host '10\.0\.0\.7', port 0"):
+        Instance(host="10.0.0.7", port=0)
+
+
+def test_instances_are_frozen_and_own_their_metadata():
+    metadata = {"rack": "r7"}
+    instance = Instance(host="a", port=1, metadata=metadata)
+    metadata["rack"] = "r8"
+    assert dict(instance.metadata) == {"rack": "r7"}
+    with pytest.raises(AttributeError):
+        instance.port = 2
+    with pytest.raises(TypeError):
+        instance.metadata["rack"] = "r9"
+
+
+def test_with_makes_a_checked_copy():
+    instance = Instance(host="a", port=1, id="x")
+    assert instance.with_(weight=3).weight == 3.0
+    assert instance.with_(status="critical").status is Status.CRITICAL
+    with pytest.raises(InvalidInstanceError):
+        instance.with_(port=0)
+
+
+def text(max_size=12):
+    # A short alphabet: the whole of Unicode takes seconds to load.
+    return st.text("ab0.:/[]%\\ \x00\n\u00e9\u2028\U0001f600", max_size=max_size)
+
+
+instances = st.builds(
+    Instance,
+    host=st.one_of(st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), st.ip_addresses().map(str)),
+    port=st.integers(1, 65535),
+    id=text(max_size=10),
+    scheme=st.sampled_from([None, "http", "https"]),
+    weight=st.one_of(st.floats(0, allow_nan=False, allow_infinity=False), st.integers(0, 10**9)),
+    zone=text(max_size=5),
+    metadata=st.dictionaries(text(max_size=5), text(max_size=5), max_size=3),
+    status=st.sampled_from([*Status, "passing", "draining"]),
+)
+
+
+@given(instances)
+def test_what_is_made_hashes_compares_copies_and_pickles(instance):
+    for again in (pickle.loads(pickle.dumps(instance)), copy.deepcopy(instance), instance.with_()):
+        assert again == instance
+        assert hash(again) == hash(instance)
+    assert isinstance(instance.weight, float)
+    assert isinstance(instance.status, Status)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["host", "port", "id", "weight", "metadata", "status"]),
+        st.one_of(
+            st.none(),
+            text(),
+            st.integers(),
+            st.floats(),
+            st.booleans(),
+            st.lists(text()),
+            st.binary(),
+        ),
+    )
+)
+def test_any_input_makes_an_instance_or_a_clear_error(fields):
+    try:
+        instance = Instance(**{"host": "a", "port": 1, **fields})
+    except InvalidInstanceError as error:
+        assert " is " in str(error)  # noqa: PT017 - both ends are fine
+    else:
+        assert 1 <= instance.port <= 65535
+
+
+def test_a_snapshot_is_a_frozen_whole():
+    snapshot = Snapshot(service="orders", instances=(Instance(host="a", port=1),))
+    assert (snapshot.version, snapshot.fetched_at, snapshot.source) == ("", 0.0, "registry")
+    with pytest.raises(AttributeError):
+        snapshot.version = "2"
