@@ -38,6 +38,7 @@ import simpy
 
 from trimtab_sim.bridge import Bridge
 from trimtab_sim.errors import DeadlockError, LivelockError, SimulationError
+from trimtab_sim.events import Step
 from trimtab_sim.fences import Fenced, fences
 from trimtab_sim.numbered import OrderedWeakSet, SimulatedFuture, SimulatedTask
 
@@ -154,16 +155,28 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
         """Let SimPy take steps until something is ready to run."""
         if self._cancelled_timers > max(_FEW_TIMERS, len(self._queue) // 2):
             self._drop_cancelled_timers()
-        env, ready, queue = self.env, self._ready, self._queue
+        env, ready, queue, pop = self.env, self._ready, self._queue, heapq.heappop
+        instant = self._instant
         while not ready and not self._stopping:
             if not queue:
                 raise DeadlockError(self._describe_deadlock())
-            if _is_cancelled_timer(queue[0][3]):
-                heapq.heappop(queue)
+            event = queue[0][3]
+            if event.__class__ is Step:
+                # What `env.step()` does with an event of one callback, at a third of its cost.
+                env._now = now = pop(queue)[0]  # noqa: SLF001
+                event.callbacks[0](event)
+            elif _is_cancelled_timer(event):
+                pop(queue)
                 self._cancelled_timers -= 1
                 continue
-            env.step()
-            self._count_steps(1)
+            else:
+                env.step()
+                now = env._now  # noqa: SLF001
+            if now != instant:
+                self._instant = instant = now
+                self._steps = 0
+            else:
+                self._count_steps(1)
 
     def _count_steps(self, steps: int) -> None:
         now = self.env.now

@@ -55,8 +55,11 @@ class Call:
 
     def answered(self, pick: Pick, status: int) -> None:
         """Note a response's head: 5xx and 429 count against the instance."""
-        ok = status < _FIRST_FAILING_STATUS and status != _TOO_MANY_REQUESTS
-        self.service.answered(pick, ok=ok)
+        self.service.answered(pick, ok=_is_ok(status))
+
+    def completed(self, pick: Pick, status: int) -> None:
+        """Note a response that came whole: head and body at one moment."""
+        self.service.done(pick, "success" if _is_ok(status) else "failure")
 
     def done(self, pick: Pick, outcome: Outcome) -> None:
         """Give a pick back, unless that has happened."""
@@ -76,3 +79,7 @@ class Call:
         return self.service.may_retry(
             failure, self.tried, method=self._method, replayable=self._replayable
         )
+
+
+def _is_ok(status: int) -> bool:
+    return status < _FIRST_FAILING_STATUS and status != _TOO_MANY_REQUESTS

@@ -43,6 +43,8 @@ class RetryBudget:
 
     def _advance(self, now: float) -> int:
         current = int(now / self._slice_s)
+        if current == self._slice:
+            return current % _SLICES
         for old in range(max(self._slice + 1, current - _SLICES + 1), current + 1):
             self._requests[old % _SLICES] = self._retries[old % _SLICES] = 0
         self._slice = max(self._slice, current)

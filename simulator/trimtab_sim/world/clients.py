@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.discovery import Call
 from trimtab.errors import DiscoveryError, PickError
+from trimtab_sim.events import Step, call_at
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario.arrivals import Closed
 from trimtab_sim.streams import stream
 from trimtab_sim.world.arrivals import source
-from trimtab_sim.world.events import Step, call_at
 from trimtab_sim.world.trips import Trip, send
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from trimtab.pool import Pick
     from trimtab.retry import Failure
     from trimtab_sim.scenario.content import Clients as Group
-    from trimtab_sim.world.world import World
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.trips import Fate
+    from trimtab_sim.world.world import World
 
 __all__ = ["Client", "CoreClient"]
 
@@ -151,9 +151,7 @@ class CoreClient(Client):
 
     def answered(self, trip: _Attempt, status: int) -> None:
         """Take a response; its body ends with its head here."""
-        call = trip.call
-        call.answered(trip.pick, status)
-        call.done(trip.pick, "success")
+        trip.call.completed(trip.pick, status)
         outcome = Outcome.OK if status < _FIRST_BAD_STATUS else Outcome.STATUS
         self._end(trip.request, trip.started, outcome, trip.server.place.index)
 

@@ -11,8 +11,8 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import Listing
+from trimtab_sim.events import call_at
 from trimtab_sim.streams import stream
-from trimtab_sim.world.events import call_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

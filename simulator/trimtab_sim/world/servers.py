@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from trimtab_sim.events import call_at
 from trimtab_sim.streams import KeyedUniforms
-from trimtab_sim.world.events import call_at
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.trips import reply
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from trimtab_sim.world.events import call_at
+from trimtab_sim.events import call_at
 
 if TYPE_CHECKING:
     import simpy

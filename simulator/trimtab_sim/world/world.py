@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from trimtab import Instance
 from trimtab.registration import Registration, register
+from trimtab_sim.events import call_at
 from trimtab_sim.streams import stream
-from trimtab_sim.world.events import call_at
 from trimtab_sim.world.network import Network
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import RegistryModel, Writer
