@@ -40,6 +40,9 @@ class Hub:
         """Return the hub of a loop; each loop has one."""
         hub = _hubs.get(loop)
         if hub is None:
+            # A hub knows its loop, which therefore does not go by itself.
+            for ended in [other for other in _hubs if other.is_closed()]:
+                _hubs.pop(ended, None)
             hub = _hubs[loop] = Hub(loop)
         return hub
 

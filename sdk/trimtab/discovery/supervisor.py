@@ -135,6 +135,8 @@ class Supervisor:
             fallback.cancel()
             if self._confirming is not None:
                 self._confirming.cancel()
+            # Its loop may have ended under its users, whom nothing then unsubscribes.
+            self._subscribers.clear()
 
     async def _follow(self, registry: WatchableRegistry) -> None:
         backoff = self._backoff()

@@ -143,7 +143,7 @@ class Exchange:
         failure = self._family.failure(error)
         instance = attempt.pick.instance
         attempt.released()
-        what = str(error) or type(error).__name__
+        what = self._family.words(error)
         self._tried.append(f"{instance.address} ({failure.replace('_', ' ')}: {what})")
         return self._call.failed(attempt.pick, failure)
 
@@ -186,6 +186,8 @@ class Exchange:
         )
 
     def _advice(self, error: BaseException) -> str:
+        if self._family.is_tls_error(error):
+            return "check `verify` and `server_name` against the certificates of these instances"
         if self._family.failure(error) in {"refused", "connect_timeout"}:
             return "check that these instances run and can be reached from here"
         if self._family.failure(error) == "timeout":

@@ -6,6 +6,7 @@ asserts it. So everything that a request touches comes from its own family.
 
 from __future__ import annotations
 
+import ssl
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     from trimtab.errors import TrimtabError
@@ -42,6 +44,16 @@ class Family:
                 return failure
         return "other"
 
+    @staticmethod
+    def words(error: BaseException) -> str:
+        """Say what an error is about: under trio, it is a cause that has the words."""
+        return next(filter(None, map(str, _chain(error))), type(error).__name__)
+
+    @staticmethod
+    def is_tls_error(error: BaseException) -> bool:
+        """Say whether an attempt failed over TLS."""
+        return any(isinstance(each, ssl.SSLError) for each in _chain(error))
+
     def as_connect_error(self, error: TrimtabError, request: Any) -> Exception:
         """Return the same error, also as this family's `ConnectError`, for callers' handlers."""
         raised: Any = type(error)
@@ -59,6 +71,12 @@ class Family:
             better: BaseException = kind(message, request=request)
             return better
         return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @cache
