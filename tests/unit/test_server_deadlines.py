@@ -46,5 +46,13 @@ def test_heartbeats_do_not_grow_the_heap():
     assert len(deadlines._heap) == 1
 
 
+def test_a_deadline_that_came_nearer_is_reached_once():
+    deadlines = Deadlines()
+    deadlines.set("a", 50.0)
+    deadlines.set("a", 10.0)
+    assert deadlines.pop_expired(20.0) == ["a"]
+    assert deadlines.pop_expired(60.0) == []
+
+
 def test_an_empty_one_has_no_next():
     assert Deadlines().next_at() is None

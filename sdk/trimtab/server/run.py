@@ -28,6 +28,10 @@ _log = logging.getLogger("trimtab.server")
 # closes first races with the next request on that connection.
 _KEEP_ALIVE_S = 75
 _LAST_WORDS_S = 5
+_MAX_PORT = 65535
+# Addresses set aside for documentation, which lie beyond every local network.
+_FAR_V4 = (socket.AF_INET, "192.0.2.1", "127.0.0.1")
+_FAR_V6 = (socket.AF_INET6, "2001:db8::1", "::1")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -146,9 +150,9 @@ def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
     """
     settings.setdefault("node_address", _own_address(host))
     app = create_app(**settings)
-    if settings.get("token") is None and not _is_loopback(host):
-        _log.warning("listening on %s without a token: whoever reaches it may register", host)
     with _bound(host, port) as bound:
+        if settings.get("token") is None and not _is_loopback(host):
+            _log.warning("listening on %s without a token: whoever reaches it may register", host)
         address = _joined(host, bound.getsockname()[1])
         _Server(app, line=f"Registry at consul://{address}").run(sockets=[bound])
 
@@ -216,25 +220,18 @@ class _Server(uvicorn.Server):
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _MAX_PORT:
+        # The system would take the remainder of a division and bind something else.
+        raise ConfigurationError(f"the registry cannot bind {_joined(host, port)}: no such port")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
-        raise ConfigurationError(
-            f"the registry cannot bind {_joined(host, port)}: {error}"
-        ) from None
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        bound.close()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
         raise ConfigurationError(
             f"the registry cannot bind {_joined(host, port)}: {error}; "
-            "choose another port, or 0 for a free one"
+            "choose another address or port (0 takes a free port)"
         ) from None
-    return bound
 
 
 def _joined(host: str, port: int) -> str:
@@ -252,13 +249,11 @@ def _own_address(host: str) -> str:
     """Say under which address this node can be reached, when it binds to `host`."""
     if host not in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         return host
-    family, elsewhere = (
-        (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
-    )
+    family, elsewhere, loopback = _FAR_V6 if host == "::" else _FAR_V4
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             # Nothing is sent: this only asks the system which way it would go.
             probe.connect((elsewhere, 9))
         except OSError:
-            return "127.0.0.1"
+            return loopback
         return str(probe.getsockname()[0])

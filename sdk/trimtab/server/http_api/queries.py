@@ -76,6 +76,10 @@ def read_options(request: Request) -> ReadOptions:
             "registry; filter on the client, or by ?tag and ?passing",
             _NO_INDEX,
         )
+    for narrowing in ("node-meta", "peer"):
+        if query.get(narrowing):
+            # To ignore it would answer with more than was asked for.
+            raise Refusal(400, f"?{narrowing} is not supported by this registry")
     consistency = next((name for name in ("stale", "consistent") if name in query), "leader")
     return ReadOptions(int(index), wait_s, consistency)
 
