@@ -62,10 +62,14 @@ class Instance:
     zone: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     status: Status = Status.PASSING
+    address: str = field(init=False, repr=False, compare=False)
+    """`host:port`, with brackets around an IPv6 address."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "host", self._checked_host())
+        in_brackets = f"[{self.host}]" if ":" in self.host else self.host
+        put(self, "address", f"{in_brackets}:{self.port}")
         if type(self.port) is not int or not 1 <= self.port <= _MAX_PORT:
             raise self._wrong("port", self.port, f"a whole number from 1 to {_MAX_PORT}")
         if self.scheme not in {None, "http", "https"}:
@@ -84,11 +88,6 @@ class Instance:
             put(self, "metadata", MappingProxyType(dict(self.metadata)))
         except (TypeError, ValueError):
             raise self._wrong("metadata", self.metadata, "a mapping of strings") from None
-
-    @property
-    def address(self) -> str:
-        """`host:port`, with brackets around an IPv6 address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def with_(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked again."""

@@ -214,10 +214,10 @@ async def _flap(action: a.Flap, world: World, runners: list[Runner]) -> None:
 @happen.register
 async def _(action: a.Partition, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
     partition = Partition(action.from_, action.to, both_ways=action.both_ways)
-    world.network.partitions.append(partition)
+    world.network.cut(partition)
 
     def undo() -> None:
-        world.network.partitions.remove(partition)
+        world.network.mend(partition)
         # Whoever waited for an answer through the partition waits in vain; new questions work.
         world.registry.wake_readers()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trimtab.discovery.service import Service
     from trimtab.instance import Instance
     from trimtab.pool import Outcome, Pick
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Call"]
 
 _FIRST_FAILING_STATUS = 500
+_NOTHING: Mapping[str, tuple[Instance, Failure]] = MappingProxyType({})
 _TOO_MANY_REQUESTS = 429
 
 
@@ -40,7 +44,7 @@ class Call:
         replayable: bool = True,
     ) -> None:
         self.service = service
-        self.tried: dict[str, tuple[Instance, Failure]] = {}
+        self.tried: Mapping[str, tuple[Instance, Failure]] = _NOTHING
         self._key = key
         self._method = method
         self._replayable = replayable
@@ -71,7 +75,7 @@ class Call:
         A mistake of ours or a cancellation (`other`) says nothing against the instance, and is
         never tried again.
         """
-        self.tried[pick.instance.id] = (pick.instance, failure)
+        self.tried = {**self.tried, pick.instance.id: (pick.instance, failure)}
         if failure == "other":
             self.service.done(pick, "cancelled")
             return False

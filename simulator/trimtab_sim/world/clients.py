@@ -44,6 +44,8 @@ class Client:
 
     def __init__(self, world: World, place: Place, group: Group, *, seed: int | str) -> None:
         self.world = world
+        self._env = world.env
+        self._recorder = world.recorder
         self.place = place
         self.group = group
         rng = stream(seed, f"client {place.index}", "arrivals")
@@ -60,7 +62,9 @@ class Client:
         """Schedule the first requests."""
         env = self.world.env
         if self._closed is None:
-            self._schedule(max(env.now, self.group.start))
+            moment = self.source.after(max(env.now, self.group.start))
+            if moment < self.world.end:
+                call_at(env, moment, self._arrive)
         else:
             for _ in range(self._closed.concurrency):
                 call_at(env, self.group.start + self._thinking(), self._arrive_again)
@@ -76,14 +80,11 @@ class Client:
         u = self._rng.random()
         return self._think(u if u > 0.0 else 0.5)
 
-    def _schedule(self, now: float) -> None:
+    def _arrive(self, _step: Step) -> None:
+        now: float = self._env._now  # noqa: SLF001 - see `events`
         moment = self.source.after(now)
         if moment < self.world.end:
-            call_at(self.world.env, moment, self._arrive)
-
-    def _arrive(self, _step: Step) -> None:
-        now: float = self.world.env._now  # noqa: SLF001 - see `events`
-        self._schedule(now)
+            call_at(self._env, moment, self._arrive)
         self.begin(self.world.next_request(), now)
 
     def _arrive_again(self, _step: Step) -> None:
@@ -115,7 +116,7 @@ class CoreClient(Client):
 
     def begin(self, request: int, now: float) -> None:
         """Send a new request."""
-        self.world.recorder.begin(now)
+        self._recorder.begin(now)
         service = self._service
         if service is None or not service.is_ready:
             opening = asyncio.get_running_loop().create_task(self._begin_later(request, now))
@@ -139,10 +140,10 @@ class CoreClient(Client):
             self._end(request, started, Outcome.NO_INSTANCE, -1)
             return
         world = self.world
-        now: float = world.env._now  # noqa: SLF001
+        now: float = self._env._now  # noqa: SLF001
         server = world.route(pick.instance)
         trip = _Attempt(self, call, pick, server, request, number, started, now + self._timeout)
-        world.recorder.send(server, number, now)
+        self._recorder.send(server, number, now)
         self._waiting.append(trip)
         if not self._is_armed:
             self._is_armed = True
@@ -164,8 +165,9 @@ class CoreClient(Client):
             self._end(trip.request, trip.started, outcome, trip.server.place.index)
 
     def _end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
-        self.world.recorder.end(request, started, self.world.env._now, outcome, server)  # noqa: SLF001
-        self.over()
+        self._recorder.end(request, started, self._env._now, outcome, server)  # noqa: SLF001
+        if self._closed is not None:
+            self.over()
 
     def _check_deadlines(self, _step: Any) -> None:
         waiting, now = self._waiting, self.world.env.now

@@ -65,11 +65,17 @@ class Network:
         self.partitions: list[Partition] = []
         ways = (self._default, *self._ways.values())
         self._swift = all(way.constant_s == 0 and way.loss == 0 for way in ways)
+        self.is_ideal = self._swift
 
-    @property
-    def is_ideal(self) -> bool:
-        """Whether every message arrives, at once."""
-        return self._swift and not self.partitions
+    def cut(self, partition: Partition) -> None:
+        """Put a partition in force."""
+        self.partitions.append(partition)
+        self.is_ideal = False
+
+    def mend(self, partition: Partition) -> None:
+        """Lift a partition."""
+        self.partitions.remove(partition)
+        self.is_ideal = self._swift and not self.partitions
 
     def delay(self, source: Place, target: Place, request: int, number: int) -> float | None:
         """Return how long a message takes in seconds; None if it never arrives.
