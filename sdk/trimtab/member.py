@@ -35,7 +35,7 @@ FAILURE_DECAY_S = 20.0
 """Time constant of the failure load."""
 UNMEASURED_S = 0.030
 """Latency assumed of an instance that has never answered."""
-UNTRIED_DECAY_S = 1.0
+UNTRIED_DECAY_S = 0.5
 """Time constant of the latency of an instance that has never been picked."""
 UNANSWERED_S = 1.0
 """Latency assumed of an instance that has never answered, while requests wait for it."""

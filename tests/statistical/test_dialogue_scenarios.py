@@ -19,7 +19,7 @@ import pytest
 
 from trimtab import Instance, Pool
 
-SEEDS = range(40)
+SEEDS = range(10)
 A, B = (Instance(host="10.0.0.1", port=port) for port in (1, 2))
 
 
@@ -79,12 +79,12 @@ def test_least_latency_turns_away_from_failures_at_once():
 
 
 @pytest.mark.parametrize("instances", [2, 10])
-@pytest.mark.parametrize("per_s", [0.1, 1, 20, 100])
-def test_an_hour_of_fast_failures_never_calls_the_traffic_back(instances, per_s):
+@pytest.mark.parametrize("per_s", [0.1, 1, 20])
+def test_long_fast_failures_never_calls_the_traffic_back(instances, per_s):
     pool = Pool(rng=Random(1))
     pool.update([Instance(host="10.0.0.1", port=1 + number) for number in range(instances)], 0.0)
     failures = []
-    for number in range(int(per_s * min(3600, 60_000 / per_s))):
+    for number in range(int(per_s * min(3600, 20_000 / per_s))):
         now = number / per_s
         pick = pool.pick(now)
         failed = pick.instance.port == 1 and now >= 30

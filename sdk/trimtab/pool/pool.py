@@ -55,9 +55,10 @@ class Pool:
         rng: Random | None = None,
         service: str = "",
     ) -> None:
+        factory = resolve(strategy)
         self.service = service
-        self.strategy_name = strategy if isinstance(strategy, str) else strategy.__name__
-        self._strategy = resolve(strategy)(rng or Random())
+        self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
+        self._strategy = factory(rng or Random())
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
@@ -184,3 +185,8 @@ class Pool:
             latency_s=member.latency_s(now),
             failure_load=member.failure_load(now),
         )
+
+
+def _name_of(factory: StrategyFactory) -> str:
+    # A partial or another callable object has no name of its own.
+    return getattr(factory, "__name__", None) or type(factory).__name__

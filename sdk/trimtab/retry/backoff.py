@@ -18,15 +18,15 @@ class Backoff:
 
     Args:
         rng: the source of chance.
-        first_s: the bound of the first wait, above 0.
+        first_s: the bound of the first wait, above 0; never more than `max_s`.
         max_s: where doubling stops.
     """
 
     def __init__(self, rng: Random, *, first_s: float = 0.1, max_s: float = 5.0) -> None:
         self._rng = rng
-        self._first_s = first_s
+        self._first_s = min(first_s, max_s)
         self._max_s = max_s
-        self._bound_s = first_s
+        self._bound_s = self._first_s
 
     def next_s(self, *, at_least_s: float = 0.0) -> float:
         """Return the next wait, and double the bound.

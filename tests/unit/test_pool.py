@@ -1,0 +1,213 @@
+"""The pool: updates, picks, outcomes, figures."""
+
+from random import Random
+
+import pytest
+
+from trimtab import (
+    ConfigurationError,
+    Instance,
+    NoEligibleInstanceError,
+    NoInstancesError,
+    PickDoneError,
+    Pool,
+    Status,
+)
+
+
+def instance(id_, **fields):
+    return Instance(**{"host": "10.0.0.7", "port": 8080, "id": id_, **fields})
+
+
+@pytest.fixture
+def pool():
+    pool = Pool(strategy="round_robin", rng=Random(1), service="orders")
+    pool.update([instance("a"), instance("b")], 0.0)
+    return pool
+
+
+def test_an_update_adds_keeps_and_removes(pool):
+    a, b = pool.members["a"], pool.members["b"]
+    assert pool.update([instance("b", weight=3), instance("c")], 5.0) == [a]
+    assert a.is_removed
+    assert not b.is_removed
+    assert pool.members["b"] is b
+    assert (b.since, b.weight, pool.members["c"].since) == (0.0, 3.0, 5.0)
+    assert len(pool) == 2
+    assert [member.id for member in pool.eligible] == ["b", "c"]
+
+
+def test_of_duplicates_the_last_counts(pool):
+    pool.update([instance("a", weight=1), instance("b"), instance("a", weight=7)], 1.0)
+    assert len(pool) == 2
+    assert pool.members["a"].weight == 7.0
+
+
+def test_who_leaves_and_comes_back_is_new(pool):
+    old = pool.members["a"]
+    pick = pool.pick(0.0, exclude=("b",))
+    pool.update([instance("b")], 1.0)
+    pool.update([instance("a"), instance("b")], 2.0)
+    assert pool.members["a"] is not old
+    pick.done(3.0, "success")
+    assert (old.in_flight, old.successes, pool.members["a"].picks) == (0, 1, 0)
+
+
+def test_survivors_keep_their_statistics(pool):
+    pick = pool.pick(0.0, exclude=("b",))
+    pool.update([instance("a", status=Status.WARNING)], 1.0)
+    assert pool.members["a"].in_flight == 1
+    pick.done(1.5, "success")
+    assert pool.statistics(1.5).members["a"].latency_s == pytest.approx(1.5)
+
+
+def test_an_update_without_a_change_leaves_the_turn_alone(pool):
+    pool = Pool(strategy="weighted_round_robin", rng=Random(1))
+    same = [instance("a", weight=2), instance("b"), instance("x", weight=0)]
+    other = [*(each.with_(zone="z") for each in same[:2]), instance("x", status="critical")]
+    pool.update(same, 0.0)
+    word = ""
+    for number in range(30):
+        pool.update(other if number % 2 else same, float(number))
+        word += pool.pick(0.0).instance.id
+    assert word[:3] * 10 == word
+
+
+def test_a_changed_weight_or_status_reaches_the_strategy(pool):
+    pool.update([instance("a"), instance("b", status=Status.DRAINING)], 1.0)
+    assert {pool.pick(1.0).instance.id for _ in range(5)} == {"a"}
+    pool.update([instance("a", weight=0), instance("b")], 2.0)
+    assert {pool.pick(2.0).instance.id for _ in range(5)} == {"b"}
+
+
+def test_an_empty_pool_says_so():
+    for pool in (Pool(), Pool(service="orders")):
+        with pytest.raises(NoInstancesError, match="no instance is registered") as caught:
+            pool.pick(0.0)
+        assert caught.value.service == pool.service
+    assert "'orders'" in str(caught.value)
+
+
+def test_a_pool_of_filtered_instances_counts_the_reasons(pool):
+    pool.update(
+        [
+            instance("a", status=Status.CRITICAL),
+            instance("b", status=Status.CRITICAL, weight=0),
+            instance("c", status=Status.DRAINING),
+            instance("d", weight=0),
+        ],
+        1.0,
+    )
+    with pytest.raises(NoEligibleInstanceError) as caught:
+        pool.pick(1.0)
+    assert caught.value.reasons == {"critical": 2, "draining": 1, "weight 0": 1}
+    assert "4 instances" in str(caught.value)
+    assert "2 critical, 1 draining, 1 weight 0" in str(caught.value)
+    figures = pool.statistics(1.0).members
+    assert [figures[id_].reason for id_ in "abcd"] == [
+        "critical",
+        "critical",
+        "draining",
+        "weight 0",
+    ]
+
+
+def test_exclusion_holds_while_another_is_eligible(pool):
+    assert {pool.pick(0.0, exclude=["a"]).instance.id for _ in range(5)} == {"b"}
+    assert {pool.pick(0.0, exclude={"a", "x"}).instance.id for _ in range(5)} == {"b"}
+    assert {pool.pick(0.0, exclude=["a", "b"]).instance.id for _ in range(9)} == {"a", "b"}
+    assert {pool.pick(0.0, exclude=["a", "a", "a"]).instance.id for _ in range(5)} == {"b"}
+
+
+def test_has_other(pool):
+    assert pool.has_other([])
+    assert pool.has_other(["a"])
+    assert not pool.has_other(["a", "b"])
+    pool.update([instance("a"), instance("b", weight=0)], 1.0)
+    assert not pool.has_other(["a"])
+    pool.update([], 2.0)
+    assert not pool.has_other([])
+
+
+def counts(member):
+    return (member.in_flight, member.successes, member.failures, member.cancelled)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "wanted"),
+    [
+        (None, "success", (0, 1, 0, 0)),
+        (None, "failure", (0, 0, 1, 0)),
+        (None, "cancelled", (0, 0, 0, 1)),
+        (True, "success", (0, 1, 0, 0)),
+        (True, "failure", (0, 0, 1, 0)),
+        (True, "cancelled", (0, 0, 0, 1)),
+        (False, "success", (0, 0, 1, 0)),
+        (False, "failure", (0, 0, 1, 0)),
+        (False, "cancelled", (0, 0, 1, 0)),
+    ],
+)
+def test_each_way_to_end(pool, answer, outcome, wanted):
+    pick = pool.pick(1.0)
+    assert (pick.started_at, pick.is_done, counts(pick.member)) == (1.0, False, (1, 0, 0, 0))
+    if answer is not None:
+        pick.answered(2.0, ok=answer)
+        assert pick.member.in_flight == 1
+    pick.done(4.0, outcome)
+    assert pick.is_done
+    assert counts(pick.member) == wanted
+    failed = answer is False or outcome == "failure"
+    assert (pick.member.failure_load(4.0) > 0) is failed
+    with pytest.raises(PickDoneError, match=pick.instance.id):
+        pick.done(5.0, "success")
+    assert counts(pick.member) == wanted
+
+
+def test_only_the_first_answer_counts_and_none_after_the_end(pool):
+    pick = pool.pick(0.0)
+    pick.answered(1.0)
+    pick.answered(9.0, ok=False)
+    assert pick.member.latency_s(1.0) == pytest.approx(1.0)
+    pick.done(9.0, "success")
+    ended = pool.pick(9.0)
+    ended.done(9.5, "success")
+    ended.answered(99.0, ok=False)
+    assert ended.member.failures == 0
+
+
+def test_an_unknown_outcome_is_refused_and_the_pick_stays_open(pool):
+    pick = pool.pick(0.0)
+    with pytest.raises(
+        ConfigurationError, match="'fine' is not one of cancelled, failure, success"
+    ):
+        pick.done(1.0, "fine")
+    assert pick.member.in_flight == 1
+    pick.done(1.0, "success")
+
+
+def test_the_instance_of_a_pick_stays_what_it_was(pool):
+    pick = pool.pick(0.0, exclude=("b",))
+    pool.update([instance("a", port=9999)], 1.0)
+    assert pick.instance.port == 8080
+    assert pick.member.instance.port == 9999
+
+
+def test_statistics(pool):
+    pool.pick(0.0, exclude=("b",)).done(0.2, "success")
+    pool.pick(0.2, exclude=("b",)).done(0.2, "failure")
+    pool.pick(0.2, exclude=("a",))
+    figures = pool.statistics(0.2)
+    assert (figures.service, figures.strategy, figures.eligible) == ("orders", "round_robin", 2)
+    assert (figures.in_flight, figures.picks, list(figures.members)) == (1, 3, ["a", "b"])
+    a, b = figures.members["a"], figures.members["b"]
+    assert (a.id, a.address, a.weight, a.status, a.reason) == (
+        "a", "10.0.0.7:8080", 1.0, "passing", None,
+    )  # fmt: skip
+    assert (a.picks, a.successes, a.failures, a.cancelled, a.in_flight) == (2, 1, 1, 0, 0)
+    assert a.latency_s == pytest.approx(0.2)
+    assert a.failure_load > 0
+    assert (b.latency_s, b.failure_load, b.in_flight) == (None, 0.0, 1)
+
+
+def test_the_default_is_least_latency():
+    assert Pool().strategy_name == "least_latency"
