@@ -1,1 +1,38 @@
-"""To be filled."""
+"""The command `trimtab`.
+
+One file per command; `app` ties them together, `ending` turns what went wrong into one line and
+an exit code. Nothing heavy is imported before `main` runs, so that an installation without the
+extra `cli` can say what it lacks.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_EXTRAS = {"attrs", "cyclopts", "rich", "starlette", "uvicorn"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    0: done. 1: it could not be done (the registry is down, a call failed). 2: what was asked is
+    wrong. 130: interrupted. 141: whoever read the output has left.
+    """
+    try:
+        from trimtab.cli.app import run  # noqa: PLC0415 - see the module's docstring
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
+        print(
+            f"trimtab: the command line needs {error.name}, which is not installed; "
+            "run: pip install 'trimtab[cli]'",
+            file=sys.stderr,
+        )
+        return 2
+    return run(sys.argv[1:] if argv is None else list(argv))

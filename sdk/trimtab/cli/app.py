@@ -1,0 +1,61 @@
+"""All commands under one name, with what holds for each of them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from cyclopts import App, Parameter
+from cyclopts.config import Env
+
+from trimtab.cli.call import call
+from trimtab.cli.configuration import read_file
+from trimtab.cli.consoles import for_errors, for_help
+from trimtab.cli.demo.command import demo
+from trimtab.cli.ending import ended
+from trimtab.cli.ls import ls
+from trimtab.cli.register import register
+from trimtab.cli.serve import serve
+from trimtab.cli.watch import watch
+
+__all__ = ["make_app", "run"]
+
+_HELP = "Keep HTTP calls spread over the instances that are alive."
+_SETTINGS = (
+    "Every option can also be set by environment and file. A flag beats the environment: "
+    "TRIMTAB_REGISTRY and TRIMTAB_STRATEGY hold for all commands, others are named after command "
+    "and option, such as TRIMTAB_CALL_COUNT. That beats the TOML file which --config or "
+    "TRIMTAB_CONFIG names, or else ./trimtab.toml: `registry` and `strategy` at its top, "
+    "others in a table per command, such as [call]."
+)
+
+
+def make_app() -> App:
+    """Make the application: commands, help, and where settings come from."""
+    app = App(
+        name="trimtab",
+        help=_HELP,
+        help_epilogue=_SETTINGS,
+        help_format="markdown",
+        default_parameter=Parameter(negative=()),
+        version=version("trimtab"),
+        config=(Env("TRIMTAB_", show=False), read_file),
+        console=for_help(),
+        error_console=for_errors(),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        exit_on_error=False,
+        print_error=False,
+        verbose=False,
+    )
+    registry = App(name="registry", help="The embedded registry.")
+    registry.command(serve)
+    app.command(registry)
+    for command in (demo, register, ls, watch, call):
+        app.command(command)
+    return app
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line; return its exit code."""
+    app = make_app()
+    return ended(lambda: app(argv))

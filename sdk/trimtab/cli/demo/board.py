@@ -1,0 +1,146 @@
+"""The live board: one row per instance, redrawn in place, and below it what was done to them."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Self
+
+from rich.bar import Bar
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.cli.demo.measure import settled_s, shares
+from trimtab.cli.demo.scene import ACTS
+from trimtab.cli.demo.words import effect, what
+
+if TYPE_CHECKING:
+    from trimtab.cli.demo.record import Event
+    from trimtab.cli.demo.scene import Stage
+
+__all__ = ["Board"]
+
+_WINDOW_S = 1.0
+_BAR_WIDTH = 24
+_FULL_BAR_RATIO = 0.4
+_MANY_MS = 40.0
+_LOOKS = {
+    None: ("●", "up", "green"),
+    "killed": ("✖", "killed", "red"),
+    "slowed": ("◐", "slow", "yellow"),
+    "added": ("●", "new", "cyan"),
+}
+_AHEAD = {
+    "killed": "an instance is killed",
+    "slowed": "the busiest is slowed",
+    "added": "one is added",
+}
+
+
+class Board:
+    """A viewer that draws on a terminal."""
+
+    every_s = 0.25
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False)
+
+    def opening(self, stage: Stage) -> None:
+        """Say what is being prepared."""
+        text = f"Starting a registry and {len(stage.ids)} backends ..."
+        self._live.update(Text(text, "dim"), refresh=True)
+
+    def event(self, _: Stage, event: Event) -> None:
+        """Show what was done, at the next look."""
+
+    def look(self, stage: Stage) -> None:
+        """Draw the stage as it is now."""
+        self._live.update(picture(stage), refresh=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.stop()
+
+
+def picture(stage: Stage) -> Group:
+    """Draw the whole board."""
+    return Group(_headline(stage), Text(), _instances(stage), Text(), *_events(stage))
+
+
+def _headline(stage: Stage) -> Text:
+    record, plan = stage.record, stage.plan
+    failed = record.failures
+    return Text.assemble(
+        ("trimtab demo", "bold"),
+        (f"   {record.now_s:4.1f} of {plan.duration_s:g} s", ""),
+        (f"   {plan.rate_per_s:g} calls per second, {plan.strategy}", "dim"),
+        (f"   {len(record.calls):,} calls", ""),
+        (f"   {failed} failed", "bold red" if failed else "bold green"),
+        (f"   {record.retried} retried", ""),
+    )
+
+
+def _instances(stage: Stage) -> Table:
+    now_s = stage.record.now_s
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    table.add_column("INSTANCE")
+    table.add_column("STATE", min_width=8)
+    table.add_column("REGISTRY SAYS", min_width=10)
+    table.add_column("SHARE OF THE LAST SECOND", width=_BAR_WIDTH)
+    for name in ("", "P50 ms", "IN FLIGHT", "CALLS"):
+        table.add_column(name, justify="right", min_width=5)
+    recent = shares(stage.record, max(0.0, now_s - _WINDOW_S), now_s)
+    for id_ in stage.ids:
+        table.add_row(*_cells(stage, id_, recent.get(id_, 0.0)))
+    return table
+
+
+def _cells(stage: Stage, id_: str, share: float) -> tuple[Text | Bar, ...]:
+    mark, state, style = _LOOKS[_last_kind(stage, id_)]
+    member = stage.pool.members.get(id_) if stage.pool else None
+    shown = min(share, _FULL_BAR_RATIO)
+    return (
+        Text(id_, "bold"),
+        Text(f"{mark} {state}", style),
+        Text(member.status if member else "-", "" if member and not member.reason else "dim"),
+        Bar(_FULL_BAR_RATIO, 0, shown, width=_BAR_WIDTH, color=style, bgcolor="default"),
+        Text(f"{share:.0%}"),
+        _latency(stage, id_),
+        Text(str(member.in_flight) if member else "-"),
+        Text(f"{sum(1 for call in stage.record.calls if call.instance_id == id_):,}"),
+    )
+
+
+def _latency(stage: Stage, id_: str) -> Text:
+    recent = stage.record.calls_since(stage.record.now_s - _WINDOW_S)
+    latencies_s = [call.latency_s for call in recent if call.instance_id == id_]
+    if not latencies_s:
+        return Text("-", "dim")
+    ms = median(latencies_s) * 1000
+    return Text(f"{ms:.0f}", "yellow" if ms > _MANY_MS else "")
+
+
+def _events(stage: Stage) -> list[Text]:
+    done = [_event(stage, event) for event in stage.record.events]
+    ahead = [
+        Text(f"{stage.plan.when_s(kind):5.1f} s  {_AHEAD[kind]}", "dim")
+        for kind, _ in ACTS[len(done) :]
+    ]
+    return done + ahead
+
+
+def _event(stage: Stage, event: Event) -> Text:
+    text = Text(f"{event.at_s:5.1f} s  {what(event)}")
+    took_s = settled_s(stage.record, event)
+    if took_s is not None:
+        text.append(f"   {took_s:.2f} s {effect(event)}", "green")
+    return text
+
+
+def _last_kind(stage: Stage, id_: str) -> str | None:
+    kinds = [event.kind for event in stage.record.events if event.instance_id == id_]
+    return kinds[-1] if kinds else None

@@ -1,0 +1,41 @@
+"""What the views of the demo say alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trimtab.cli.demo.backend import SLOWDOWN
+
+if TYPE_CHECKING:
+    from trimtab.cli.demo.record import Event
+
+__all__ = ["PHASES", "effect", "what"]
+
+PHASES = {
+    "before": "all well",
+    "killed": "one killed",
+    "slowed": "one slow",
+    "added": "one added",
+}
+"""What each phase of the run is called."""
+
+_DONE = {
+    "killed": "killed",
+    "slowed": f"slowed {SLOWDOWN}-fold",
+    "added": "added",
+}
+_EFFECTS = {
+    "killed": "until the last attempt on it",
+    "slowed": "until its share stayed under half of fair",
+    "added": "until it had its share",
+}
+
+
+def what(event: Event) -> str:
+    """Say what was done to whom."""
+    return f"{event.instance_id} {_DONE[event.kind]}"
+
+
+def effect(event: Event) -> str:
+    """Say what the seconds after an event mean."""
+    return _EFFECTS[event.kind]

@@ -1,0 +1,79 @@
+"""What people type, read into values; what is wrong is named with what would be right."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["read_address", "read_header", "read_method", "read_pairs", "read_target"]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MAX_PORT = 65535
+
+
+def read_address(text: str) -> tuple[str, int]:
+    """Read `HOST:PORT`; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare or not port.isdecimal() or (":" in host and bare == host):
+        raise ConfigurationError(
+            f"address {text!r}: write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
+        )
+    if not 1 <= int(port) <= _MAX_PORT:
+        raise ConfigurationError(f"address {text!r}: the port must be from 1 to {_MAX_PORT}")
+    return bare, int(port)
+
+
+def read_pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` each."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not key or not separator:
+            raise ConfigurationError(f"--meta {text!r}: write KEY=VALUE, such as version=7")
+        if key in pairs:
+            raise ConfigurationError(f"--meta {text!r}: {key!r} is given twice")
+        pairs[key] = value
+    return pairs
+
+
+def read_header(text: str) -> tuple[str, str]:
+    """Read `Name: value`. The value may be secret, so that complaints leave it out."""
+    name, separator, value = text.partition(":")
+    if not separator or not _TOKEN.fullmatch(name):
+        shown = name if separator else "..."
+        raise ConfigurationError(f"-H {shown!r}: write 'Name: value', such as 'Accept: text/plain'")
+    value = value.strip()
+    if not (value.isascii() and (not value or value.isprintable())):
+        raise ConfigurationError(f"-H {name!r}: the value may have printable ASCII only")
+    return name, value
+
+
+def read_method(text: str) -> str:
+    """Read an HTTP method."""
+    if not _TOKEN.fullmatch(text):
+        raise ConfigurationError(f"-X {text!r}: write a method, such as GET or POST")
+    return text.upper()
+
+
+def read_target(text: str) -> tuple[str, str]:
+    """Read `SERVICE/PATH` or `http://SERVICE/PATH` into the service and the whole URL."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+    if scheme not in {"http", "https"}:
+        raise ConfigurationError(
+            f"target {text!r}: the scheme is {scheme!r}; write SERVICE/PATH or http://SERVICE/PATH"
+        )
+    service = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not service or re.search(r"[\s:@\\]", service):
+        raise ConfigurationError(
+            f"target {text!r} names no service; write SERVICE/PATH, such as orders/items/7 "
+            "(the registry knows hosts and ports)"
+        )
+    return service, f"{scheme}://{rest}"

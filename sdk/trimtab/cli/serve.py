@@ -1,0 +1,75 @@
+"""`trimtab registry serve`: run the embedded registry."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - the annotations are read at run time
+
+from trimtab import server
+from trimtab.cli.ending import DONE
+from trimtab.cli.log import shown_log
+from trimtab.cli.options import DEFAULT, Configured, Positive
+from trimtab.errors import ConfigurationError
+
+__all__ = ["serve"]
+
+_MAX_PORT = 65535
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8500,
+    data_dir: Path | None = None,
+    token: str | None = None,
+    token_file: Path | None = None,
+    enable_script_checks: bool = False,
+    node_name: str = "trimtab",
+    datacenter: str = "dc1",
+    max_body_bytes: Positive = 1 << 20,
+    _: Configured = DEFAULT,
+) -> int:
+    """Run a registry that speaks Consul's HTTP API, until SIGINT or SIGTERM.
+
+    The first line of output names its URL, which every other command takes as `--registry`.
+
+    ```
+    trimtab registry serve --data-dir /var/lib/trimtab
+    TRIMTAB_REGISTRY_SERVE_TOKEN=... trimtab registry serve --host 0.0.0.0
+    ```
+
+    Args:
+        host: The address to bind; beyond loopback, give a token too.
+        port: The port to bind; 0 takes a free one.
+        data_dir: Where the state is kept; without it, it is forgotten with the process.
+        token: What clients must show. Other users of this machine see flags; the environment
+            or --token-file hides it from them.
+        token_file: A file that holds the token.
+        enable_script_checks: Let clients register commands that this machine then runs.
+        node_name: The node under which instances are listed.
+        datacenter: The one datacenter there is.
+        max_body_bytes: The largest request body that is taken.
+    """
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"--port is {port}; it must be from 0 (a free one) to {_MAX_PORT}")
+    if token is not None and token_file is not None:
+        raise ConfigurationError("--token and --token-file exclude each other; give one of them")
+    with shown_log():
+        server.serve(
+            host,
+            port,
+            data_dir=data_dir,
+            token=_read(token_file) if token_file else token,
+            enable_script_checks=enable_script_checks,
+            node_name=node_name,
+            datacenter=datacenter,
+            max_body_bytes=max_body_bytes,
+        )
+    return DONE
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"--token-file {path}: it cannot be read: {reason}") from None
