@@ -10,7 +10,7 @@ import simpy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Step", "call_at"]
+__all__ = ["Step", "call_at", "push"]
 
 _NORMAL = simpy.events.NORMAL
 
@@ -19,7 +19,8 @@ class Step:
     """An event that calls `callback(step)`, with whatever it was given as `payload`.
 
     `Environment.step` needs only `callbacks` and `_ok`. A process or a Timeout for each request
-    costs several times as much.
+    costs several times as much. What lives through one event at a time may be a Step itself, and
+    be pushed again and again (`push`): `SimulatedLoop` leaves `callbacks` as they are.
     """
 
     __slots__ = ("callbacks", "payload")
@@ -28,6 +29,11 @@ class Step:
     def __init__(self, callback: Callable[[Any], None], payload: Any) -> None:
         self.callbacks: Any = (callback,)
         self.payload = payload
+
+
+def push(env: simpy.Environment, when: float, step: Step) -> None:
+    """Put a step on the heap at a virtual time that has not passed."""
+    heappush(env._queue, (when, _NORMAL, next(env._eid), step))  # noqa: SLF001
 
 
 def call_at(

@@ -161,7 +161,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
             if not queue:
                 raise DeadlockError(self._describe_deadlock())
             event = queue[0][3]
-            if event.__class__ is Step:
+            if isinstance(event, Step):
                 # What `env.step()` does with an event of one callback, at a third of its cost.
                 env._now = now = pop(queue)[0]  # noqa: SLF001
                 event.callbacks[0](event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.discovery import Call
 from trimtab.errors import DiscoveryError, PickError
-from trimtab_sim.events import Step, call_at
+from trimtab_sim.events import Step, call_at, push
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario.arrivals import Closed
 from trimtab_sim.streams import stream
@@ -53,6 +53,7 @@ class Client:
         self._closed = group.arrivals if isinstance(group.arrivals, Closed) else None
         self._think = self._closed.think.sampler() if self._closed else None
         self._rng = rng
+        self._next = Step(self._arrive, None)
 
     def begin(self, request: int, now: float) -> None:
         """Send a new request; call `over` when it has ended."""
@@ -64,7 +65,7 @@ class Client:
         if self._closed is None:
             moment = self.source.after(max(env.now, self.group.start))
             if moment < self.world.end:
-                call_at(env, moment, self._arrive)
+                push(env, moment, self._next)
         else:
             for _ in range(self._closed.concurrency):
                 call_at(env, self.group.start + self._thinking(), self._arrive_again)
@@ -84,7 +85,7 @@ class Client:
         now: float = self._env._now  # noqa: SLF001 - see `events`
         moment = self.source.after(now)
         if moment < self.world.end:
-            call_at(self._env, moment, self._arrive)
+            push(self._env, moment, self._next)
         self.begin(self.world.next_request(), now)
 
     def _arrive_again(self, _step: Step) -> None:
@@ -133,11 +134,13 @@ class CoreClient(Client):
         else:
             self._attempt(Call(service, method=self._method), request, 0, started)
 
-    def _attempt(self, call: Call, request: int, number: int, started: float) -> None:
+    def _attempt(
+        self, call: Call, request: int, number: int, started: float, *, last: int = -1
+    ) -> None:
         try:
             pick = call.pick()
         except PickError:
-            self._end(request, started, Outcome.NO_INSTANCE, -1)
+            self._end(request, started, Outcome.NO_INSTANCE, last)
             return
         world = self.world
         now: float = self._env._now  # noqa: SLF001
@@ -159,10 +162,11 @@ class CoreClient(Client):
     def failed(self, trip: _Attempt, fate: str) -> None:
         """Take a failure: the SDK says whether to try again."""
         failure, outcome = _FAILURES[fate]
+        last = trip.server.place.index
         if trip.call.failed(trip.pick, failure):
-            self._attempt(trip.call, trip.request, trip.attempt + 1, trip.started)
+            self._attempt(trip.call, trip.request, trip.attempt + 1, trip.started, last=last)
         else:
-            self._end(trip.request, trip.started, outcome, trip.server.place.index)
+            self._end(trip.request, trip.started, outcome, last)
 
     def _end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
         self._recorder.end(request, started, self._env._now, outcome, server)  # noqa: SLF001
@@ -202,6 +206,7 @@ class _Attempt(Trip):
         self.request = request
         self.attempt = attempt
         self.is_over = False
+        self.life = 0
         self.owner = owner
         self.call = call
         self.pick = pick

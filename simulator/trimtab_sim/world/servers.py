@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from trimtab_sim.events import call_at
+from trimtab_sim.events import push
 from trimtab_sim.streams import KeyedUniforms
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.trips import reply
@@ -52,6 +52,7 @@ class Server:
         is_alive: the process runs and can be reached (a hung one is alive, a dark one is not).
         ended_at: since when it is not alive; infinity while it is.
         last_sent_at: the last attempt that was sent to it while it was not alive.
+        past_ends: both of these, for each time that it came back.
         received, served: counts of attempts.
     """
 
@@ -76,6 +77,7 @@ class Server:
         self.is_alive = True
         self.ended_at = float("inf")
         self.last_sent_at: float | None = None
+        self.past_ends: list[tuple[float, float | None]] = []
         self.received = self.served = 0
         self._env = env
         self._network = network
@@ -94,6 +96,7 @@ class Server:
         self._born_at = env.now
         self._life = 0
         self._plain = True
+        self._finishing = (self._finish,)
         self.look_again()
 
     @property
@@ -149,7 +152,9 @@ class Server:
         self._inside[trip] = None
         env = self._env
         now = env._now  # noqa: SLF001 - see `events`
-        call_at(env, now + self._time_of(trip, now), self._finish, (trip, self._life))
+        trip.life = self._life
+        trip.callbacks = self._finishing
+        push(env, now + self._time_of(trip, now), trip)
 
     def _time_of(self, trip: Trip, now: float) -> float:
         attempt, request = trip.attempt, trip.request
@@ -164,9 +169,8 @@ class Server:
             time *= 1.0 + (cold.factor - 1.0) * left
         return time
 
-    def _finish(self, step: Any) -> None:
-        trip, life = step.payload
-        if life != self._life:
+    def _finish(self, trip: Any) -> None:
+        if trip.life != self._life:
             return
         if self.is_hung:
             self._held.append(trip)
@@ -205,30 +209,32 @@ class Server:
         self._queue.clear()
         self._held.clear()
         self._born_at = self._env.now
-        self.is_dark = False
-        self.is_alive = True
-        self.ended_at = float("inf")
-        self.look_again()
+        self._come_back()
 
     def reappear(self) -> None:
         """Be reachable again, with whatever it still has inside."""
-        self.is_dark = False
-        self.is_alive = True
-        self.ended_at = float("inf")
-        self.look_again()
+        self._come_back()
 
     def wake(self) -> None:
         """End a hang: what was held is answered now."""
         self.is_hung = False
         held, self._held = self._held, []
         for trip in held:
-            call_at(self._env, self._env.now, self._finish, (trip, self._life))
+            push(self._env, self._env.now, trip)
 
     def _end(self) -> None:
         if self.is_alive:
             self.is_alive = False
             self.ended_at = self._env.now
             self.last_sent_at = None
+        self.look_again()
+
+    def _come_back(self) -> None:
+        if not self.is_alive:
+            self.past_ends.append((self.ended_at, self.last_sent_at))
+        self.is_dark = False
+        self.is_alive = True
+        self.ended_at = float("inf")
         self.look_again()
 
     def _break_off(self) -> None:

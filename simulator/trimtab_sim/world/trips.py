@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from trimtab_sim.events import call_at
+from trimtab_sim.events import Step, call_at
 
 if TYPE_CHECKING:
     import simpy
@@ -19,16 +19,19 @@ Fate: TypeAlias = Literal["answered", "refused", "broken"]
 """How the world ends an attempt; silence is for the client's timeout to end."""
 
 
-class Trip:
+class Trip(Step):
     """An attempt as the world sees it; who sends it gives `arrived` a meaning.
 
+    It is the event of its own completion at the server, to spare one for each.
+
     Attributes:
+        life: the server's life in which it was begun; a crash ends a life.
         request: the id of the request, which keys its luck.
         attempt: which attempt of it, counted from 0.
         is_over: nobody waits for it any more.
     """
 
-    __slots__ = ("attempt", "client", "is_over", "request", "server")
+    __slots__ = ("attempt", "client", "is_over", "life", "request", "server")
 
     def __init__(self, client: Place, server: Server, request: int, attempt: int) -> None:
         self.client = client
@@ -36,6 +39,7 @@ class Trip:
         self.request = request
         self.attempt = attempt
         self.is_over = False
+        self.life = 0
 
     def arrived(self, fate: Fate, status: int) -> None:
         """Take the outcome, at the client, in time. `status` is 0 unless answered."""
