@@ -155,17 +155,20 @@ class Member:
         passed = now - self._faded_at
         if passed > 0:
             self._latency_s *= exp(-passed / (DECAY_S if self.picks else UNTRIED_DECAY_S))
-            self._failure_load *= exp(-passed / FAILURE_DECAY_S)
+            if self._failure_load:
+                self._failure_load *= exp(-passed / FAILURE_DECAY_S)
             self._faded_at = now
 
     def _learn_latency(self, rtt_s: float, now: float) -> None:
-        before, faded_at = self._latency_s, self._faded_at
+        before = self._latency_s
         self._fade(now)
         if not self._measured or rtt_s > before:
             self._latency_s = rtt_s
         else:
-            # Fading has already multiplied by w; the sample brings in its (1 - w).
-            self._latency_s += rtt_s * (1.0 - exp(-max(0.0, now - faded_at) / DECAY_S))
+            # Fading has already multiplied by w, which is what is left of the old value; the
+            # sample brings in its (1 - w).
+            kept = self._latency_s / before if before else 0.0
+            self._latency_s += rtt_s * (1.0 - kept)
         self._learned_s = self._latency_s
         self._measured = True
 
