@@ -51,6 +51,8 @@ class Recorder:
         begun, ended: requests, warm-up included.
         sent: attempts per server and bin; by the server's index.
         good, bad: requests that ended well and not, per bin of their end.
+        spent: seconds that the good ones of a bin took together.
+        unsent: requests that ended without any attempt.
         late_sends: attempts sent to a server that was not alive.
     """
 
@@ -66,6 +68,8 @@ class Recorder:
         self.sent: list[list[int]] = []
         self.good = [0] * (BINS + 1)
         self.bad = [0] * (BINS + 1)
+        self.spent = [0.0] * (BINS + 1)
+        self.unsent = 0
         self.late_sends = 0
         self._trace = trace
         self._span = duration
@@ -108,8 +112,11 @@ class Recorder:
         place = int(now * self._per_s) if now < self._span else BINS
         if outcome:
             self.bad[place] += 1
+            if server < 0:
+                self.unsent += 1
         else:
             self.good[place] += 1
+            self.spent[place] += took
         if started >= self.warmup:
             self.outcomes[outcome] += 1
             if outcome:

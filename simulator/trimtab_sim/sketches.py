@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import msgspec
 
-__all__ = ["Moments", "Quantiles"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Moments", "Quantiles", "Sketch"]
 
 
 class Moments:
@@ -150,3 +152,55 @@ class Quantiles:
                 middle = 2 * self._gamma ** (bucket + 1 + self._offset) / (self._gamma + 1)
                 value = self.largest if bucket == last else middle
                 yield min(max(value, self.smallest), self.largest), count
+
+    def freeze(self) -> Sketch:
+        """Give a plain value of all that was seen, which can be sent and stored."""
+        counts = {bucket: count for bucket, count in enumerate(self._counts) if count}
+        return Sketch(
+            shape=self._shape,
+            counts=counts,
+            zeros=self._zeros,
+            total=self.total,
+            smallest=self.smallest if self.count else None,
+            largest=self.largest if self.count else None,
+        )
+
+
+class Sketch(msgspec.Struct, frozen=True, kw_only=True):
+    """A histogram that was taken, as a plain value; `thaw` makes `Quantiles` of it again.
+
+    Attributes:
+        shape: relative error, least and most.
+        counts: by bucket, those that hold something.
+        zeros: how many below the least.
+        total: the sum of all numbers.
+        smallest, largest: of the numbers; None when there are none.
+    """
+
+    shape: tuple[float, float, float]
+    counts: dict[int, int]
+    zeros: int
+    total: float
+    smallest: float | None
+    largest: float | None
+
+    def thaw(self) -> Quantiles:
+        """Make a histogram that can be asked and merged."""
+        error, least, most = self.shape
+        found = Quantiles(relative_error=error, least=least, most=most)
+        for bucket, count in self.counts.items():
+            found._counts[bucket] = count  # noqa: SLF001 - two forms of one thing
+        found._zeros = self.zeros  # noqa: SLF001
+        found.count = sum(self.counts.values()) + self.zeros
+        found.total = self.total
+        if self.smallest is not None and self.largest is not None:
+            found.smallest, found.largest = self.smallest, self.largest
+        return found
+
+    @staticmethod
+    def pool(sketches: Iterable[Sketch]) -> Quantiles:
+        """Put several of the same shape together."""
+        pooled = Quantiles()
+        for sketch in sketches:
+            pooled.merge(sketch.thaw())
+        return pooled
