@@ -34,7 +34,8 @@ class ShrinkGuard:
             return True
         if self._held_since is None:
             self._held_since = now
-        if now - self._held_since < self._grace_s:
+        # The same sum as `release_at`: a difference may round to just below the grace for ever.
+        if now < self._held_since + self._grace_s:
             return False
         self._held_since = None
         return True

@@ -43,7 +43,8 @@ class Hub:
             # A hub knows its loop, which therefore does not go by itself.
             for ended in [other for other in _hubs if other.is_closed()]:
                 _hubs.pop(ended, None)
-            hub = _hubs[loop] = Hub(loop)
+            # Homes are made on any thread; two at once must agree.
+            hub = _hubs.setdefault(loop, Hub(loop))
         return hub
 
     def hold(self, registry: str | Registry) -> RegistryHold:
@@ -83,10 +84,12 @@ class Hub:
     async def _end(self, key: tuple[str, str, DiscoverySettings], hold: RegistryHold) -> None:
         supervised = self._supervised[key]
         supervised.leases -= 1
-        if supervised.leases == 0:
-            del self._supervised[key]
-            await supervised.stop()
-        await hold.aclose()
+        try:
+            if supervised.leases == 0:
+                del self._supervised[key]
+                await supervised.stop()
+        finally:
+            await hold.aclose()
 
 
 class RegistryHold:

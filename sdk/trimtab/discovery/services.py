@@ -48,13 +48,15 @@ class ServiceCache(TLRUCache[str, K]):
 
     def use(self, name: str) -> K | None:
         """Return a service and note that it is in use, or None if it is not here."""
-        kept = self.get(name)
-        if kept is not None:
-            now = self._clock()
-            # Moving the expiry costs more than looking up: a tenth of the time is exact enough.
-            if now - kept.used_at > self._idle_s / 10:
-                kept.used_at = now
-                self[name] = kept
+        try:
+            kept: K = self[name]
+        except KeyError:
+            return None
+        now = self._clock()
+        # Moving the expiry costs more than looking up: a tenth of the time is exact enough.
+        if now - kept.used_at > self._idle_s / 10:
+            kept.used_at = now
+            self[name] = kept
         return kept
 
     def expire(self, time: float | None = None) -> Any:

@@ -54,7 +54,10 @@ class DiscoverySettings:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ConfigurationError(f"{field.name} is {value!r}; it must be a number")
             # Written so that a NaN fails.
-            if not (value >= 0 if field.name in {"grace_s", "jitter_ratio"} else value > 0):
-                raise ConfigurationError(f"{field.name} is {value!r}; it must be positive")
+            if field.name in {"grace_s", "jitter_ratio"}:
+                if not value >= 0:
+                    raise ConfigurationError(f"{field.name} is {value!r}; it must be 0 or more")
+            elif not value > 0:
+                raise ConfigurationError(f"{field.name} is {value!r}; it must be above 0")
         if self.jitter_ratio > 1:
             raise ConfigurationError(f"jitter_ratio is {self.jitter_ratio!r}; it must be 0 to 1")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.discovery.guard import ShrinkGuard
 from trimtab.discovery.state import DiscoveryState
 from trimtab.errors import (
+    ClosedError,
     DiscoveryError,
     DiscoveryTimeoutError,
     RegistryDeniedError,
@@ -71,6 +73,7 @@ class Supervisor:
         self._confirming: asyncio.Task[None] | None = None
         self._failures = 0
         self._last_error: RegistryError | None = None
+        self._ended = False
         self._changed = asyncio.Event()
         self._subscribers: list[Callable[[Snapshot], None]] = []
 
@@ -82,10 +85,13 @@ class Supervisor:
         Raises:
             DiscoveryTimeoutError: none came within `timeout_s`.
             DiscoveryError: the registry refuses, which waiting will not change.
+            ClosedError: the service was let go meanwhile.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while self.snapshot is None:
+                    if self._ended:
+                        raise ClosedError(f"service {self.service!r} was let go; call it again")
                     if isinstance(self._last_error, _LASTING):
                         self._refuse(DiscoveryError, "there is no list of its instances")
                     changed = self._changed
@@ -137,18 +143,24 @@ class Supervisor:
                 self._confirming.cancel()
             # Its loop may have ended under its users, whom nothing then unsubscribes.
             self._subscribers.clear()
+            self._ended = True
+            self._wake()
 
     async def _follow(self, registry: WatchableRegistry) -> None:
-        backoff = self._backoff()
+        backoff, time = self._backoff(), asyncio.get_running_loop().time
         while True:
+            heard_at = math.inf
             try:
                 # An adapter's generator is closed at once, and with it its connection.
                 async with aclosing(registry.watch(self.service)) as listings:  # type: ignore[type-var]
                     async for listing in listings:
-                        backoff.reset()
+                        heard_at = min(heard_at, time())
                         self._take(listing)
                 raise RegistryUnavailableError(f"{registry.url} ended the watch")  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - a bug in an adapter must not end discovery
+                # A watch that breaks after its first word each time must not be begun in haste.
+                if time() - heard_at > self._settings.backoff_max_s:
+                    backoff.reset()
                 await self._wait_after(error, backoff)
 
     async def _poll(self) -> None:

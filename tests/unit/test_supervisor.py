@@ -1,0 +1,595 @@
+"""The supervisor in virtual time: polling, following, doubt, cold starts, and who is told."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from trimtab import (
+    ClosedError,
+    ConfigurationError,
+    DiscoveryError,
+    DiscoverySettings,
+    DiscoveryTimeoutError,
+    Instance,
+    RegistryDeniedError,
+    RegistryRequestError,
+)
+from trimtab.discovery.last_known_good import LastKnownGood
+from trimtab.discovery.supervisor import Supervisor
+from trimtab.registries.protocol import Listing
+from trimtab.testing import FakePolledRegistry, FakeRegistry
+from trimtab_sim.loop import run
+
+SIX = tuple(Instance(host="10.0.0.1", port=port) for port in range(1, 7))
+BOTH = pytest.mark.parametrize("kind", [FakeRegistry, FakePolledRegistry])
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def supervising(registry, *, seed=1, store=None, **settings):
+    supervisor = Supervisor(
+        registry, "orders", DiscoverySettings(**settings), rng=Random(seed), store=store
+    )
+    task = asyncio.get_running_loop().create_task(supervisor.run())
+    try:
+        yield supervisor
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+class Noting(FakePolledRegistry):
+    """Notes when it is asked."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.asked = []
+
+    async def fetch(self, service):
+        self.asked.append(now())
+        return await super().fetch(service)
+
+
+def gaps(times):
+    return [later - before for before, later in pairwise(times)]
+
+
+def store_in(folder, **kwargs):
+    return LastKnownGood(
+        folder, registry_key="k", registry_url="u", service="orders", max_age_s=3600.0, **kwargs
+    )
+
+
+# Polling
+
+
+def test_polls_are_jittered_within_their_bounds():
+    async def main():
+        registry = Noting()
+        registry.set("orders", SIX)
+        async with supervising(registry, poll_interval_s=10.0, jitter_ratio=0.1):
+            await asyncio.sleep(3000)
+        return registry.asked
+
+    asked = run(main())
+    assert asked[0] == 0
+    waits = gaps(asked)[1:]
+    assert all(9.0 <= wait <= 11.0 for wait in waits)
+    assert min(waits) < 9.3
+    assert max(waits) > 10.7
+
+
+def test_clients_that_start_together_spread_over_the_interval():
+    async def main(seed):
+        registry = Noting()
+        registry.set("orders", SIX)
+        async with supervising(registry, seed=seed, poll_interval_s=10.0):
+            await asyncio.sleep(10.5)
+        return registry.asked[1]
+
+    second = sorted(run(main(seed)) for seed in range(200))
+    assert 0 <= second[0] < 0.5
+    assert 9.5 < second[-1] <= 10
+    assert all(
+        15 <= sum(start <= at < start + 2 for at in second) <= 75 for start in range(0, 10, 2)
+    )
+
+
+def test_errors_back_off_with_full_jitter_and_reset_when_healed():
+    async def main():
+        registry = Noting()
+        registry.set("orders", SIX)
+        settings = {"poll_interval_s": 1.0, "backoff_first_s": 0.1, "backoff_max_s": 5.0}
+        async with supervising(registry, **settings) as supervisor:
+            await supervisor.first(1.0)
+            registry.fail()
+            registry.asked.clear()
+            await asyncio.sleep(200)
+            state, during = supervisor.state(now()), list(registry.asked)
+            registry.heal()
+            await asyncio.sleep(10)
+            return state, during, supervisor.state(now())
+
+    state, during, after = run(main())
+    waits = gaps(during)
+    bounds = [min(0.1 * 2**number, 5.0) for number in range(len(waits))]
+    assert all(wait <= bound + 1e-9 for wait, bound in zip(waits, bounds, strict=True))
+    assert 200 / 5 < len(waits) < 200
+    assert state.failures == len(during)
+    assert state.instances == 6
+    assert 198 < state.age_s < 202
+    assert "fake://test is down" in state.last_error
+    assert (after.failures, after.last_error) == (0, "")
+    assert after.age_s < 1.2
+
+
+@BOTH
+@pytest.mark.parametrize("error", [RegistryDeniedError("no"), RegistryRequestError("what?")])
+def test_lasting_errors_wait_longer(kind, error):
+    async def main():
+        registry = kind()
+        registry.fail(error)
+        async with supervising(registry):
+            await asyncio.sleep(100)
+        return registry.calls["fetch"] + registry.calls["watch"]
+
+    assert 10 <= run(main()) <= 20
+
+
+def test_a_fetch_that_hangs_is_given_up():
+    async def main():
+        registry = FakePolledRegistry(delay_s=1e6)
+        async with supervising(registry, fetch_timeout_s=3.0) as supervisor:
+            await asyncio.sleep(3.01)
+            return supervisor.state(now())
+
+    state = run(main())
+    assert state.failures == 1
+    assert "no answer within 3 s" in state.last_error
+
+
+# The last good list
+
+
+@BOTH
+def test_a_dead_registry_leaves_the_last_good_list_with_its_age(kind):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            before = await supervisor.first(1.0)
+            registry.fail()
+            await asyncio.sleep(3600)
+            assert supervisor.snapshot.instances == before.instances
+            assert supervisor.state(now()).age_s > 3590
+            registry.set("orders", SIX[:4])
+            registry.heal()
+            await asyncio.sleep(11)
+            return supervisor.snapshot
+
+    assert run(main()).instances == SIX[:4]
+
+
+@BOTH
+def test_a_bug_in_an_adapter_is_logged_and_survived(kind, caplog):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        registry.fail(TypeError("a bug"))
+        async with supervising(registry) as supervisor:
+            await asyncio.sleep(5)
+            state = supervisor.state(now())
+            registry.heal()
+            await asyncio.sleep(10)
+            return state, supervisor.snapshot
+
+    state, snapshot = run(main())
+    assert state.last_error == "TypeError: a bug"
+    assert snapshot.instances == SIX
+    assert "Traceback" in caplog.text
+
+
+class Breaking(FakeRegistry):
+    """Gives one list per watch, then breaks."""
+
+    async def watch(self, service):
+        await self._answer("watch")
+        yield Listing(instances=SIX)
+
+
+def test_a_watch_that_breaks_after_each_list_is_not_begun_in_haste():
+    async def main():
+        registry = Breaking()
+        async with supervising(registry, backoff_max_s=5.0) as supervisor:
+            await asyncio.sleep(100)
+            return registry.calls["watch"], supervisor.state(now())
+
+    watches, state = run(main())
+    assert 20 <= watches <= 90
+    assert state.last_error == "fake://test ended the watch"
+
+
+def test_a_watch_that_held_for_long_is_begun_again_soon():
+    async def main():
+        registry = FakeRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry):
+            for _ in range(20):
+                await asyncio.sleep(60)
+                registry.fail()
+                await asyncio.sleep(0.001)
+                registry.heal()
+                await asyncio.sleep(0.31)  # 0.1 s at most, or 0.2 s more if it came too early
+                assert registry.watching == 1
+
+    run(main())
+
+
+# Doubt
+
+
+@BOTH
+def test_an_empty_list_is_held_and_then_believed(kind):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        settings = {"grace_s": 5.0, "poll_interval_s": 1.0}
+        async with supervising(registry, **settings) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", ())
+            await asyncio.sleep(4)
+            held, kept = supervisor.state(now()).held, len(supervisor.snapshot.instances)
+            await asyncio.sleep(3)
+            return held, kept, supervisor.snapshot.instances, supervisor.state(now()).held
+
+    assert run(main()) == (0, 6, (), None)
+
+
+@BOTH
+def test_a_doubted_list_that_comes_back_was_never_seen(kind):
+    async def main():
+        registry, seen = kind(), []
+        registry.set("orders", SIX)
+        settings = {"grace_s": 5.0, "poll_interval_s": 1.0}
+        async with supervising(registry, **settings) as supervisor:
+            supervisor.subscribe(lambda snapshot: seen.append(len(snapshot.instances)))
+            await supervisor.first(1.0)
+            registry.set("orders", SIX[:2])
+            await asyncio.sleep(3)
+            assert supervisor.state(now()).held == 2
+            registry.set("orders", SIX[:5])
+            await asyncio.sleep(60)
+            assert supervisor.state(now()).held is None
+        return seen
+
+    assert run(main()) == [6, 5]
+
+
+def test_a_pushed_loss_is_read_again_before_it_is_believed():
+    async def main():
+        registry = FakeRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry, grace_s=5.0) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", ())
+            await asyncio.sleep(4.9)
+            before = registry.calls["fetch"]
+            await asyncio.sleep(1)
+            return before, registry.calls["fetch"], supervisor.snapshot.instances
+
+    assert run(main()) == (0, 1, ())
+
+
+def test_a_doubted_list_is_kept_while_the_registry_cannot_confirm_it():
+    async def main():
+        registry = FakeRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry, grace_s=5.0) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", ())
+            await asyncio.sleep(1)
+            registry.fail()
+            await asyncio.sleep(60)
+            kept = len(supervisor.snapshot.instances)
+            registry.set("orders", SIX[:4])
+            registry.heal()
+            await asyncio.sleep(10)
+            return kept, len(supervisor.snapshot.instances)
+
+    assert run(main()) == (6, 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@BOTH
+def test_a_registry_restarted_empty_never_takes_more_than_half(kind, seed):
+    """Instances register again within their heartbeat interval, in any order."""
+
+    async def main():
+        registry, rng, sizes = kind(), Random(seed), []
+        registry.set("orders", SIX)
+        settings = {"grace_s": 5.0, "poll_interval_s": 1.0}
+        async with supervising(registry, seed=seed, **settings) as supervisor:
+            supervisor.subscribe(lambda snapshot: sizes.append(len(snapshot.instances)))
+            await supervisor.first(1.0)
+            registry.fail()
+            await asyncio.sleep(60)
+            registry.forget()
+            registry.heal()
+            healed_at = now()
+            for after_s, number in sorted((rng.random() * 3.3, number) for number in range(6)):
+                await asyncio.sleep(healed_at + after_s - now())
+                await registry.register("orders", SIX[number], ttl_s=1e6)
+            await asyncio.sleep(20)
+        return sizes
+
+    sizes = run(main())
+    assert sizes[0] == sizes[-1] == 6
+    assert min(sizes) >= 3
+
+
+def test_no_grace_believes_at_once():
+    async def main():
+        registry = FakeRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry, grace_s=0.0) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", ())
+            await asyncio.sleep(0.01)
+            return supervisor.snapshot.instances
+
+    assert run(main()) == ()
+
+
+# The first list
+
+
+@BOTH
+@pytest.mark.parametrize("error", [RegistryDeniedError("token?"), RegistryRequestError("404")])
+def test_hopeless_errors_fail_the_first_use_at_once(kind, error):
+    async def main():
+        registry = kind()
+        registry.fail(error)
+        async with supervising(registry) as supervisor:
+            with pytest.raises(DiscoveryError, match=str(error).replace("?", r"\?")) as caught:
+                await supervisor.first(10.0)
+            assert not isinstance(caught.value, DiscoveryTimeoutError)
+            return now()
+
+    assert run(main()) < 0.1
+
+
+@BOTH
+def test_an_unreachable_registry_is_waited_for(kind):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        registry.fail()
+        asyncio.get_running_loop().call_later(3.0, registry.heal)
+        async with supervising(registry) as supervisor:
+            return len((await supervisor.first(10.0)).instances), now()
+
+    size, at = run(main())
+    assert size == 6
+    assert 3.0 <= at <= 8.0
+
+
+@BOTH
+def test_the_first_list_is_waited_for_only_so_long(kind):
+    async def main(registry):
+        async with supervising(registry, startup_timeout_s=2.0) as supervisor:
+            with pytest.raises(DiscoveryTimeoutError, match=r"'orders'.*within 2 s") as caught:
+                await supervisor.first(2.0)
+            return str(caught.value), now()
+
+    silent, at = run(main(kind(delay_s=1e6)))
+    assert "it is silent" in silent
+    assert at == 2.0
+    down = kind()
+    down.fail()
+    assert "fake://test is down" in run(main(down))[0]
+
+
+def test_who_waits_learns_that_the_service_was_let_go():
+    async def main():
+        async with supervising(FakeRegistry(delay_s=1e6)) as supervisor:
+            waiting = asyncio.ensure_future(supervisor.first(1e5))
+            await asyncio.sleep(1)
+        with pytest.raises(ClosedError, match="let go"):
+            await waiting
+        return now()
+
+    assert run(main()) == 1.0
+
+
+# The list on disk
+
+
+@BOTH
+def test_a_cold_start_with_the_registry_down_uses_the_list_on_disk(kind, tmp_path):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        async with supervising(registry, store=store_in(tmp_path)) as supervisor:
+            await supervisor.first(1.0)
+        registry.fail()
+        async with supervising(registry, store=store_in(tmp_path)) as supervisor:
+            began = now()
+            snapshot = await supervisor.first(10.0)
+            waited, state = now() - began, supervisor.state(now())
+            registry.heal()
+            await asyncio.sleep(10)
+            return snapshot, waited, state, supervisor.state(now())
+
+    snapshot, waited, cold, warm = run(main())
+    assert (snapshot.instances, snapshot.source) == (SIX, "disk")
+    assert waited < 0.1
+    assert (cold.source, cold.instances, cold.failures) == ("disk", 6, 1)
+    assert 0 <= cold.age_s < 60  # the file's time is the machine's
+    assert (warm.source, warm.failures) == ("registry", 0)
+
+
+@BOTH
+def test_a_cold_start_with_a_silent_registry_uses_it_after_half_the_patience(kind, tmp_path):
+    async def main():
+        store_in(tmp_path).save(SIX)
+        registry = kind(delay_s=1e6)
+        async with supervising(
+            registry, store=store_in(tmp_path), startup_timeout_s=4.0
+        ) as supervisor:
+            return (await supervisor.first(4.0)).source, now()
+
+    assert run(main()) == ("disk", 2.0)
+
+
+def test_a_list_on_disk_that_is_too_old_or_missing_is_not_used(tmp_path):
+    async def main():
+        store_in(tmp_path).save(SIX)
+        registry = FakePolledRegistry()
+        registry.fail()
+        stores = (store_in(tmp_path, wall_clock=lambda: 4e9), store_in(tmp_path / "none"))
+        for store in stores:
+            async with supervising(registry, store=store) as supervisor:
+                with pytest.raises(DiscoveryTimeoutError):
+                    await supervisor.first(2.0)
+
+    run(main())
+
+
+def test_a_registry_that_is_empty_at_a_cold_start_is_doubted(tmp_path):
+    async def main():
+        store_in(tmp_path).save(SIX)
+        registry = FakeRegistry()
+        registry.fail()
+        asyncio.get_running_loop().call_later(1.0, registry.heal)
+        async with supervising(registry, store=store_in(tmp_path), grace_s=5.0) as supervisor:
+            await supervisor.first(10.0)
+            await asyncio.sleep(4)
+            held = supervisor.state(now()).held
+            await asyncio.sleep(10)
+            return held, supervisor.snapshot
+
+    held, snapshot = run(main())
+    assert held == 0
+    assert (snapshot.instances, snapshot.source) == ((), "registry")
+
+
+def test_an_unchanged_list_is_confirmed_on_disk_now_and_then(tmp_path):
+    class Counting(LastKnownGood):
+        saves = confirms = 0
+
+        def save(self, instances):
+            self.saves += 1
+
+        def confirm(self):
+            self.confirms += 1
+
+    store = Counting(tmp_path, registry_key="k", registry_url="u", service="s", max_age_s=9.0)
+
+    async def main():
+        registry = FakePolledRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry, store=store, poll_interval_s=5.0):
+            await asyncio.sleep(600)
+            registry.set("orders", SIX[:5])
+            await asyncio.sleep(6)
+
+    run(main())
+    assert store.saves == 2
+    assert 8 <= store.confirms <= 10
+
+
+# Who is told
+
+
+def test_subscribers_are_told_of_differences_only():
+    async def main():
+        registry, seen = FakePolledRegistry(), []
+        registry.set("orders", SIX)
+        async with supervising(registry, poll_interval_s=1.0) as supervisor:
+            supervisor.subscribe(lambda snapshot: seen.append(snapshot.instances))
+            await asyncio.sleep(10)
+            registry.set("orders", SIX)  # a new version, the same instances
+            await asyncio.sleep(10)
+            registry.set("orders", SIX[:5])
+            await asyncio.sleep(10)
+            late = []
+            supervisor.subscribe(lambda snapshot: late.append(snapshot.instances))
+            return seen, late, supervisor.state(now()).age_s
+
+    seen, late, age_s = run(main())
+    assert seen == [SIX, SIX[:5]]
+    assert late == [SIX[:5]]
+    assert age_s < 1.2
+
+
+def test_a_subscriber_that_raises_is_logged_and_harms_nobody(caplog):
+    async def main():
+        registry, seen = FakeRegistry(), []
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            supervisor.subscribe(lambda _: 1 / 0)
+            supervisor.subscribe(lambda snapshot: seen.append(len(snapshot.instances)))
+            await supervisor.first(1.0)
+            registry.set("orders", SIX[:4])
+            await asyncio.sleep(1)
+            return seen
+
+    with caplog.at_level(logging.ERROR):
+        assert run(main()) == [6, 4]
+    assert caplog.text.count("a subscriber failed") == 2
+
+
+def test_who_unsubscribes_is_told_no_more_even_by_others_while_they_are_told():
+    async def main():
+        registry, seen = FakeRegistry(), []
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            leave = supervisor.subscribe(lambda snapshot: seen.append(len(snapshot.instances)))
+            await supervisor.first(1.0)
+            leave()
+            leave()
+            registry.set("orders", SIX[:4])
+            await asyncio.sleep(1)
+            return seen
+
+    assert run(main()) == [6]
+
+
+def test_the_state_tells_all():
+    async def main():
+        registry = FakeRegistry("one")
+        async with supervising(registry) as supervisor:
+            before = supervisor.state(now())
+            registry.set("orders", SIX)
+            await asyncio.sleep(7)
+            return before, supervisor.state(now())
+
+    before, after = run(main())
+    assert (before.service, before.registry) == ("orders", "fake://one")
+    assert (before.instances, before.age_s, before.source) == (None, None, "")
+    assert (before.failures, before.last_error, before.held) == (0, "", None)
+    assert (after.instances, after.age_s, after.source) == (6, 7.0, "registry")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"poll_interval_s": 0}, {"poll_interval_s": "5"}, {"startup_timeout_s": float("nan")},
+        {"jitter_ratio": -0.1}, {"jitter_ratio": 1.1}, {"grace_s": -1}, {"max_services": True},
+        {"idle_s": None}, {"max_age_s": -5},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))} is "):
+        DiscoverySettings(**wrong)
+
+
+def test_settings_at_their_bounds():
+    assert DiscoverySettings(grace_s=0, jitter_ratio=0) != DiscoverySettings(jitter_ratio=1)
