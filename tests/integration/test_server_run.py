@@ -156,6 +156,13 @@ def test_a_port_that_is_taken_is_named():
             EmbeddedRegistry(port=port).start()
 
 
+def test_answers_are_not_held_back_by_nagle():
+    with running() as client:
+        bound = client.registry._socket
+        # asyncio turns it off on what is accepted, if the socket says that it speaks TCP.
+        assert bound.proto == socket.IPPROTO_TCP
+
+
 def test_warns_beyond_loopback_without_a_token(start):
     for settings, warned in (({}, True), ({"token": "t"}, False), ({"host": "localhost"}, False)):
         server = start(**{"host": "0.0.0.0", **settings})
