@@ -55,7 +55,7 @@ soak: $(STAMP) servers
 	@REQUIRE_REGISTRIES=1 $(PYTEST) -m soak -n 0 -s --timeout 900 tests
 
 bench: $(STAMP)
-	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 \
+	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 --benchmark-timer time.process_time \
 	  --benchmark-columns=median,iqr,ops --benchmark-sort=fullname --benchmark-warmup=on -q
 
 sim-report: $(STAMP)
