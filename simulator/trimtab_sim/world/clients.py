@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from trimtab.discovery import Call
@@ -13,6 +12,7 @@ from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario.arrivals import Closed
 from trimtab_sim.streams import stream
 from trimtab_sim.world.arrivals import source
+from trimtab_sim.world.deadlines import Deadlines
 from trimtab_sim.world.trips import Trip, send
 
 if TYPE_CHECKING:
@@ -105,9 +105,8 @@ class CoreClient(Client):
         self._service: Service | None = None
         self._timeout = float(group.timeout)
         self._method = group.method
-        # In order of their deadlines, as the timeout is the same for all.
-        self._waiting: deque[_Attempt] = deque()
-        self._is_armed = False
+        self._deadlines = Deadlines(world.env)
+        self._sure_s = world.scenario.discovery_settings.idle_s / 10
         self._openings: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Service:
@@ -119,7 +118,10 @@ class CoreClient(Client):
         """Send a new request."""
         self._recorder.begin(now)
         service = self._service
-        if service is None or not service.is_ready:
+        if service is None or now - service.used_at > self._sure_s:
+            # As the transport does at each request: what is in use is not let go.
+            service = self._service = self._balancer.find(self.world.service_name)
+        if service is None:
             opening = asyncio.get_running_loop().create_task(self._begin_later(request, now))
             self._openings.add(opening)
             opening.add_done_callback(self._openings.discard)
@@ -147,10 +149,7 @@ class CoreClient(Client):
         server = world.route(pick.instance)
         trip = _Attempt(self, call, pick, server, request, number, started, now + self._timeout)
         self._recorder.send(server, number, now)
-        self._waiting.append(trip)
-        if not self._is_armed:
-            self._is_armed = True
-            call_at(world.env, trip.deadline, self._check_deadlines)
+        self._deadlines.add(trip)
         send(world.env, world.network, trip)
 
     def answered(self, trip: _Attempt, status: int) -> None:
@@ -172,17 +171,6 @@ class CoreClient(Client):
         self._recorder.end(request, started, self._env._now, outcome, server)  # noqa: SLF001
         if self._closed is not None:
             self.over()
-
-    def _check_deadlines(self, _step: Any) -> None:
-        waiting, now = self._waiting, self.world.env.now
-        while waiting and (waiting[0].is_over or waiting[0].deadline <= now):
-            trip = waiting.popleft()
-            if not trip.is_over:
-                trip.is_over = True
-                self.failed(trip, "silent")
-        self._is_armed = bool(waiting)
-        if waiting:
-            call_at(self.world.env, waiting[0].deadline, self._check_deadlines)
 
 
 class _Attempt(Trip):
@@ -220,3 +208,7 @@ class _Attempt(Trip):
             self.owner.answered(self, status)
         else:
             self.owner.failed(self, fate)
+
+    def expired(self) -> None:
+        """Hand the client's timeout to the client."""
+        self.owner.failed(self, "silent")

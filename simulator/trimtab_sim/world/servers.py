@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from trimtab_sim.events import push
+from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.trips import reply
@@ -245,4 +245,8 @@ class Server:
         self._held.clear()
         if not self.is_dark:
             for trip in lost:
-                reply(self._env, self._network, trip, "broken", 0)
+                # Each in a step of its own: nobody tries again while others are still crashing.
+                call_at(self._env, self._env.now, self._tell_broken, trip)
+
+    def _tell_broken(self, step: Any) -> None:
+        reply(self._env, self._network, step.payload, "broken", 0)
