@@ -9,13 +9,13 @@ must, by `asyncio.get_running_loop().time()`, so that they run in virtual time a
 
 How an adapter speaks of trouble:
 
-| it raises                  | when                                             | what the caller does     |
-|----------------------------|--------------------------------------------------|--------------------------|
-| RegistryUnavailableError   | no answer, time-out, 429, 5xx                    | keep the list, back off  |
-| RegistryDeniedError        | 401, 403                                         | keep, back off longer    |
-| RegistryAnswerError        | torn, too large, another shape                   | keep, back off           |
-| RegistryRequestError       | 400, 404, other 4xx                              | keep, back off longer    |
-| NotRegisteredError         | heartbeat or deregister of an unknown instance   | register again           |
+| it raises                | when                                 | what the caller does   |
+|--------------------------|--------------------------------------|------------------------|
+| RegistryUnavailableError | no answer, time-out, 429, 5xx        | keep, back off         |
+| RegistryDeniedError      | 401, 403                             | keep, back off longer  |
+| RegistryAnswerError      | torn, too large, another shape       | keep, back off         |
+| RegistryRequestError     | 400, 404, other 4xx                  | keep, back off longer  |
+| NotRegisteredError       | writing about an unknown instance    | register again         |
 
 One bad instance in an otherwise good answer is skipped, with a warning logged and named in
 `Listing.skipped`; the set is not lost.
@@ -62,10 +62,14 @@ class Registry(Protocol):
     """
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Tell registries apart; equal keys share supervisors."""
+        ...
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Name the registry to people, without secrets."""
+        ...
 
     async def fetch(self, service: str) -> Listing:
         """Ask for the whole list of a service, now, within a bounded time."""
