@@ -27,10 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from trimtab.cli.app import run  # noqa: PLC0415 - see the module's docstring
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
             raise
         print(
-            f"trimtab: the command line needs {error.name}, which is not installed; "
+            f"trimtab: the command line needs {missing}, which is not installed; "
             "run: pip install 'trimtab[cli]'",
             file=sys.stderr,
         )

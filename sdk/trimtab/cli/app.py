@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 
 from cyclopts import App, Parameter
@@ -38,7 +39,6 @@ def make_app() -> App:
         help_format="markdown",
         default_parameter=Parameter(negative=()),
         version=version("trimtab"),
-        config=(Env("TRIMTAB_", show=False), read_file),
         console=for_help(),
         error_console=for_errors(),
         result_action="return_value",
@@ -47,6 +47,7 @@ def make_app() -> App:
         print_error=False,
         verbose=False,
     )
+    app.config = (Env("TRIMTAB_", show=False), partial(read_file, app))
     registry = App(name="registry", help="The embedded registry.")
     registry.command(serve)
     app.command(registry)

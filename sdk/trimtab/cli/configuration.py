@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,10 @@ _FOR_ALL = ("registry", "strategy")
 _NOT_IN_FILES = {"config"}
 
 
-def read_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fill what flags and environment have left open; a hook of cyclopts.
+def read_file(
+    root: App, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """Fill what flags and environment have left open; with `root` given, a hook of cyclopts.
 
     Raises:
         ConfigurationError: the file cannot be read, or has an unknown key.
@@ -43,10 +46,12 @@ def read_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     if path is None or not commands:
         return
     data = _load(path)
-    sections = _sections(app.app_stack.stack[0][0])
+    sections = _sections(root)
     _check(path, data, sections)
     own = {**_for_all(data, sections[commands[-1]]), **data.get(commands[-1], {})}
-    Dict(own, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+    # Without keys for the commands, cyclopts would leave out `registry`: it is a command too.
+    nested = reduce(lambda inner, name: {name: inner}, reversed(commands), own)
+    Dict(nested, source=str(path))(app, commands, arguments)
 
 
 def _path(arguments: ArgumentCollection) -> Path | None:
@@ -70,13 +75,16 @@ def _load(path: Path) -> dict[str, Any]:
 def _sections(root: App) -> dict[str, set[str]]:
     """Name what each command takes, by the command's last word."""
     sections: dict[str, set[str]] = {}
-    for app in root.subapps:
+    for name in root:
+        if name.startswith("-"):  # cyclopts takes --help and --version for commands
+            continue
+        app = root[name]
         if app.default_command is None:
             sections |= _sections(app)
         else:
             collection = app.assemble_argument_collection()
-            names = {name[2:] for each in collection for name in each.names if name[:2] == "--"}
-            sections[app.name[0]] = {name.replace("-", "_") for name in names} - _NOT_IN_FILES
+            flags = {each.name for each in collection if each.name.startswith("--")}
+            sections[name] = {flag[2:].replace("-", "_") for flag in flags} - _NOT_IN_FILES
     return sections
 
 

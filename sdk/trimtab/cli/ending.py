@@ -21,15 +21,16 @@ __all__ = ["DONE", "FAILED", "INTERRUPTED", "READER_LEFT", "WRONG", "ended", "wa
 DONE, FAILED, WRONG, INTERRUPTED, READER_LEFT = 0, 1, 2, 130, 141
 
 _SECRET = re.compile(
-    r"((?:token|secret|passw\w*|pwd|key|auth\w*|credential)=)[^\s&'\",;)]+", re.IGNORECASE
+    r"((?:token|secret|passw\w*|pwd|api_?key|auth\w*|credential)=)[^\s&'\",;)]+", re.IGNORECASE
 )
+_QUIET = logging.NullHandler()
 _LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 
 def ended(command: Callable[[], object]) -> int:
     """Run a command and say how it ended."""
     # What discovery has to say reaches people through the commands, in one line each.
-    logging.getLogger("trimtab").addHandler(logging.NullHandler())
+    logging.getLogger("trimtab").addHandler(_QUIET)
     try:
         code = command()
         sys.stdout.flush()

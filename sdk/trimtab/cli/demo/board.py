@@ -13,7 +13,7 @@ from rich.text import Text
 
 from trimtab.cli.demo.measure import settled_s, shares
 from trimtab.cli.demo.scene import ACTS
-from trimtab.cli.demo.words import effect, what
+from trimtab.cli.demo.words import effect, took, what
 
 if TYPE_CHECKING:
     from trimtab.cli.demo.record import Event
@@ -137,7 +137,7 @@ def _event(stage: Stage, event: Event) -> Text:
     text = Text(f"{event.at_s:5.1f} s  {what(event)}")
     took_s = settled_s(stage.record, event)
     if took_s is not None:
-        text.append(f"   {took_s:.2f} s {effect(event)}", "green")
+        text.append(f"   {took(took_s)} {effect(event)}", "green")
     return text
 
 

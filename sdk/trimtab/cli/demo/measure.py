@@ -26,10 +26,15 @@ def shares(record: Record, from_s: float, until_s: float) -> dict[str, float]:
 
 
 def share_curve(record: Record, *, window_s: float) -> Iterator[tuple[float, dict[str, float]]]:
-    """Yield each tenth of a second, and the shares over the `window_s` before it."""
-    for step in range(2, int(record.now_s / _STEP_S) + 1):
+    """Yield each tenth of a second, and the shares over the `window_s` before it.
+
+    Times without any traffic are left out.
+    """
+    for step in range(1, int(record.now_s / _STEP_S) + 1):
         at_s = step * _STEP_S
-        yield at_s, shares(record, max(0.0, at_s - window_s), at_s)
+        window = shares(record, max(0.0, at_s - window_s), at_s)
+        if window:
+            yield at_s, window
 
 
 def phases(record: Record) -> list[tuple[str, float, float]]:

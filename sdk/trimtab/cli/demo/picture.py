@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from trimtab.cli.demo.measure import settled_s, share_curve
-from trimtab.cli.demo.words import what
+from trimtab.cli.demo.words import took, what
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,18 +104,13 @@ def _marks(stage: Stage, event: Event) -> Iterator[str]:
         'stroke-width="1.5"/>'
     )
     yield _text(x + 8, _TOP - 40, what(event), "strong small")
-    yield _text(x + 8, _TOP - 23, _took(event, took_s), "small")
+    yield _text(x + 8, _TOP - 23, _news(event, took_s), "small")
 
 
-def _took(event: Event, took_s: float | None) -> str:
+def _news(event: Event, took_s: float | None) -> str:
     if took_s is None:
         return "not settled by the end"
-    after = {
-        "killed": "avoided after",
-        "slowed": "avoided after",
-        "added": "has its share after",
-    }
-    return f"{after[event.kind]} {took_s:.2f} s"
+    return f"{'has its share' if event.kind == 'added' else 'avoided'} after {took(took_s)}"
 
 
 def _axes(stage: Stage) -> Iterator[str]:

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.text import Text
 
 from trimtab.cli.demo.measure import phases, settled_s, shares
-from trimtab.cli.demo.words import PHASES, effect, what
+from trimtab.cli.demo.words import PHASES, effect, took, what
 from trimtab.cli.instances import plain_table
 from trimtab.cli.load import Row
 
@@ -82,14 +82,14 @@ def _row(stage: Stage, id_: str) -> Row:
 
 
 def _event_table(stage: Stage) -> Table:
-    table = plain_table("AT", "EVENT", "SECONDS", "")
+    table = plain_table("AT", "EVENT", "TOOK", "")
     table.columns[0].justify = table.columns[2].justify = "right"
     for event in stage.record.events:
         took_s = settled_s(stage.record, event)
         table.add_row(
             f"{event.at_s:.1f} s",
             what(event),
-            Text("not yet", "yellow") if took_s is None else Text(f"{took_s:.2f}", "green"),
+            Text(took(took_s), "yellow" if took_s is None else "green"),
             Text(effect(event), "dim"),
         )
     return table
@@ -101,7 +101,7 @@ def _verdict(stage: Stage) -> Text:
         (f"{len(record.calls):,} calls in {record.now_s:.1f} s", "bold"),
         f" ({len(record.calls) / record.now_s:.0f} per second), ",
         (f"{failed} failed", "bold red" if failed else "bold green"),
-        f", {record.retried} were retried on another instance.",
+        f", {record.retried} retried on another instance",
     )
     for error in sorted({call.error for call in record.calls if call.error})[:5]:
         text.append(f"\n{error}", "red")

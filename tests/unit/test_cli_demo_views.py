@@ -1,0 +1,155 @@
+"""Board, lines, summary and picture of the demo, over a run made by hand."""
+
+import io
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from trimtab.cli.demo.board import Board, picture
+from trimtab.cli.demo.lines import Lines, Silence
+from trimtab.cli.demo.picture import draw
+from trimtab.cli.demo.record import Call, Event, Record
+from trimtab.cli.demo.scene import Plan, Stage
+from trimtab.cli.demo.summary import summary, summary_json
+from trimtab.cli.demo.words import took
+
+
+@pytest.fixture
+def stage():
+    """Ten seconds: b is killed at 2, a slowed at 4, d added at 7."""
+    record = Record(now_s=10.0)
+    for step in range(1000):
+        at_s = step / 100
+        names = "abc" if at_s < 2 else "ac" if at_s < 4 else "c" if at_s < 7 else "cd"
+        id_ = names[step % len(names)]
+        record.attempt(at_s, id_)
+        record.calls.append(
+            Call(ended_at_s=at_s + 0.01, instance_id=id_, latency_s=0.01, attempts=1)
+        )
+    for kind, id_, at_s in (("killed", "b", 2.0), ("slowed", "a", 4.0), ("added", "d", 7.0)):
+        record.events.append(Event(kind=kind, instance_id=id_, at_s=at_s, fair_ratio=0.5))
+    plan = Plan(rate_per_s=100, duration_s=10, strategy="random", seed=1)
+    return Stage(plan=plan, ids=["a", "b", "c", "d"], record=record)
+
+
+def fail(stage, error="no <route>"):
+    stage.record.calls.append(
+        Call(ended_at_s=9.999, instance_id="", latency_s=1.0, attempts=2, error=error)
+    )
+
+
+def rendered(something):
+    console = Console(width=150, file=io.StringIO())
+    console.print(something)
+    return console.file.getvalue()
+
+
+def test_the_board_shows_every_instance_with_what_was_done_to_it(stage):
+    text = rendered(picture(stage))
+    assert "1,000 calls   0 failed" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if line}
+    assert "◐ slow" in rows["a"]
+    assert "✖ killed" in rows["b"]
+    assert "● up" in rows["c"]
+    assert "● new" in rows["d"]
+    assert "50%" in rows["d"]
+    assert "0 ms until the last attempt on it" in text
+
+
+def test_the_board_shows_what_is_ahead(stage):
+    del stage.record.events[1:]
+    text = rendered(picture(stage))
+    assert "4.5 s  the busiest is slowed" in text
+    assert "7.0 s  one is added" in text
+
+
+def test_the_board_marks_slow_answers_and_failures(stage):
+    fail(stage)
+    stage.record.calls[-2] = Call(
+        ended_at_s=9.99, instance_id="d", latency_s=3.0, attempts=1, error=""
+    )
+    assert "1 failed" in rendered(picture(stage))
+
+
+def test_the_board_draws_in_place(stage):
+    console = Console(width=150, file=io.StringIO(), force_terminal=True)
+    with Board(console) as board:
+        board.opening(stage)
+        board.event(stage, stage.record.events[0])
+        board.look(stage)
+    assert "Starting a registry and 4 backends" in console.file.getvalue()
+    assert "trimtab demo" in console.file.getvalue()
+
+
+def test_lines_say_events_and_shares(stage, capsys):
+    with Lines() as lines:
+        lines.opening(stage)
+        lines.event(stage, stage.record.events[0])
+        lines.look(stage)
+    assert capsys.readouterr().out.splitlines() == [
+        "Starting a registry and 4 backends ...",
+        "  2.0 s  b killed",
+        " 10.0 s   1,000 calls  0 failed  0 retried  a:  0%  b:  0%  c: 50%  d: 50%",
+    ]
+
+
+def test_silence_says_nothing(stage, capsys):
+    with Silence() as silence:
+        silence.opening(stage)
+        silence.look(stage)
+    assert not capsys.readouterr().out
+
+
+def test_the_summary_has_shares_per_phase_and_times_per_event(stage):
+    text = rendered(summary(stage))
+    assert "ALL WELL" in text
+    assert "ONE ADDED" in text
+    assert "4.0 s  a slowed 20-fold" in text
+    assert "1,000 calls in 10.0 s (100 per second), 0 failed" in text
+
+
+def test_the_summary_names_errors(stage):
+    fail(stage)
+    assert "no <route>" in rendered(summary(stage))
+    assert "1 failed" in rendered(summary(stage))
+
+
+def test_the_summary_says_what_has_not_settled(stage):
+    stage.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
+    assert "not yet" in rendered(summary(stage))
+
+
+def test_the_summary_as_json(stage):
+    data = json.loads(json.dumps(summary_json(stage), allow_nan=False))
+    assert (data["requests"], data["failures"], data["errors"]) == (1000, 0, [])
+    assert data["shares"]["added"] == {"c": 0.5, "d": 0.5}
+    assert [event["event"] for event in data["events"]] == ["killed", "slowed", "added"]
+    assert data["events"][0]["settled_s"] == 0
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_picture_is_a_whole_svg_that_needs_nothing_else(stage, failed):
+    if failed:
+        fail(stage)
+        stage.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
+    text = draw(stage)
+    root = ET.fromstring(text)
+    assert root.tag.endswith("svg")
+    assert len([each for each in root if each.tag.endswith("polygon")]) == 4
+    words = " ".join(root.itertext())
+    assert "b killed" in words
+    assert ("1 failed" if failed else "0 failed") in words
+    assert ("not settled by the end" in words) is failed
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_times_are_said_as_exactly_as_they_are_known():
+    assert [took(each) for each in (None, 0.0, 0.004, 0.1, 1.26)] == [
+        "not yet",
+        "0 ms",
+        "4 ms",
+        "0.1 s",
+        "1.3 s",
+    ]

@@ -1,0 +1,86 @@
+"""The three views of `trimtab watch`."""
+
+import io
+import json
+
+from rich.console import Console
+
+from trimtab.cli.watching import JsonLines, Lines, LiveTable
+from trimtab.discovery import DiscoveryState
+from trimtab.instance import Instance, Snapshot, Status
+
+A = Instance(host="10.0.0.1", port=80, id="a")
+B = Instance(host="10.0.0.2", port=80, id="b", zone="west", metadata={"v": "7"})
+
+
+def snapshot(*instances):
+    return Snapshot(service="orders", instances=instances)
+
+
+def state(**changes):
+    values = {
+        "service": "orders",
+        "registry": "consul://r",
+        "instances": 2,
+        "age_s": 1.0,
+        "source": "registry",
+        "failures": 0,
+        "last_error": "",
+        "held": None,
+    }
+    return DiscoveryState(**{**values, **changes})
+
+
+FAILING = state(failures=3, last_error="refused")
+
+
+def play(view):
+    with view:
+        view.show(snapshot(A, B), state())
+        view.show(snapshot(A.with_(status=Status.CRITICAL)), state())
+        view.show(None, FAILING)
+        view.show(None, FAILING)
+        view.show(None, state())
+
+
+def test_lines_tell_each_change_and_each_turn_of_the_registry_once():
+    console = Console(width=200, file=io.StringIO())
+    play(Lines(console))
+    lines = [line.split("  ", 1)[1] for line in console.file.getvalue().splitlines()]
+    assert lines == [
+        "+ a  10.0.0.1:80 passing weight=1",
+        "+ b  10.0.0.2:80 passing weight=1 zone=west",
+        "- b  10.0.0.2:80",
+        "~ a  status: passing -> critical",
+        "! the registry fails; the last list stays in use: refused",
+        "! consul://r answers again",
+    ]
+
+
+def test_json_lines_tell_the_same(capsys):
+    play(JsonLines("orders"))
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["event"] for row in rows] == [
+        *("added", "added", "removed", "changed", "registry_fails", "registry_answers"),
+    ]
+    assert rows[3]["before"]["status"] == "passing"
+    assert rows[3]["instance"]["status"] == "critical"
+    assert rows[1]["instance"]["metadata"] == {"v": "7"}
+
+
+def test_the_live_table_shows_the_list_recent_changes_and_the_state():
+    console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system=None)
+    view = LiveTable(console)
+    play(view)
+    shown = console.file.getvalue()
+    assert "orders  2 instances  consul://r  confirmed 1 s ago" in shown
+    assert "3 failures: refused" in shown
+    assert "~ a  status: passing -> critical" in shown
+    assert "+ a" not in shown
+
+
+def test_the_live_table_says_what_is_doubtful():
+    console = Console(width=200, file=io.StringIO())
+    console.print(LiveTable(console).picture(state(source="disk", held=0)))
+    assert "from disk" in console.file.getvalue()
+    assert "a list of 0 is held back until confirmed" in console.file.getvalue()
