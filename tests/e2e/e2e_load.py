@@ -1,0 +1,106 @@
+"""Open-loop load on a balanced client, with a record of every call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Done:
+    """One call: when it began and ended (seconds from the start), by whom, how it went."""
+
+    began_s: float
+    ended_s: float
+    instance: str
+    attempts: int
+    failure: str
+
+
+class Load:
+    """Calls at a fixed rate, whether or not earlier ones have been answered.
+
+    `at(t, what)` has something done `t` seconds after the start.
+    """
+
+    def __init__(self, client, url, *, rate_per_s):
+        self.done: list[Done] = []
+        self._client, self._url = client, url
+        self._rate_per_s = rate_per_s
+        self._events = []
+
+    def at(self, when_s, what):
+        """Do something (in a thread) at a time; a later `times` tells when it was over."""
+        self._events.append((when_s, what))
+
+    async def run(self, duration_s):
+        """Run to the end; return what was recorded."""
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        async with asyncio.TaskGroup() as group:
+            for when_s, what in self._events:
+                group.create_task(self._event(when_s, what))
+            for number in range(int(duration_s * self._rate_per_s)):
+                await self._until(number / self._rate_per_s)
+                group.create_task(self._call())
+        return self.done
+
+    @property
+    def now_s(self):
+        return self._loop.time() - self._start
+
+    async def _until(self, when_s):
+        await asyncio.sleep(when_s - self.now_s)
+
+    async def _event(self, when_s, what):
+        await self._until(when_s)
+        await asyncio.to_thread(what)
+
+    async def _call(self):
+        began_s = self.now_s
+        try:
+            response = await self._client.get(self._url)
+            info = response.extensions["trimtab"]
+            failure = "" if response.is_success else str(response.status_code)
+            self._note(began_s, info.instance.id, info.attempts, failure)
+        except Exception as error:  # noqa: BLE001 - every failed call is a finding
+            self._note(began_s, "", 0, f"{type(error).__name__}: {error}")
+
+    def _note(self, began_s, instance, attempts, failure):
+        self.done.append(Done(began_s, self.now_s, instance, attempts, failure))
+
+
+def failures(done):
+    """What went wrong, and when."""
+    return [(round(call.began_s, 2), call.failure) for call in done if call.failure]
+
+
+def share(done, instance, from_s, to_s):
+    """The share of an instance among the calls that began in a window."""
+    counts = Counter(call.instance for call in done if from_s <= call.began_s < to_s)
+    return counts[instance] / max(1, counts.total())
+
+
+def first_window(done, instance, from_s, to_s, condition, *, window_s=0.5, step_s=0.1):
+    """How long after `from_s` a window begins, of which the instance's share meets a condition."""
+    at = from_s
+    while at + window_s <= to_s:
+        if condition(share(done, instance, at, at + window_s)):
+            return at - from_s
+        at += step_s
+    return None
+
+
+def table(done, every_s=1.0):
+    """Shares over time, as text."""
+    names = sorted({call.instance for call in done if call.instance})
+    end_s = max(call.began_s for call in done)
+    lines = ["   from   calls  failed  " + "".join(f"{name:>8}" for name in names)]
+    at = 0.0
+    while at <= end_s:
+        calls = [call for call in done if at <= call.began_s < at + every_s]
+        shares = "".join(f"{share(calls, name, at, at + every_s):8.1%}" for name in names)
+        lines.append(f"{at:6.1f} s {len(calls):6d}  {len(failures(calls)):6d}  {shares}")
+        at += every_s
+    return "\n".join(lines)
