@@ -51,7 +51,8 @@ class Connections:
 
     def use(self, member: Member, instance: Instance) -> _Inner:
         """Return the inner transport of a member, made at its first use; `give_back` it later."""
-        self.settle()
+        if self._dropped:
+            self.settle()
         with self._lock:
             inner = self._inner.get(member)
             stale = None

@@ -1,0 +1,97 @@
+"""Public usage, as users write it. pyright checks it strictly; nothing runs it."""
+
+from __future__ import annotations
+
+import random
+from typing import assert_type
+
+import httpx
+import httpx2
+
+from trimtab import (
+    BalancedTransport,
+    CallInfo,
+    Directory,
+    DiscoverySettings,
+    DiscoveryState,
+    Instance,
+    NoEligibleInstanceError,
+    Pick,
+    Pool,
+    RetryPolicy,
+    Snapshot,
+    Status,
+    SyncDirectory,
+    connect,
+    register,
+)
+
+
+def sync_client() -> None:
+    transport = BalancedTransport("consul://127.0.0.1:8500", strategy="least_latency")
+    with httpx.Client(mounts={"all://orders": transport}) as client:
+        response = client.get("http://orders/items/7", extensions={"trimtab": {"key": "7"}})
+        info: CallInfo = response.extensions["trimtab"]
+        assert_type(info.instance, Instance)
+        assert_type(info.attempts, int)
+    with httpx2.Client(transport=BalancedTransport("static://h:1")) as client2:
+        client2.get("http://orders/")
+
+
+async def async_client() -> None:
+    transport = BalancedTransport(
+        connect("static://h:1,h:2"),
+        discovery=DiscoverySettings(poll_interval_s=1.0, last_known_good="/var/cache/lists"),
+        retry=RetryPolicy(max_attempts=2),
+        host="service",
+        limits=httpx.Limits(max_connections=10),
+        drain_timeout_s=1.0,
+        rng=random.Random(1),
+    )
+    async with httpx.AsyncClient(transport=transport) as client:
+        await client.get("http://orders/")
+    async with httpx2.AsyncClient(transport=BalancedTransport("static://h:1")) as client2:
+        await client2.get("http://orders/")
+    async with transport:
+        assert_type(transport.state(), dict[str, DiscoveryState])
+        assert_type(transport.statistics()["orders"].in_flight, int)
+        assert_type(transport.is_closed, bool)
+
+
+def inner_transport_of_ones_own() -> BalancedTransport:
+    def make(instance: Instance) -> httpx.MockTransport:
+        return httpx.MockTransport(lambda request: httpx.Response(200, text=instance.address))
+
+    return BalancedTransport("static://h:1", transport=make)
+
+
+async def directory() -> None:
+    async with Directory(connect("etcd://10.0.0.1:2379/services")) as names:
+        found = await names.instances("orders")
+        for instance in found:
+            assert_type(instance, Instance)
+            assert_type(instance.status, Status)
+        async for snapshot in names.watch("orders"):
+            assert_type(snapshot, Snapshot)
+    with SyncDirectory("consul://127.0.0.1:8500") as names:
+        names.instances("orders")
+
+
+async def registration() -> None:
+    here = Instance(host="10.0.0.7", port=8080, weight=2.0, zone="a", metadata={"version": "3"})
+    async with register("consul://127.0.0.1:8500", "orders", here, ttl_s=10):
+        pass
+    with register("consul://127.0.0.1:8500", "orders", here):
+        pass
+
+
+def pool_without_io() -> None:
+    pool = Pool(strategy="round_robin", rng=random.Random(1))
+    pool.update([Instance(host="10.0.0.7", port=8080)], now=0.0)
+    try:
+        pick = pool.pick(0.0, key=None)
+    except NoEligibleInstanceError as error:
+        assert_type(error.reasons, dict[str, int])
+    else:
+        assert_type(pick, Pick)
+        pick.done(0.1, "success")

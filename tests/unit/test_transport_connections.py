@@ -1,0 +1,105 @@
+"""The inner transports' bookkeeping: made once, closed once, exactly when nothing uses them."""
+
+from __future__ import annotations
+
+import pytest
+
+from trimtab import Instance
+from trimtab.member import Member
+from trimtab.transports.connections import Connections
+
+HERE, THERE = Instance(host="h", port=1, id="x"), Instance(host="h", port=2, id="x")
+
+
+class Book:
+    """Connections, and what they have done."""
+
+    def __init__(self):
+        self.made, self.closed, self.idle = [], [], 0
+        self.connections = Connections(self._make, self.closed.extend, self._on_idle)
+
+    def _make(self, instance):
+        self.made.append(instance.address)
+        return f"to {instance.address}"
+
+    def _on_idle(self):
+        self.idle += 1
+
+
+@pytest.fixture
+def book():
+    return Book()
+
+
+def test_one_transport_per_member_while_it_stays(book):
+    member, other = Member(HERE, 0.0), Member(Instance(host="h", port=3), 0.0)
+    uses = [book.connections.use(each, each.instance) for each in (member, member, other)]
+    assert book.made == ["h:1", "h:3"]
+    assert (book.connections.in_use, len(book.connections)) == (3, 2)
+    for use in uses:
+        book.connections.give_back(use)
+    assert (book.connections.in_use, book.idle, book.closed) == (0, 1, [])
+
+
+def test_an_unused_member_is_closed_at_once_and_a_used_one_at_its_last_use(book):
+    used, unused = Member(HERE, 0.0), Member(Instance(host="h", port=3), 0.0)
+    uses = [book.connections.use(used, HERE) for _ in range(2)]
+    book.connections.give_back(book.connections.use(unused, unused.instance))
+    book.connections.retire([used, unused, Member(THERE, 0.0)])
+    assert book.closed == ["to h:3"]
+    book.connections.give_back(uses[0])
+    assert book.closed == ["to h:3"]
+    book.connections.give_back(uses[1])
+    assert book.closed == ["to h:3", "to h:1"]
+
+
+def test_another_address_is_another_transport(book):
+    member = Member(HERE, 0.0)
+    old = book.connections.use(member, HERE)
+    new = book.connections.use(member, THERE)
+    assert (book.made, book.closed) == (["h:1", "h:2"], [])
+    book.connections.give_back(new)
+    book.connections.give_back(old)
+    assert book.closed == ["to h:1"]
+    assert book.connections.use(member, THERE).transport == "to h:2"
+
+
+def test_a_member_that_left_after_its_pick_is_used_once_and_closed(book):
+    member = Member(HERE, 0.0)
+    member.is_removed = True
+    use = book.connections.use(member, HERE)
+    assert len(book.connections) == 0
+    book.connections.give_back(use)
+    assert book.closed == ["to h:1"]
+
+
+def test_what_finalizers_drop_is_given_back_at_the_next_occasion(book):
+    member = Member(HERE, 0.0)
+    for settled_by in (
+        book.connections.settle,
+        lambda: book.connections.give_back(book.connections.use(member, HERE)),
+        lambda: book.connections.retire([member]),
+    ):
+        book.connections.drop(book.connections.use(member, HERE))
+        assert book.connections.in_use == 1
+        settled_by()
+        assert book.connections.in_use == 0
+    assert book.closed == ["to h:1"]
+
+
+def test_abandoning_hands_over_what_is_left(book):
+    member = Member(HERE, 0.0)
+    use = book.connections.use(member, HERE)
+    assert book.connections.abandon() == ["to h:1"]
+    book.connections.give_back(use)
+    assert (book.closed, len(book.connections)) == ([], 0)
+
+
+def test_a_transport_that_cannot_be_made_is_in_nobodys_use():
+    def make(instance):
+        raise RuntimeError("cannot be made")
+
+    connections = Connections(make, list, list)
+    with pytest.raises(RuntimeError):
+        connections.use(Member(HERE, 0.0), HERE)
+    assert (connections.in_use, len(connections)) == (0, 0)

@@ -1,0 +1,95 @@
+"""The two families: what an error means, and errors that are also the family's own."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx
+import httpx2
+import pytest
+
+from trimtab import DiscoveryTimeoutError, NoEligibleInstanceError, NoInstancesError
+from trimtab.transports.families import family_of
+
+FAMILIES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+
+
+def of(module):
+    return family_of(module.Request("GET", "http://orders/"))
+
+
+@FAMILIES
+def test_a_request_tells_its_family(module):
+    assert of(module).module is module
+    assert of(module) is of(module)
+    assert of(module).name == module.__name__
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("ConnectTimeout", "connect_timeout"),
+        ("ConnectError", "refused"),
+        ("ReadTimeout", "timeout"),
+        ("WriteTimeout", "timeout"),
+        ("PoolTimeout", "timeout"),
+        ("ReadError", "no_response"),
+        ("WriteError", "no_response"),
+        ("CloseError", "no_response"),
+        ("RemoteProtocolError", "no_response"),
+        ("LocalProtocolError", "other"),
+        ("UnsupportedProtocol", "other"),
+        ("ProxyError", "other"),
+    ],
+)
+def test_every_transport_error_means_one_thing(module, name, failure):
+    assert of(module).failure(getattr(module, name)("x")) == failure
+
+
+def test_one_familys_errors_mean_nothing_to_the_other():
+    assert of(httpx).failure(httpx2.ConnectError("x")) == "other"
+    assert of(httpx2).failure(KeyboardInterrupt()) == "other"
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoInstancesError("none is registered", service="orders"),
+        NoEligibleInstanceError("none may be picked", service="orders", reasons={"critical": 2}),
+        DiscoveryTimeoutError("no list in time", service="orders"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_ours_is_also_a_connect_error_and_keeps_its_attributes(module, error):
+    request = module.Request("GET", "http://orders/")
+    both = of(module).as_connect_error(error, request)
+    assert isinstance(both, module.ConnectError)
+    assert isinstance(both, type(error))
+    assert type(both).__name__ == type(error).__name__
+    assert (str(both), both.request) == (str(error), request)
+    assert {name: getattr(both, name) for name in vars(error)} == vars(error)
+    assert type(of(module).as_connect_error(error, request)) is type(both)
+
+
+@FAMILIES
+def test_the_words_are_those_of_the_first_cause_that_has_any(module):
+    family = of(module)
+    assert family.words(module.ConnectError("as told")) == "as told"
+    assert family.words(module.ReadError("")) == "ReadError"
+    silent = module.ConnectError("")
+    silent.__cause__ = ValueError("")
+    silent.__cause__.__context__ = ssl.SSLError(1, "not trusted")
+    assert "not trusted" in family.words(silent)
+    assert family.is_tls_error(silent)
+    assert not family.is_tls_error(module.ConnectError("refused"))
+
+
+@FAMILIES
+def test_only_transport_errors_are_put_in_other_words(module):
+    request = module.Request("GET", "http://orders/")
+    explained = of(module).explained(module.ReadTimeout("x"), "in words", request)
+    assert (type(explained), str(explained)) == (module.ReadTimeout, "in words")
+    mistake = ValueError("a mistake")
+    assert of(module).explained(mistake, "in words", request) is mistake
