@@ -64,6 +64,7 @@ class Directory:
         self._home: Home | None = None
         self._hold: RegistryHold | None = None
         self._entries: ServiceCache[_Entry] | None = None
+        self._subscribed: list[Lease] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -96,7 +97,7 @@ class Directory:
         return self._lease_of(service).state()
 
     async def watch(self, service: str) -> AsyncIterator[Snapshot]:
-        """Yield the whole list, then again each time that the instances have changed.
+        """Yield the whole list, then again each time that it differs from the one before.
 
         A slow reader misses states in between, never the latest. Waits for the first list as
         long as it takes.
@@ -110,20 +111,28 @@ class Directory:
                 latest.put_nowait(snapshot)
 
             lease.subscribe(put)
+            seen = None
             while True:
-                yield await latest.get()
+                snapshot = await latest.get()
+                if snapshot.instances != seen:
+                    seen = snapshot.instances
+                    yield snapshot
 
     def on_change(self, service: str, callback: Callable[[Snapshot], None]) -> None:
         """Call `callback` on this loop with the list, now and on every change, until closed.
 
         It must not block. One that raises is logged and called again at the next change.
         """
-        lease = self._lease_of(service)
+        # Its own lease: the cache lets services go that nobody asks for.
+        lease = self._new_lease(service)
+        self._subscribed.append(lease)
         lease.subscribe(callback)
 
     async def aclose(self) -> None:
         """Let go of every service and of the registry. Again: nothing."""
         self._closed = True
+        while self._subscribed:
+            await self._subscribed.pop().aclose()
         if self._entries is not None:
             while self._entries:
                 self._entries.popitem()
