@@ -58,7 +58,10 @@ class About(Table, frozen=True, kw_only=True):
 
 
 class ColdStart(Table, frozen=True, kw_only=True):
-    """How a fresh server is slow: `factor` times at first, less and less over `duration`."""
+    """How a fresh server is slow: `factor` times at first, less and less over `duration`.
+
+    Servers that are there when the story begins are warm.
+    """
 
     factor: Factor
     duration: Duration
