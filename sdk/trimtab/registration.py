@@ -33,6 +33,7 @@ logger = logging.getLogger("trimtab.registration")
 
 _HEARTBEATS_PER_TTL = 3
 _MAX_BACKOFF_S = 5.0
+_LEAST_START_S = 10.0
 
 
 def register(
@@ -60,9 +61,7 @@ def register(
     Raises:
         ConfigurationError: the registry cannot be written to, or an interval is out of range.
     """
-    return Registration(
-        registry, service, instance, ttl_s=ttl_s, heartbeat_s=heartbeat_s, rng=rng
-    )
+    return Registration(registry, service, instance, ttl_s=ttl_s, heartbeat_s=heartbeat_s, rng=rng)
 
 
 class Registration:
@@ -107,10 +106,20 @@ class Registration:
             RegistryError: the registry does not answer or refuses.
         """
         try:
-            await self._register()
+            await self._begin()
         except BaseException:
             await self._close()
             raise
+
+    async def _begin(self) -> None:
+        limit_s = max(self._ttl_s, _LEAST_START_S)
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._register()
+        except TimeoutError:
+            raise RegistryUnavailableError(
+                f"{self._name}: the registry gave no answer within {limit_s:g} s"
+            ) from None
         self._keeper = asyncio.get_running_loop().create_task(
             self._keep(), name=f"trimtab registration of {self.instance.id}"
         )
@@ -121,14 +130,16 @@ class Registration:
         For processes that can serve before they are found.
         """
         backoff = self._backoff()
-        while True:
-            try:
-                await self.start()
-            except RegistryUnavailableError as error:
-                logger.warning("%s: not registered: %s; trying on", self._name, error)
-                await asyncio.sleep(backoff.next_s())
-            else:
-                return
+        try:
+            while True:
+                try:
+                    return await self._begin()
+                except RegistryUnavailableError as error:
+                    logger.warning("%s: not registered: %s; trying on", self._name, error)
+                    await asyncio.sleep(backoff.next_s())
+        except BaseException:
+            await self._close()
+            raise
 
     async def stop(self) -> None:
         """Deregister; a registry that does not answer will drop the lease by itself."""
@@ -141,8 +152,13 @@ class Registration:
             async with asyncio.timeout(self._ttl_s):
                 await self._registrar.deregister(self.service, self.instance)
         except (RegistryError, TimeoutError) as error:
-            logger.warning("%s: not deregistered: %s", self._name, error)
-        await self._close()
+            logger.warning(
+                "%s: not deregistered: %s", self._name, str(error) or "no answer in time"
+            )
+        except Exception:
+            logger.exception("%s: not deregistered", self._name)
+        finally:
+            await self._close()
 
     def _backoff(self) -> Backoff:
         return Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
@@ -164,11 +180,13 @@ class Registration:
         while True:
             await asyncio.sleep(wait_s)
             try:
-                async with asyncio.timeout(self._ttl_s):
+                # One that hangs must leave the lease time for another.
+                async with asyncio.timeout(self._ttl_s / 2):
                     await self._beat()
             except (RegistryError, TimeoutError) as error:
                 if not failures:
-                    logger.warning("%s: no heartbeat: %s; trying on", self._name, error)
+                    what = str(error) or "no answer in time"
+                    logger.warning("%s: no heartbeat: %s; trying on", self._name, what)
                 failures += 1
                 wait_s = backoff.next_s()
             except Exception:
