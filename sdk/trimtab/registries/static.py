@@ -29,8 +29,8 @@ class StaticRegistry:
         *,
         services: Mapping[str, Iterable[Instance]] | None = None,
     ) -> None:
-        self._any = tuple(instances)
-        self._services = {name: tuple(list_) for name, list_ in (services or {}).items()}
+        self._any = _distinct(instances)
+        self._services = {name: _distinct(list_) for name, list_ in (services or {}).items()}
         self.url = "static://" + ",".join(instance.address for instance in self._any)
         # Equal lists are the same registry; weights and zones are part of the list.
         self.key = f"static {self._any!r} {self._services!r}"
@@ -45,6 +45,11 @@ class StaticRegistry:
 
     async def aclose(self) -> None:
         """Do nothing: nothing is open."""
+
+
+def _distinct(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    # Of several with one id the last counts, as in a pool.
+    return tuple({instance.id: instance for instance in instances}.values())
 
 
 def from_url(url: str) -> StaticRegistry:

@@ -1,0 +1,53 @@
+"""From a URL to a registry."""
+
+import pytest
+
+from trimtab import ConfigurationError, connect
+from trimtab.registries import connecting
+from trimtab.registries.static import StaticRegistry
+
+
+def test_a_scheme_names_the_registry(tmp_path):
+    assert isinstance(connect("static://a:1"), StaticRegistry)
+    for url in ("http://h/{service}", "https://h/{service}", "consul://h:1", "consul+https://h:1"):
+        assert connect(url).url
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("orders", "has no scheme; write it like 'consul://"),
+        ("", "has no scheme"),
+        ("127.0.0.1:8500", "has no scheme"),
+        ("eureka://h:1", "no registry has the scheme 'eureka'; known are static://"),
+    ],
+)
+def test_what_cannot_be_read_is_named(url, said):
+    with pytest.raises(ConfigurationError, match=said):
+        connect(url)
+
+
+@pytest.mark.parametrize("scheme", connecting._TO_COME)
+def test_what_is_to_come_says_so(scheme):
+    with pytest.raises(ConfigurationError, match="planned"):
+        connect(f"{scheme}://h:1/services")
+
+
+@pytest.mark.parametrize("url", ["nacos://me:hunter2@h:1", "etcd://me:hunter2@h:1"])
+def test_secrets_stay_out_of_messages(url):
+    with pytest.raises(ConfigurationError) as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_third_parties_come_by_entry_point(monkeypatch):
+    class Entry:
+        @staticmethod
+        def load():
+            return lambda url: ("theirs", url)
+
+    def entry_points(*, group, name):
+        return [Entry] if (group, name) == ("trimtab.registries", "nacos") else []
+
+    monkeypatch.setattr(connecting, "entry_points", entry_points)
+    assert connect("nacos://h:1") == ("theirs", "nacos://h:1")
