@@ -90,8 +90,16 @@ class Convergence:
         """Begin to judge a client; changes before that are not its own."""
         self._views[client] = frozenset()
 
-    def truth_changed(self, instance: str, kind: str, now: float) -> None:
-        """Note that an instance entered or left the truth; what does not change it is ignored."""
+    def truth_changed(self, instance: str, kind: str, now: float, *, is_seen: bool = True) -> None:
+        """Note that an instance entered or left the truth; what does not change it is ignored.
+
+        Args:
+            instance: its id.
+            kind: "add", "remove" or "death".
+            now: when.
+            is_seen: whether it is ever in a view; no client is judged by one that takes no
+                traffic.
+        """
         before = self._latest.get(instance)
         if (before is not None and before.is_present) == (kind == "add"):
             return
@@ -106,7 +114,7 @@ class Convergence:
             counts=now >= self._warmup,
         )
         present = change.is_present
-        for client, view in self._views.items():
+        for client, view in self._views.items() if is_seen else ():
             change.settled[client] = now if (instance in view) == present else None
         self._latest[instance] = change
         self.changes.append(change)

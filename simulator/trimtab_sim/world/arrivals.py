@@ -6,6 +6,7 @@ from math import log
 from typing import TYPE_CHECKING
 
 from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Poisson, Steady, Trace
+from trimtab_sim.world.overlays import Overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ __all__ = ["Source", "source"]
 _INFINITY = float("inf")
 
 
-class Source:
+class Source(Overlaid):
     """Moments of an open loop, one after the other.
 
     Attributes:
@@ -53,15 +54,11 @@ def source(arrivals: Arrivals, rng: Random, start: float) -> Source:
 
 
 def _poisson(rate: float, rng: Random) -> Callable[[float, float], float]:
-    if rate <= 0:
-        return lambda _now, _factor: _INFINITY
     random = rng.random
     return lambda now, factor: now - log(1.0 - random()) / (rate * factor)
 
 
 def _steady(rate: float, rng: Random, start: float) -> Callable[[float, float], float]:
-    if rate <= 0:
-        return lambda _now, _factor: _INFINITY
     # Clients that start together must not send together: a phase for each.
     first = start + rng.random() / rate
     return lambda now, factor: first if now < first else now + 1.0 / (rate * factor)
@@ -75,7 +72,7 @@ def _bursty(law: Bursty, rng: Random, start: float) -> Callable[[float, float], 
         nonlocal bursting, until
         while True:
             rate = (law.burst_rate if bursting else law.rate) * factor
-            moment = now - log(1.0 - rng.random()) / rate if rate > 0 else _INFINITY
+            moment = now - log(1.0 - rng.random()) / rate
             if moment < until:
                 return moment
             # Without memory, drawing anew from the change of phase on is exact.
@@ -87,8 +84,6 @@ def _bursty(law: Bursty, rng: Random, start: float) -> Callable[[float, float], 
 
 def _diurnal(law: Diurnal, rng: Random) -> Callable[[float, float], float]:
     most = law.rate * (1.0 + law.swing)
-    if most <= 0:
-        return lambda _now, _factor: _INFINITY
 
     def after(now: float, factor: float) -> float:
         # Thinning (Lewis, Shedler 1979): at the highest rate, some of them not taken.

@@ -15,10 +15,12 @@ class Place:
         index: which, counted from 0 in order of appearance.
         group: the clients' group; "" otherwise.
         zone: the failure domain; "" when there are none.
-        skew_s: how far its clock is ahead.
+        skew_s: how far its clock is ahead. Nothing here reads such a clock, and nothing in the
+            SDK does: all intervals are measured on monotonic ones.
+        messages: how many it has exchanged with the registry; numbers their luck.
     """
 
-    __slots__ = ("group", "index", "kind", "skew_s", "zone")
+    __slots__ = ("group", "index", "kind", "messages", "skew_s", "zone")
 
     def __init__(self, kind: str, index: int = 0, *, group: str = "", zone: str = "") -> None:
         self.kind = kind
@@ -26,6 +28,7 @@ class Place:
         self.group = group
         self.zone = zone
         self.skew_s = 0.0
+        self.messages = 0
 
     def __repr__(self) -> str:
         return f"{self.kind}:{self.index}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.errors import (
     NotRegisteredError,
@@ -13,6 +14,8 @@ from trimtab.errors import (
 from trimtab.registries import Listing
 from trimtab_sim.events import call_at
 from trimtab_sim.streams import stream
+from trimtab_sim.world.moments import until
+from trimtab_sim.world.overlays import Overlaid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,10 +28,15 @@ if TYPE_CHECKING:
     from trimtab_sim.world.network import Network
     from trimtab_sim.world.places import Place
 
-__all__ = ["PolledView", "RegistryModel", "WatchedView", "Writer"]
+__all__ = ["PATIENCE_S", "PolledView", "RegistryModel", "WatchedView", "Writer"]
+
+PATIENCE_S = 10.0
+"""How long an adapter waits for an answer, as those of the SDK do."""
+_MESSAGE = {"client": 1_000_003, "server": 1_000_033, "registry": 1_000_037}
+"""The registry's messages have numbers of their own; those of requests are small."""
 
 
-class RegistryModel:
+class RegistryModel(Overlaid):
     """Registrations with a TTL, swept now and then; readers see changes after a delay.
 
     Attributes:
@@ -39,6 +47,7 @@ class RegistryModel:
         stale: while true, readers see what they saw when it began.
         registered: the instances by id, as the registry itself has them.
         version: counts changes; what readers see may lag behind it.
+        turn: counts what may be news to readers.
     """
 
     def __init__(
@@ -56,7 +65,7 @@ class RegistryModel:
         self.wrong: tuple[str, float] | None = None
         self.stale = False
         self.registered: dict[str, Instance] = {}
-        self.version = 0
+        self.version = self.turn = 0
         self._env = env
         self._deadlines: dict[str, float] = {}
         self._visible: tuple[Instance, ...] = ()
@@ -97,28 +106,20 @@ class RegistryModel:
 
     async def sweep(self) -> None:
         """Take lapsed registrations out, every `sweep` seconds, for ever."""
-        loop = asyncio.get_running_loop()
-        moment = loop.time()
+        start, times = self._env.now, 0
         while True:
-            moment += self.content.sweep
-            await asyncio.sleep(moment - loop.time())
+            times += 1
+            await until(start + times * self.content.sweep)
             if self.outage is None:
-                now = loop.time()
+                now = self._env.now
                 for id_ in [id_ for id_, end in self._deadlines.items() if end <= now]:
                     self.drop(id_)
 
-    def go_away(self, how: str) -> None:
-        """Answer nothing from now on: "refuse", "silent" or "error"."""
-        self.outage = how
-        self.wake_readers()
-
-    def come_back(self) -> None:
-        """Answer again. Leases begin anew, as with Consul: nobody could renew them."""
-        self.outage = None
+    def renew_all(self) -> None:
+        """Begin all leases anew, as Consul does when it comes back: nobody could renew them."""
         now = self._env.now
         for id_ in self._deadlines:
             self._deadlines[id_] = now + self.content.ttl
-        self.wake_readers()
 
     # -- the reading side ----------------------------------------------------------------------
 
@@ -137,27 +138,22 @@ class RegistryModel:
                 instances = tuple(i for i in instances if i.id not in left_out)
         return Listing(instances=instances, version=str(self._visible_version))
 
-    @property
-    def visible_version(self) -> int:
-        """The version that readers see."""
-        return self._visible_version
+    async def wait_for_news(self, seen: int) -> None:
+        """Wait until there may be news since the turn `seen`."""
+        while self.turn == seen:
+            await self._changed.wait()
 
-    async def wait_for_change(self) -> None:
-        """Wait until what readers see has changed, or the registry has gone or come back."""
-        await self._changed.wait()
-
-    def wake_readers(self) -> None:
-        """Let everyone who waits look again."""
+    def look_again(self) -> None:
+        """Let everyone who waits ask again; show what was held back, unless it still is."""
+        if not self.stale:
+            self._visible_version, self._visible = self._pending
+        self.turn += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def question_latency_s(self) -> float:
         """Draw the time of one question and its answer, at the registry."""
         return self._latency(self._open_uniform())
-
-    def reveal(self) -> None:
-        """Show readers what was held back while the replica was stale."""
-        self._show(self._pending)
 
     def _note_change(self) -> None:
         self.version += 1
@@ -173,14 +169,10 @@ class RegistryModel:
         if state[0] > self._pending[0]:
             self._pending = state
             if not self.stale:
-                self._show(state)
-
-    def _show(self, state: tuple[int, tuple[Instance, ...]]) -> None:
-        self._visible_version, self._visible = state
-        self.wake_readers()
+                self.look_again()
 
     def _open_uniform(self) -> float:
-        return 1.0 - self._rng.random() if (u := self._rng.random()) <= 0.0 else u
+        return 1.0 - self._rng.random() or 0.5
 
 
 class _Visitor:
@@ -190,35 +182,36 @@ class _Visitor:
         self._model = model
         self._place = place
         self._rng = rng
-        self._asked = 0
         self.url = f"sim://registry as seen by {place!r}"
         self.key = self.url
 
     async def _ask(self) -> None:
-        """Spend the time of a question and its answer; raise if there is none."""
+        """Spend the time of a question; raise if it is not answered."""
         model = self._model
-        if model.outage == "silent" or model.network.cuts(self._place, model.place):
-            await asyncio.Event().wait()
         await self._pass(self._place, model.place)
         if (latency_s := model.question_latency_s()) > 0:
             await asyncio.sleep(latency_s)
-        if model.outage is not None:
-            if model.outage == "silent":
-                await asyncio.Event().wait()
+        if model.outage == "silent":
+            await self._wait_in_vain()
+        elif model.outage is not None:
             raise RegistryUnavailableError(f"simulated registry: {model.outage}")
 
     async def _pass(self, source: Place, target: Place) -> None:
+        """Spend the time of a message."""
         network = self._model.network
         if network.is_ideal:
             return
-        self._asked += 1
-        # Requests count from 0 upwards; the registry's messages have numbers of their own.
-        number = self._place.index * 10_000_019 + self._asked
-        delay = network.delay(source, target, number, 1_000_003)
+        self._place.messages += 1
+        number = self._place.index * 10_000_019 + self._place.messages
+        delay = network.delay(source, target, number, _MESSAGE[source.kind])
         if delay is None:
-            await asyncio.Event().wait()
+            await self._wait_in_vain()
         elif delay > 0:
             await asyncio.sleep(delay)
+
+    async def _wait_in_vain(self) -> NoReturn:
+        await asyncio.sleep(PATIENCE_S)
+        raise RegistryUnavailableError(f"simulated registry: no answer within {PATIENCE_S:g} s")
 
     async def services(self) -> list[str]:
         """Name nothing: the simulated world has one service, and knows its name."""
@@ -248,20 +241,14 @@ class WatchedView(PolledView):
     async def watch(self, service: str) -> AsyncIterator[Listing]:
         """Yield the list at once and after every change."""
         model = self._model
-        is_push = model.content.mode == "push"
+        # A long poll that ends unanswered asks again; a push stream just goes on.
+        wait_s = None if model.content.mode == "push" else model.content.long_poll_wait
         while True:
-            seen = model.visible_version
+            seen = model.turn
             yield await self.fetch(service)
-            # A long poll that ends unanswered asks again; a push stream just goes on.
-            wait_s = None if is_push else model.content.long_poll_wait
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    while model.visible_version == seen and model.outage is None:
-                        await model.wait_for_change()
-            except TimeoutError:
-                continue
-            if model.outage is not None:
-                await self._ask()
+                    await model.wait_for_news(seen)
 
 
 class Writer(_Visitor):
@@ -280,13 +267,16 @@ class Writer(_Visitor):
         """Register."""
         await self._ask()
         self._model.put(instance, ttl_s)
+        await self._pass(self._model.place, self._place)
 
     async def heartbeat(self, service: str, instance: Instance) -> None:  # noqa: ARG002
         """Renew the lease."""
         await self._ask()
         self._model.renew(instance.id, self._ttl_s)
+        await self._pass(self._model.place, self._place)
 
     async def deregister(self, service: str, instance: Instance) -> None:  # noqa: ARG002
         """Leave."""
         await self._ask()
         self._model.drop(instance.id)
+        await self._pass(self._model.place, self._place)

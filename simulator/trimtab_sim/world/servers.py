@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
+from trimtab_sim.world.overlays import Overlaid
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.trips import reply
 
@@ -34,7 +35,7 @@ class Luck:
         self.fault = KeyedUniforms(seed, "servers", "fault")
 
 
-class Server:
+class Server(Overlaid):
     """One instance's process: FIFO before `concurrency` workers.
 
     A change of speed concerns the requests that are begun after it. A client that gives up does
@@ -44,12 +45,14 @@ class Server:
         instance: as it registers itself.
         place: where it is.
         factor: how many times as long everything takes.
+        is_running: the process is up, seen or not.
         is_dark: vanished from the network: it gets nothing and says nothing.
         is_refusing: new connections are refused.
         is_hung: it takes requests and answers none.
         error: the share answered at once with a status, and that status.
         gray: what goes wrong for a share of the requests; None when nothing does.
-        is_alive: the process runs and can be reached (a hung one is alive, a dark one is not).
+        is_alive: the process runs and is not lost. A hung one is alive, a dark one is not,
+            unless its registration lives on.
         ended_at: since when it is not alive; infinity while it is.
         last_sent_at: the last attempt that was sent to it while it was not alive.
         past_ends: both of these, for each time that it came back.
@@ -67,6 +70,7 @@ class Server:
         sampler: Sampler,
         concurrency: int,
         luck: Luck,
+        is_warm: bool = False,
     ) -> None:
         self.instance = instance
         self.place = Place("server", index, zone=instance.zone)
@@ -74,7 +78,7 @@ class Server:
         self.is_dark = self.is_refusing = self.is_hung = False
         self.error: tuple[float, int] | None = None
         self.gray: Gray | None = None
-        self.is_alive = True
+        self.is_running = self.is_alive = True
         self.ended_at = float("inf")
         self.last_sent_at: float | None = None
         self.past_ends: list[tuple[float, float | None]] = []
@@ -93,8 +97,10 @@ class Server:
         # In order of their start; a set would have none.
         self._inside: dict[Trip, None] = {}
         self._held: list[Trip] = []
-        self._born_at = env.now
+        self._born_at = float("-inf") if is_warm else env.now
         self._life = 0
+        # Black holes in force, by whether the registration lives on.
+        self._holes = {False: 0, True: 0}
         self._plain = True
         self._finishing = (self._finish,)
         self.look_again()
@@ -114,6 +120,8 @@ class Server:
         self._plain = not (
             self.is_dark or self.is_refusing or not self.is_alive or self.error or self.gray
         )
+        if self._held and not self.is_hung:
+            self._answer_held()
 
     # -- requests ----------------------------------------------------------------------------
 
@@ -133,7 +141,8 @@ class Server:
         if self.is_dark:
             return True
         if self.is_refusing or not self.is_alive:
-            reply(self._env, self._network, trip, "refused", 0)
+            # In a step of its own: a retry that is refused again must not nest within this one.
+            call_at(self._env, self._env.now, self._tell_refused, trip)
             return True
         if self.error is not None and self._unlucky(trip, 0) < self.error[0]:
             reply(self._env, self._network, trip, "answered", self.error[1])
@@ -190,52 +199,47 @@ class Server:
         if self._loses:
             self._break_off()
 
-    def vanish(self, *, stays_registered: bool = False) -> None:
-        """Leave the network without a word; `stays_registered` keeps it alive in name."""
-        self.is_dark = True
-        if not stays_registered:
-            self._end()
-        self.look_again()
-
     def stop(self) -> None:
         """End in good order, after the drain: what is still inside is broken off."""
         self._end()
         self._break_off()
 
     def start(self) -> None:
-        """Start the process anew, cold and empty."""
-        self._life += 1
-        self._inside.clear()
-        self._queue.clear()
-        self._held.clear()
+        """Start the process anew, and cold; what a crash let finish goes on."""
+        self.is_running = True
         self._born_at = self._env.now
-        self._come_back()
+        self._judge()
 
-    def reappear(self) -> None:
-        """Be reachable again, with whatever it still has inside."""
-        self._come_back()
+    def vanish(self, *, stays_registered: bool = False) -> None:
+        """Leave the network without a word; `stays_registered` keeps it alive in name."""
+        self._holes[stays_registered] += 1
+        self._judge()
 
-    def wake(self) -> None:
-        """End a hang: what was held is answered now."""
-        self.is_hung = False
+    def reappear(self, *, stays_registered: bool = False) -> None:
+        """Undo one such vanishing; once reachable, it still has whatever it had inside."""
+        self._holes[stays_registered] -= 1
+        self._judge()
+
+    def _end(self) -> None:
+        self.is_running = False
+        self._judge()
+
+    def _judge(self) -> None:
+        """Work out whether it is dark and alive, and note when that changes."""
+        self.is_dark = any(self._holes.values())
+        alive = self.is_running and not self._holes[False]
+        if self.is_alive and not alive:
+            self.ended_at, self.last_sent_at = self._env.now, None
+        elif alive and not self.is_alive:
+            self.past_ends.append((self.ended_at, self.last_sent_at))
+            self.ended_at = float("inf")
+        self.is_alive = alive
+        self.look_again()
+
+    def _answer_held(self) -> None:
         held, self._held = self._held, []
         for trip in held:
             push(self._env, self._env.now, trip)
-
-    def _end(self) -> None:
-        if self.is_alive:
-            self.is_alive = False
-            self.ended_at = self._env.now
-            self.last_sent_at = None
-        self.look_again()
-
-    def _come_back(self) -> None:
-        if not self.is_alive:
-            self.past_ends.append((self.ended_at, self.last_sent_at))
-        self.is_dark = False
-        self.is_alive = True
-        self.ended_at = float("inf")
-        self.look_again()
 
     def _break_off(self) -> None:
         self._life += 1
@@ -247,6 +251,9 @@ class Server:
             for trip in lost:
                 # Each in a step of its own: nobody tries again while others are still crashing.
                 call_at(self._env, self._env.now, self._tell_broken, trip)
+
+    def _tell_refused(self, step: Any) -> None:
+        reply(self._env, self._network, step.payload, "refused", 0)
 
     def _tell_broken(self, step: Any) -> None:
         reply(self._env, self._network, step.payload, "broken", 0)

@@ -32,12 +32,19 @@ _PORT = 8080
 
 
 class Runner:
-    """A server with the registration that keeps it known. Shuts the two up together."""
+    """A server with the registration that keeps it known. Shuts the two up together.
+
+    Attributes:
+        registration: the SDK's, while the server runs.
+        keeping: the task that registers it, at first until the registry takes it.
+        is_leaving: it has been told to leave, and will not come back.
+    """
 
     def __init__(self, server: Server, group: ServerGroup) -> None:
         self.server = server
         self.group = group
         self.registration: Registration | None = None
+        self.keeping: asyncio.Task[None] | None = None
         self.is_leaving = False
 
     @property
@@ -92,11 +99,12 @@ class World:
         """Return the server that has an instance's address now."""
         return self._by_address[instance.address]
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside the rest; its failure fails the run."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def close(self) -> None:
         """End everything that still runs."""
@@ -131,6 +139,7 @@ class World:
             sampler=(group.time or service.time).sampler(),
             concurrency=group.concurrency or service.concurrency,
             luck=self._luck,
+            is_warm=at_start,
         )
         runner = Runner(server, group)
         self.runners.append(runner)
@@ -138,66 +147,78 @@ class World:
         if at_start:
             # Known before the story begins; heartbeats fall anywhere in their interval.
             self.registry.put(instance, self.scenario.registry.ttl)
-            self.convergence.truth_changed(instance.id, "add", self.env.now)
+            self._note(runner, "add")
             rng = stream(self.seed, f"server {index}", "phase")
             phase_s = rng.random() * self.scenario.registry.heartbeat
-            self.spawn(self._keep_registered(runner, phase_s))
         else:
-            self.spawn(self._keep_registered(runner, 0.0))
+            phase_s = 0.0
+        self._keep_registered(runner, phase_s)
         return runner
 
     def crash(self, runner: Runner) -> None:
         """End a server's process and its heartbeats."""
         self._silence(runner)
         runner.server.crash()
-        self._died(runner)
+        self._note(runner, "death")
+
+    def restart(self, runner: Runner) -> None:
+        """Start a crashed server anew; it registers again. Nothing, if it runs or has left."""
+        server = runner.server
+        if server.is_running or runner.is_leaving:
+            return
+        server.start()
+        if server.is_alive:
+            self._keep_registered(runner)
 
     def vanish(self, runner: Runner, *, stays_registered: bool) -> None:
         """Take a server's machine off the network."""
         runner.server.vanish(stays_registered=stays_registered)
         if not stays_registered:
             self._silence(runner)
-            self._died(runner)
+            self._note(runner, "death")
 
-    def restart(self, runner: Runner) -> None:
-        """Start a crashed server anew; it registers again."""
-        runner.server.start()
-        self.spawn(self._keep_registered(runner, 0.0))
+    def reappear(self, runner: Runner, *, stays_registered: bool) -> None:
+        """Undo a vanishing: it is back with what it has inside, and registers again."""
+        server = runner.server
+        was_alive = server.is_alive
+        server.reappear(stays_registered=stays_registered)
+        if runner.is_there and not was_alive:
+            self._keep_registered(runner)
 
-    def reappear(self, runner: Runner) -> None:
-        """Bring a vanished server back, with what it has inside; it registers again."""
-        was_registered = runner.server.is_alive
-        runner.server.reappear()
-        if not was_registered:
-            self.spawn(self._keep_registered(runner, 0.0))
-
-    async def remove(self, runner: Runner, drain_s: float) -> None:
+    def remove(self, runner: Runner, drain_s: float) -> None:
         """Have a server deregister, work on for `drain_s`, and stop."""
         runner.is_leaving = True
         registration, runner.registration = runner.registration, None
-        self.convergence.truth_changed(runner.server.instance.id, "remove", self.env.now)
+        self._silence(runner)
         if registration is not None:
             self.spawn(registration.stop())
+        self._note(runner, "remove")
         call_at(self.env, self.env.now + drain_s, lambda _step: runner.server.stop())
 
+    def _note(self, runner: Runner, kind: str) -> None:
+        instance = runner.server.instance
+        # Who takes no traffic is in nobody's view, and need not be.
+        self.convergence.truth_changed(instance.id, kind, self.env.now, is_seen=instance.weight > 0)
+
+    def _keep_registered(self, runner: Runner, wait_s: float = 0.0) -> None:
+        runner.keeping = self.spawn(self._register(runner, wait_s))
+
     def _silence(self, runner: Runner) -> None:
+        """End the heartbeats; one that was about to register must not do so any more."""
+        if runner.keeping is not None:
+            runner.keeping.cancel()
+            runner.keeping = None
         if runner.registration is not None:
             runner.registration.abandon()
             runner.registration = None
 
-    def _died(self, runner: Runner) -> None:
-        self.convergence.truth_changed(runner.server.instance.id, "death", self.env.now)
-
-    async def _keep_registered(self, runner: Runner, wait_s: float) -> None:
-        """Register with the SDK's own registration, until the server ends."""
+    async def _register(self, runner: Runner, wait_s: float) -> None:
+        """Register with the SDK's own registration, which lives until the server ends."""
         await asyncio.sleep(wait_s)
         server, settings = runner.server, self.scenario.registry
-        if not runner.is_there:
-            return
         rng = stream(self.seed, f"server {server.place.index}", "registration")
-        writer = Writer(self.registry, server.place, rng, ttl_s=settings.ttl)
-        registration = runner.registration = register(
-            writer,
+        registration = register(
+            Writer(self.registry, server.place, rng, ttl_s=settings.ttl),
             self.service_name,
             server.instance,
             ttl_s=settings.ttl,
@@ -205,11 +226,8 @@ class World:
             rng=rng,
         )
         await registration.start_persistently()
-        if runner.registration is registration:
-            self.convergence.truth_changed(server.instance.id, "add", self.env.now)
-        else:
-            # It died, or was told to leave, while it registered.
-            registration.abandon()
+        runner.registration = registration
+        self._note(runner, "add")
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -1,0 +1,237 @@
+"""What each action does to the world, and how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from math import ceil
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from trimtab_sim.scenario import actions as a
+from trimtab_sim.scenario.content import ServerGroup
+from trimtab_sim.world.moments import until
+from trimtab_sim.world.network import Partition
+from trimtab_sim.world.places import Side
+from trimtab_sim.world.world import Runner, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trimtab_sim.world.overlays import Overlaid
+
+__all__ = ["choose", "happen"]
+
+
+def choose(targets: Any, world: World, rng: Random) -> list[Runner]:
+    """Return the servers that `targets` means, among those that are there."""
+    there = [runner for runner in world.runners if runner.is_there]
+    if targets == "all":
+        return there
+    if targets.index is not None:
+        wanted = set(targets.index)
+        return [runner for runner in world.runners if runner.server.place.index in wanted]
+    if targets.zone is not None:
+        return [runner for runner in there if runner.server.place.zone == targets.zone]
+    count = targets.count if targets.count is not None else _part(targets.share, len(there))
+    chosen = rng.sample(there, min(count, len(there)))
+    return sorted(chosen, key=lambda runner: runner.server.place.index)
+
+
+def _part(share: float, total: int) -> int:
+    """Return how many a share is, rounded up, at least one; 7 % of 100 are 7, not 8."""
+    return max(1, ceil(share * total - 1e-9))
+
+
+@singledispatch
+async def happen(action: Any, world: World, rng: Random) -> Callable[[], None] | None:  # noqa: ARG001
+    """Do an action; return how to undo it, or None if it cannot or need not be."""
+    raise TypeError(f"no action {action!r}")
+
+
+@happen.register
+async def _(action: a.Crash, world: World, rng: Random) -> Callable[[], None]:
+    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_there]
+    for runner in runners:
+        world.crash(runner)
+    return _each(runners, world.restart)
+
+
+@happen.register
+async def _(action: a.BlackHole, world: World, rng: Random) -> Callable[[], None]:
+    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_there]
+    for runner in runners:
+        world.vanish(runner, stays_registered=action.heartbeats)
+    return _each(runners, lambda it: world.reappear(it, stays_registered=action.heartbeats))
+
+
+@happen.register
+async def _(action: a.Hang, world: World, rng: Random) -> Callable[[], None]:
+    return _lay(_servers(action, world, rng), "is_hung", value=True)
+
+
+@happen.register
+async def _(action: a.Slow, world: World, rng: Random) -> Callable[[], None]:
+    return _lay(_servers(action, world, rng), "factor", value=action.factor)
+
+
+@happen.register
+async def _(action: a.Errors, world: World, rng: Random) -> Callable[[], None]:
+    return _lay(_servers(action, world, rng), "error", value=(action.rate, action.status))
+
+
+@happen.register
+async def _(action: a.Refuse, world: World, rng: Random) -> Callable[[], None]:
+    return _lay(_servers(action, world, rng), "is_refusing", value=True)
+
+
+@happen.register
+async def _(action: a.Gray, world: World, rng: Random) -> Callable[[], None]:
+    return _lay(_servers(action, world, rng), "gray", value=action)
+
+
+@happen.register
+async def _(action: a.Flap, world: World, rng: Random) -> Callable[[], None]:
+    down: list[Runner] = []
+    flapping = world.spawn(_flap(action, world, choose(action.targets, world, rng), down))
+
+    def undo() -> None:
+        flapping.cancel()
+        _each(down, world.restart)()
+
+    return undo
+
+
+async def _flap(action: a.Flap, world: World, runners: list[Runner], down: list[Runner]) -> None:
+    """Crash the runners and bring them back, for ever; `down` are those that it has crashed."""
+    start, turn = world.env.now, 0
+    while True:
+        down[:] = [runner for runner in runners if runner.is_there]
+        for runner in down:
+            world.crash(runner)
+        await until(start + (turn + action.down) * action.period)
+        _each(down, world.restart)()
+        turn += 1
+        await until(start + turn * action.period)
+
+
+@happen.register
+async def _(action: a.Partition, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    partition = Partition(action.from_, action.to, both_ways=action.both_ways)
+    world.network.cut(partition)
+
+    def undo() -> None:
+        world.network.mend(partition)
+        # Whoever waited for an answer through the partition waits in vain; new questions work.
+        world.registry.look_again()
+
+    return undo
+
+
+@happen.register
+async def _(action: a.ClockSkew, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    side = Side(action.of)
+    places = [client.place for client in world.clients] + [r.server.place for r in world.runners]
+    skewed = [place for place in [*places, world.registry.place] if side.holds(place)]
+    for place in skewed:
+        place.skew_s += action.offset_s
+
+    def undo() -> None:
+        for place in skewed:
+            place.skew_s -= action.offset_s
+
+    return undo
+
+
+@happen.register
+async def _(action: a.Add, world: World, rng: Random) -> None:  # noqa: ARG001
+    group = ServerGroup(count=action.count, zone=action.zone, weight=action.weight)
+    start = world.env.now
+    for number in range(action.count):
+        await until(start + number * action.every)
+        world.add_server(group)
+
+
+@happen.register
+async def _(action: a.Remove, world: World, rng: Random) -> None:
+    for runner in choose(action.targets, world, rng):
+        _leave(world, runner, action.drain)
+
+
+@happen.register
+async def _(action: a.Replace, world: World, rng: Random) -> None:
+    start = world.env.now
+    for number, runner in enumerate(choose(action.targets, world, rng)):
+        await until(start + number * action.every)
+        like = runner.server.instance if action.same_address else None
+        if action.order == "add_first":
+            world.add_server(runner.group, like=like)
+            await until(start + (number + 1) * action.every)
+            _leave(world, runner, action.drain)
+        else:
+            _leave(world, runner, action.drain)
+            await until(start + (number + 1) * action.every)
+            world.add_server(runner.group, like=like)
+
+
+def _leave(world: World, runner: Runner, drain_s: float) -> None:
+    # It may have crashed in the meantime; then there is nobody to leave.
+    if runner.is_there:
+        world.remove(runner, drain_s)
+
+
+@happen.register
+async def _(action: a.Load, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    sources = [c.source for c in world.clients if action.clients in {"", c.place.group}]
+    return _lay(sources, "factor", value=action.factor)
+
+
+@happen.register
+async def _(action: a.RegistryOutage, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    registry = world.registry
+    lift = registry.lay("outage", action.how)
+
+    def undo() -> None:
+        lift()
+        if registry.outage is None:
+            registry.renew_all()
+
+    return undo
+
+
+@happen.register
+async def _(action: a.RegistryRestartEmpty, world: World, rng: Random) -> None:  # noqa: ARG001
+    world.registry.forget_all()
+
+
+@happen.register
+async def _(action: a.RegistryStale, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    return world.registry.lay("stale", value=True)
+
+
+@happen.register
+async def _(action: a.RegistryWrong, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    return world.registry.lay("wrong", (action.kind, action.share))
+
+
+def _servers(action: a.OnServers, world: World, rng: Random) -> list[Overlaid]:
+    return [runner.server for runner in choose(action.targets, world, rng)]
+
+
+def _lay(things: Sequence[Overlaid], name: str, value: Any) -> Callable[[], None]:
+    """Lay a value over an attribute of each; return how to lift it from all."""
+    lifts = [thing.lay(name, value) for thing in things]
+
+    def undo() -> None:
+        for lift in lifts:
+            lift()
+
+    return undo
+
+
+def _each(runners: list[Runner], do: Callable[[Runner], None]) -> Callable[[], None]:
+    def undo() -> None:
+        for runner in runners:
+            do(runner)
+
+    return undo
