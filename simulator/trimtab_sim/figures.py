@@ -17,7 +17,7 @@ from trimtab_sim.errors import SimulationError
 from trimtab_sim.presence import fairness, served_seconds
 from trimtab_sim.recorder import BINS, Outcome
 from trimtab_sim.settling import Settling, settle
-from trimtab_sim.sketches import Sketch
+from trimtab_sim.sketches import Sketch  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from trimtab_sim.recorder import Recorder

@@ -1,0 +1,165 @@
+"""Doing many runs: one after the other, on a process pool, or on a Dask cluster.
+
+What a run gives depends on its task alone, and the figures come back in the order of the tasks,
+so the executor changes when they come and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from trimtab_sim.errors import ScenarioError, SimulationError
+from trimtab_sim.figures import Figures, figures
+from trimtab_sim.simulation import Depth, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from trimtab_sim.scenario import Scenario
+
+    Progress: TypeAlias = "Callable[[int, int], None]"
+
+__all__ = ["Task", "perform"]
+
+_WORTH_REQUESTS = 40_000
+"""A chunk of so many requests takes a second or two, beside which sending it costs nothing."""
+_CHUNKS_PER_WORKER = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One run to do.
+
+    Attributes:
+        strategy: a name, or a factory that can be pickled.
+        seed: of the run itself, already derived from the root seed and the replication.
+    """
+
+    scenario: Scenario
+    strategy: Any
+    seed: int
+    depth: Depth
+
+
+def perform(
+    tasks: Sequence[Task],
+    *,
+    jobs: int = 1,
+    dask: str | None = None,
+    progress: Progress | None = None,
+) -> list[Figures]:
+    """Do all runs; return their figures in the order of the tasks.
+
+    Args:
+        tasks: what to do.
+        jobs: processes of this machine; 1 works in this one, 0 takes one per core.
+        dask: the address of a Dask scheduler ("tcp://127.0.0.1:8786"), instead of `jobs`.
+        progress: told (runs done, runs in all), in this thread.
+
+    Raises:
+        SimulationError: a run does not add up, or did what cannot be simulated.
+        ScenarioError: `dask` cannot be reached, or is not installed.
+    """
+    if dask is None and jobs == 1:
+        return _one_by_one(tasks, progress)
+    with _executor(jobs, dask) as (executor, workers):
+        return _spread(tasks, executor, workers, progress)
+
+
+def work(tasks: Sequence[Task]) -> list[Figures]:
+    """Do a chunk of runs: what an executor is handed."""
+    return [
+        figures(simulate(task.scenario, strategy=task.strategy, seed=task.seed, depth=task.depth))
+        for task in tasks
+    ]
+
+
+def _one_by_one(tasks: Sequence[Task], progress: Progress | None) -> list[Figures]:
+    done: list[Figures] = []
+    for task in tasks:
+        done += work([task])
+        if progress is not None:
+            progress(len(done), len(tasks))
+    return done
+
+
+def _spread(
+    tasks: Sequence[Task], executor: Executor, workers: int, progress: Progress | None
+) -> list[Figures]:
+    chunks = list(_chunks(tasks, workers))
+    futures = {
+        executor.submit(work, tasks[start:end]): place for place, (start, end) in enumerate(chunks)
+    }
+    found: dict[int, list[Figures]] = {}
+    count = 0
+    for future in as_completed(futures):
+        place = futures[future]
+        found[place] = future.result()
+        count += len(found[place])
+        if progress is not None:
+            progress(count, len(tasks))
+    return [one for place in range(len(chunks)) for one in found[place]]
+
+
+def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, int]]:
+    """Cut the tasks so that a chunk is worth sending, and every worker has some."""
+    most = max(1, len(tasks) // (workers * _CHUNKS_PER_WORKER))
+    start, weight = 0, 0.0
+    for place, task in enumerate(tasks):
+        weight += _requests(task.scenario)
+        if weight >= _WORTH_REQUESTS or place + 1 - start >= most:
+            yield start, place + 1
+            start, weight = place + 1, 0.0
+    if start < len(tasks):
+        yield start, len(tasks)
+
+
+def _requests(scenario: Scenario) -> float:
+    """Guess how many requests a run takes."""
+    rates = [(group.count, group.arrivals.mean_rate) for group in scenario.clients]
+    if any(rate is None for _, rate in rates):
+        return float(_WORTH_REQUESTS)
+    return scenario.about.duration * sum(count * (rate or 0.0) for count, rate in rates)
+
+
+@contextmanager
+def _executor(jobs: int, dask: str | None) -> Iterator[tuple[Executor, int]]:
+    if dask is not None:
+        with _dask(dask) as found:
+            yield found
+        return
+    workers = jobs or os.cpu_count() or 1
+    # Spawned, not forked: a fork would copy whatever threads and locks the caller has.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool, workers
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[tuple[Executor, int]]:
+    try:
+        from distributed import Client  # noqa: PLC0415 - an extra of its own
+    except ImportError:
+        raise ScenarioError(
+            "a Dask cluster needs the package distributed; run: pip install 'trimtab[dask]'"
+        ) from None
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ScenarioError(
+            f"no Dask scheduler answers at {address!r}: {error}; start one with `dask scheduler`"
+        ) from None
+    with client:
+        workers = sum(client.nthreads().values())
+        if not workers:
+            raise SimulationError(f"the Dask scheduler at {address} has no workers")
+        with client.get_executor(pure=False, retries=0) as executor:
+            yield executor, workers

@@ -1,0 +1,261 @@
+"""Experiments: replications, strategies compared on the same luck, grids of settings.
+
+Replication k of root seed s has the seed `child_seed(s, k)`, for every strategy and every point
+of a grid: what differs between two columns is then the strategy, not the luck. Which process did
+a run, and together with which others, changes nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from trimtab_sim.errors import ScenarioError
+from trimtab_sim.executors import Task, perform
+from trimtab_sim.metrics import metric
+from trimtab_sim.result import Result
+from trimtab_sim.scenario import Scenario
+from trimtab_sim.statistics import replications_for
+from trimtab_sim.streams import child_seed
+from trimtab_sim.sweeps import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from trimtab_sim.figures import Figures
+    from trimtab_sim.simulation import Depth
+
+    Progress: TypeAlias = "Callable[[int, int], None]"
+
+__all__ = ["compare", "run", "sweep"]
+
+_PILOT = 5
+_MOST_REPLICATIONS = 200
+_FEWEST_TO_COMPARE = 2
+
+
+def run(
+    scenario: Scenario | str | Path,
+    *,
+    reps: int = 5,
+    seed: int = 1,
+    jobs: int = 1,
+    dask: str | None = None,
+    depth: Depth = "core",
+    strategies: Sequence[Any] | None = None,
+    precision: float | None = None,
+    precision_of: str = "mean",
+    replications: Sequence[int] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    source: str = "",
+    progress: Progress | None = None,
+) -> Result:
+    """Run a scenario over and over, under each strategy.
+
+    Args:
+        scenario: a scenario, or the path of its file.
+        reps: how many replications; with `precision`, how many the pilot has (at least 5).
+        seed: the root seed.
+        jobs: processes; 1 works in this one, 0 takes one per core.
+        dask: the address of a Dask scheduler, instead of `jobs`.
+        depth: "core", "client" or "wire".
+        strategies: names, or factories; by default those of the scenario.
+        precision: a wanted half width of the interval as a share of the mean, 0.02 for 2 %;
+            replications are added until all strategies have it, 200 at most.
+        precision_of: the figure that it is wanted of, a name in METRICS.
+        replications: their numbers, instead of `reps`: to do a few of them again.
+        overrides: values to set otherwise than the scenario has them, by path.
+        source: how the lines that replay call the scenario; its path by default.
+        progress: told (runs done, runs in all).
+
+    Raises:
+        ScenarioError: the scenario, or an argument, is wrong.
+        SimulationError: a run does not add up.
+    """
+    _check(reps, precision)
+    metric(precision_of)
+    scenario, source = _read(scenario, source)
+    plan = _Plan(
+        scenario,
+        source=source,
+        overrides=dict(overrides or {}),
+        seed=seed,
+        depth=depth,
+        strategies=strategies,
+    )
+    numbers = list(replications) if replications is not None else list(range(reps))
+
+    def do(plan: _Plan, numbers: list[int]) -> list[Figures]:
+        return perform(plan.tasks(numbers), jobs=jobs, dask=dask, progress=progress)
+
+    if precision is None or replications is not None:
+        return plan.result(numbers, do(plan, numbers))
+    numbers = list(range(max(reps, _PILOT)))
+    result = plan.result(numbers, do(plan, numbers))
+    # The pilot's variance is itself uncertain, so look again; more than twice is vanity.
+    for _ in range(_FEWEST_TO_COMPARE):
+        wanted = _wanted(result, precision, precision_of)
+        more = list(range(len(result.replications), wanted))
+        if not more:
+            break
+        result = plan.extended(result, more, do(plan, more))
+    return result
+
+
+def compare(
+    scenario: Scenario | str | Path, *, strategies: Sequence[Any], **arguments: Any
+) -> Result:
+    """Run a scenario under several strategies on the same luck; see `run` for the arguments.
+
+    Raises:
+        ScenarioError: fewer than two strategies, or as for `run`.
+    """
+    if len(strategies) < _FEWEST_TO_COMPARE:
+        raise ScenarioError("a comparison needs two strategies or more")
+    return run(scenario, strategies=strategies, **arguments)
+
+
+def sweep(
+    scenario: Scenario | str | Path,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    reps: int = 5,
+    seed: int = 1,
+    jobs: int = 1,
+    dask: str | None = None,
+    depth: Depth = "core",
+    strategies: Sequence[Any] | None = None,
+    source: str = "",
+    progress: Progress | None = None,
+) -> Sweep:
+    """Run a scenario at every point of a grid of settings, every point on the same luck.
+
+    Args:
+        scenario: a scenario, or the path of its file.
+        grid: values by path, such as `{"discovery.poll_interval_s": [1, 5, 30]}`.
+        reps: how many replications at each point.
+        seed: the root seed.
+        jobs: processes; 1 works in this one, 0 takes one per core.
+        dask: the address of a Dask scheduler, instead of `jobs`.
+        depth: "core", "client" or "wire".
+        strategies: names, or factories; by default those of the scenario.
+        source: how the lines that replay call the scenario; its path by default.
+        progress: told (runs done, runs in all).
+
+    Raises:
+        ScenarioError: a path leads nowhere, a value does not fit, or as for `run`.
+    """
+    _check(reps, None)
+    if not grid or not all(grid.values()):
+        raise ScenarioError("a sweep needs at least one path with at least one value")
+    scenario, source = _read(scenario, source)
+    plans = [
+        _Plan(
+            scenario,
+            source=source,
+            overrides=dict(zip(grid, point, strict=True)),
+            seed=seed,
+            depth=depth,
+            strategies=strategies,
+        )
+        for point in product(*grid.values())
+    ]
+    numbers = list(range(reps))
+    tasks = [task for plan in plans for task in plan.tasks(numbers)]
+    found = iter(perform(tasks, jobs=jobs, dask=dask, progress=progress))
+    results = [plan.result(numbers, [next(found) for _ in plan.tasks(numbers)]) for plan in plans]
+    return Sweep(paths=list(grid), results=results)
+
+
+class _Plan:
+    """One scenario under its strategies: which tasks, and what becomes of their figures."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        source: str,
+        overrides: dict[str, Any],
+        seed: int,
+        depth: Depth,
+        strategies: Sequence[Any] | None,
+    ) -> None:
+        for path, value in overrides.items():
+            scenario = scenario.replace(path, value)
+        self.scenario = scenario
+        self._source = source
+        self._overrides = overrides
+        self._seed = seed
+        self._depth: Depth = depth
+        self._strategies = list(strategies or scenario.strategies)
+        names = [_name(one) for one in self._strategies]
+        if len(set(names)) < len(names):
+            raise ScenarioError(f"a strategy is named twice: {', '.join(names)}")
+        self._names = names
+
+    def tasks(self, numbers: Sequence[int]) -> list[Task]:
+        """Give the runs of some replications: all of the first strategy, then the next."""
+        return [
+            Task(
+                scenario=self.scenario,
+                strategy=strategy,
+                seed=child_seed(self._seed, number),
+                depth=self._depth,
+            )
+            for strategy in self._strategies
+            for number in numbers
+        ]
+
+    def result(self, numbers: list[int], found: Sequence[Figures]) -> Result:
+        """Put figures, in the order of `tasks`, together."""
+        count = len(numbers)
+        return Result(
+            source=self._source,
+            overrides=self._overrides,
+            toml=self.scenario.to_toml(),
+            scenario_digest=self.scenario.digest,
+            depth=self._depth,
+            seed=self._seed,
+            replications=numbers,
+            runs={
+                name: list(found[place * count : (place + 1) * count])
+                for place, name in enumerate(self._names)
+            },
+        )
+
+    def extended(self, result: Result, more: list[int], found: Sequence[Figures]) -> Result:
+        """Put further replications to those of a result."""
+        added = self.result(more, found).runs
+        numbers = [*result.replications, *more]
+        runs = [figure for name in self._names for figure in (*result.runs[name], *added[name])]
+        return self.result(numbers, runs)
+
+
+def _wanted(result: Result, precision: float, name: str) -> int:
+    """Say how many replications in all the precision takes, judged by those there are."""
+    wanted = len(result.replications)
+    for strategy in result.strategies:
+        values = result.values(strategy, name)
+        # Of a mean of zero, or of nothing, no share can be taken; more runs would not mend it.
+        if values.mean() > 0:
+            needed = replications_for(values.tolist(), relative_half_width=precision)
+            wanted = max(wanted, needed)
+    return min(wanted, _MOST_REPLICATIONS)
+
+
+def _read(scenario: Scenario | str | Path, source: str) -> tuple[Scenario, str]:
+    if isinstance(scenario, Scenario):
+        return scenario, source
+    return Scenario.load(scenario), source or str(scenario)
+
+
+def _check(reps: int, precision: float | None) -> None:
+    if reps < 1:
+        raise ScenarioError(f"reps is {reps}; at least one replication is needed")
+    if precision is not None and not 0 < precision < 1:
+        raise ScenarioError(f"precision is {precision}; write a share above 0, such as 0.02")
+
+
+def _name(strategy: Any) -> str:
+    return strategy if isinstance(strategy, str) else getattr(strategy, "__name__", "custom")
