@@ -107,7 +107,7 @@ def test_the_server_name_is_told_for_tls_alone(family, policy, scheme, wanted):
         ("http://10.0.0.8/a", "http://10.0.0.8/a"),
         ("/a", "/a"),
         ("//10.0.0.7/a", "//10.0.0.7/a"),
-        ("http://[broken", "http://[broken"),
+        ("http://10.0.0.7:port/a", "http://10.0.0.7:port/a"),
         ("", ""),
     ],
 )
