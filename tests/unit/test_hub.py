@@ -135,6 +135,19 @@ def test_letting_go_holds_even_when_it_is_cancelled(registry):
     run(main())
 
 
+def test_lists_are_kept_on_disk_where_the_settings_say(registry, tmp_path):
+    async def main():
+        settings = DiscoverySettings(last_known_good=tmp_path)
+        for source in ("registry", "disk"):
+            lease = hub().lease(registry, "orders", settings)
+            assert (await lease.first(1.0)).source == source
+            await lease.aclose()
+            registry.fail()
+        assert len(list(tmp_path.iterdir())) == 1
+
+    run(main())
+
+
 def test_each_loop_has_one_hub_and_closed_loops_leave_none():
     async def main():
         assert hub() is hub()
