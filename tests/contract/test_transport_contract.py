@@ -6,6 +6,8 @@ import contextlib
 import gc
 from types import SimpleNamespace
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from transport_kit import (
@@ -770,6 +772,20 @@ async def test_cancelled_in_the_body(flavour, kit):
         member = figures(transport).members["a"]
         assert (member.in_flight, member.cancelled, member.failures) == (0, 1, 0)
         assert _idle(transport)
+
+
+@every(ASYNC_FLAVOURS)
+async def test_cancelled_after_any_number_of_steps(flavour, kit):
+    for steps in (*range(40), *range(40, 400, 40)):
+        transport = flavour.transport(listing(kit.a.instance()))
+        async with flavour.client(transport) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.get, "http://orders/who")
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+            assert sum(each.in_flight for each in transport.statistics().values()) == 0, steps
+            assert _idle(transport), steps
 
 
 @every(ASYNC_FLAVOURS)

@@ -222,10 +222,16 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         place = (family.name, AsyncSide.loop())
         side = self._async.get(place)
         if side is None:
-            # A loop that has ended took its tasks and connections with it.
-            self._async = {other: kept for other, kept in self._async.items() if not kept.is_over()}
-            side = self._async[place] = AsyncSide(self, family)
+            with self._lock:
+                self._check_open()
+                self._forget_ended_loops()
+                side = self._async[place] = AsyncSide(self, family)
         return side
+
+    def _forget_ended_loops(self) -> None:
+        # A loop that has ended took its tasks and connections with it.
+        for place in [place for place, side in self._async.items() if side.is_over()]:
+            del self._async[place]
 
     def _sides(self) -> list[SyncSide | AsyncSide]:
         return [*self._sync.values(), *self._async.values()]
