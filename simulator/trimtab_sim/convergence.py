@@ -4,6 +4,10 @@ The truth at a moment is the set of instances that serve and are announced: from
 registration until they die or deregister. A client's view is the set it may pick. A *change* is
 one instance entering or leaving the truth. A client has converged on it from the moment since
 which its view agrees about that instance, for good, or until the instance changes again.
+
+A view that agreed and then, while the truth stayed, disagrees has *lapsed*: the registry has
+forgotten a live instance, say, or answers wrongly. A lapse after the bound of its change is judged
+by a bound of its own, which is nothing in calm times.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ["Change", "Convergence", "Violation"]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(slots=True)
@@ -28,6 +34,7 @@ class Change:
         kind: "add", "remove" (in good order) or "death".
         bound_s: within which every view must agree, as the settings imply.
         settled: per client, the moment since which it agrees; None while it does not.
+        lapsed: per client whose view disagreed again, since when it last did.
         superseded_at: when the same instance changed again; None if it did not.
         counts: whether it belongs to the figures (changes of the warm-up do not).
     """
@@ -38,6 +45,7 @@ class Change:
     kind: str
     bound_s: float
     settled: dict[int, float | None] = field(default_factory=dict)
+    lapsed: dict[int, float] = field(default_factory=dict)
     superseded_at: float | None = None
     counts: bool = True
 
@@ -52,6 +60,8 @@ class Violation:
     """A client that did not agree in time.
 
     Attributes:
+        kind: that of the change, or "lapse".
+        at: when the change happened, or the lapse began.
         took_s: how long it took; None if it never agreed while it mattered.
     """
 
@@ -75,7 +85,7 @@ class Convergence:
     """Follows the truth and every client's view.
 
     Args:
-        bound: `(kind, at) -> seconds`, the bound of a change.
+        bound: `(kind, at) -> seconds`, the bound of a change, or of a "lapse" that began then.
         warmup: changes before it do not count.
     """
 
@@ -84,6 +94,7 @@ class Convergence:
         self._warmup = warmup
         self._views: dict[int, frozenset[str]] = {}
         self._latest: dict[str, Change] = {}
+        self._long_lapses: list[Violation] = []
         self.changes: list[Change] = []
 
     def client_started(self, client: int) -> None:
@@ -127,9 +138,15 @@ class Convergence:
         # Sorted: the order of a set of texts is another in each process.
         for instance in sorted(before ^ after):
             change = self._latest.get(instance)
-            if change is not None and client in change.settled:
-                agrees = (instance in after) == change.is_present
-                change.settled[client] = now if agrees else None
+            if change is None or client not in change.settled:
+                continue
+            if (instance in after) == change.is_present:
+                change.settled[client] = now
+                if client in change.lapsed and (late := self._lateness(change, client, now)):
+                    self._long_lapses.append(late)
+            else:
+                change.settled[client] = None
+                change.lapsed[client] = now
 
     def times(self) -> list[float]:
         """Return the seconds that each client took on each change that counts and was agreed on."""
@@ -157,25 +174,38 @@ class Convergence:
         A client is not blamed for a change that was superseded, or the run over, before its time
         was up.
         """
-        return [
-            Violation(
-                client=client,
-                change=change.number,
-                instance=change.instance,
-                kind=change.kind,
-                at=change.at,
-                bound_s=change.bound_s,
-                took_s=None if settled is None else settled - change.at,
-            )
+        unsettled = [
+            violation
             for change in self.changes
             if change.counts
-            for client, settled in change.settled.items()
-            if _too_late(change, settled, end)
+            for client in change.settled
+            if (violation := self._lateness(change, client, end)) is not None
         ]
+        # Those that lasted into the present are among the unsettled, or settled once more.
+        return sorted(
+            {*self._long_lapses, *unsettled}, key=lambda it: (it.change, it.client, it.at)
+        )
 
-
-def _too_late(change: Change, settled: float | None, end: float) -> bool:
-    due = change.at + change.bound_s
-    if settled is not None:
-        return settled > due + 1e-9
-    return due < (end if change.superseded_at is None else change.superseded_at)
+    def _lateness(self, change: Change, client: int, end: float) -> Violation | None:
+        """Return what is to be said against a client's last settling of a change, if anything."""
+        settled, lapsed_at = change.settled[client], change.lapsed.get(client)
+        kind, at, bound_s = change.kind, change.at, change.bound_s
+        # Within the bound, a view may still take up what was true when its list was read.
+        if lapsed_at is not None and lapsed_at > at + bound_s:
+            kind, at, bound_s = "lapse", lapsed_at, self._bound("lapse", lapsed_at)
+        due = at + bound_s
+        if settled is None:
+            until = end if change.superseded_at is None else change.superseded_at
+            if due >= until:
+                return None
+        elif settled <= due + _ROUNDING:
+            return None
+        return Violation(
+            client=client,
+            change=change.number,
+            instance=change.instance,
+            kind=kind,
+            at=at,
+            bound_s=bound_s,
+            took_s=None if settled is None else settled - at,
+        )

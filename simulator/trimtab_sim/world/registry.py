@@ -18,7 +18,7 @@ from trimtab_sim.world.moments import until
 from trimtab_sim.world.overlays import Overlaid
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from random import Random
 
     import simpy
@@ -78,19 +78,19 @@ class RegistryModel(Overlaid):
 
     # -- the writing side ----------------------------------------------------------------------
 
-    def put(self, instance: Instance, ttl_s: float) -> None:
+    def put(self, instance: Instance) -> None:
         """Create or replace a registration."""
         known = self.registered.get(instance.id)
-        self._deadlines[instance.id] = self._env.now + ttl_s
+        self._deadlines[instance.id] = self._env.now + self.content.ttl
         if known != instance:
             self.registered[instance.id] = instance
             self._note_change()
 
-    def renew(self, id_: str, ttl_s: float) -> None:
+    def renew(self, id_: str) -> None:
         """Take a heartbeat."""
         if id_ not in self.registered:
             raise NotRegisteredError(f"simulated registry: {id_} is not registered")
-        self._deadlines[id_] = self._env.now + ttl_s
+        self._deadlines[id_] = self._env.now + self.content.ttl
 
     def drop(self, id_: str) -> None:
         """Remove a registration, if it is there."""
@@ -252,11 +252,17 @@ class WatchedView(PolledView):
 
 
 class Writer(_Visitor):
-    """The registry as one server writes to it. Follows the SDK's `Registrar` protocol."""
+    """The registry as one server writes to it. Follows the SDK's `Registrar` protocol.
 
-    def __init__(self, model: RegistryModel, place: Place, rng: Random, *, ttl_s: float) -> None:
+    Args:
+        on_taken: called when the registry has taken the registration; its answer comes later.
+    """
+
+    def __init__(
+        self, model: RegistryModel, place: Place, rng: Random, *, on_taken: Callable[[], None]
+    ) -> None:
         super().__init__(model, place, rng)
-        self._ttl_s = ttl_s
+        self._on_taken = on_taken
 
     async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
         """Ask for the list."""
@@ -266,13 +272,14 @@ class Writer(_Visitor):
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:  # noqa: ARG002
         """Register."""
         await self._ask()
-        self._model.put(instance, ttl_s)
+        self._model.put(instance)
+        self._on_taken()
         await self._pass(self._model.place, self._place)
 
     async def heartbeat(self, service: str, instance: Instance) -> None:  # noqa: ARG002
         """Renew the lease."""
         await self._ask()
-        self._model.renew(instance.id, self._ttl_s)
+        self._model.renew(instance.id)
         await self._pass(self._model.place, self._place)
 
     async def deregister(self, service: str, instance: Instance) -> None:  # noqa: ARG002

@@ -146,7 +146,7 @@ class World:
         self._by_address[instance.address] = server
         if at_start:
             # Known before the story begins; heartbeats fall anywhere in their interval.
-            self.registry.put(instance, self.scenario.registry.ttl)
+            self.registry.put(instance)
             self._note(runner, "add")
             rng = stream(self.seed, f"server {index}", "phase")
             phase_s = rng.random() * self.scenario.registry.heartbeat
@@ -218,7 +218,7 @@ class World:
         server, settings = runner.server, self.scenario.registry
         rng = stream(self.seed, f"server {server.place.index}", "registration")
         registration = register(
-            Writer(self.registry, server.place, rng, ttl_s=settings.ttl),
+            Writer(self.registry, server.place, rng, on_taken=lambda: self._note(runner, "add")),
             self.service_name,
             server.instance,
             ttl_s=settings.ttl,
@@ -227,7 +227,6 @@ class World:
         )
         await registration.start_persistently()
         runner.registration = registration
-        self._note(runner, "add")
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
