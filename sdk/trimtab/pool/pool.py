@@ -63,6 +63,7 @@ class Pool:
         self._eligible: list[Member] = []
         self._weights: list[float] = []
         self._reasons: dict[str, Reason] = {}
+        self._leaving: list[Member] = []
 
     def __len__(self) -> int:
         return len(self._members)
@@ -100,6 +101,7 @@ class Pool:
         removed = [member for id_, member in before.items() if id_ not in members]
         for member in removed:
             member.is_removed = True
+        self._leaving = [member for member in (*self._leaving, *removed) if member.in_flight]
         return removed
 
     def pick(self, now: float, *, key: str | None = None, exclude: Collection[str] = ()) -> Pick:
@@ -128,11 +130,12 @@ class Pool:
     def statistics(self, now: float) -> PoolStatistics:
         """Return the figures of all present members. O(n)."""
         members = self._members.values()
+        on_leaving = sum(member.in_flight for member in self._leaving)
         return PoolStatistics(
             service=self.service,
             strategy=self.strategy_name,
             eligible=len(self._eligible),
-            in_flight=sum(member.in_flight for member in members),
+            in_flight=sum(member.in_flight for member in members) + on_leaving,
             picks=sum(member.picks for member in members),
             members={member.id: self._figures(member, now) for member in members},
         )

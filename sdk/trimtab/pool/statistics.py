@@ -37,7 +37,11 @@ class MemberStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStatistics:
-    """A pool's figures: totals over its present members, and each of them by id."""
+    """A pool's figures: totals over its present members, and each of them by id.
+
+    Attributes:
+        in_flight: requests in flight, those on members that have left the list included.
+    """
 
     service: str
     strategy: str
