@@ -40,6 +40,7 @@ def play(view):
         view.show(snapshot(A.with_(status=Status.CRITICAL)), state())
         view.show(None, FAILING)
         view.show(None, FAILING)
+        view.show(None, state(held=0))
         view.show(None, state())
 
 
@@ -54,6 +55,7 @@ def test_lines_tell_each_change_and_each_turn_of_the_registry_once():
         "~ a  status: passing -> critical",
         "! the registry fails; the last list stays in use: refused",
         "! consul://r answers again",
+        "! a list of only 0 is held back until it is confirmed",
     ]
 
 
@@ -61,7 +63,8 @@ def test_json_lines_tell_the_same(capsys):
     play(JsonLines("orders"))
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["event"] for row in rows] == [
-        *("added", "added", "removed", "changed", "registry_fails", "registry_answers"),
+        *("added", "added", "removed", "changed"),
+        *("registry_fails", "registry_answers", "list_held"),
     ]
     assert rows[3]["before"]["status"] == "passing"
     assert rows[3]["instance"]["status"] == "critical"

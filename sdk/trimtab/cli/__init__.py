@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
     0: done. 1: it could not be done (the registry is down, a call failed). 2: what was asked is
-    wrong. 130: interrupted. 141: whoever read the output has left.
+    wrong. 130: interrupted. 141: whoever read the output has left. 143: terminated.
     """
     try:
         from trimtab.cli.app import run  # noqa: PLC0415 - see the module's docstring

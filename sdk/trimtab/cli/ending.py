@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -16,9 +17,9 @@ from trimtab.errors import ConfigurationError, RegistryUnavailableError, Trimtab
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "READER_LEFT", "WRONG", "ended", "warn"]
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "READER_LEFT", "TERMINATED", "WRONG", "ended", "warn"]
 
-DONE, FAILED, WRONG, INTERRUPTED, READER_LEFT = 0, 1, 2, 130, 141
+DONE, FAILED, WRONG, INTERRUPTED, READER_LEFT, TERMINATED = 0, 1, 2, 130, 141, 143
 
 _SECRET = re.compile(
     r"((?:token|secret|passw\w*|pwd|api_?key|auth\w*|credential)=)[^\s&'\",;)]+", re.IGNORECASE
@@ -40,6 +41,8 @@ def ended(command: Callable[[], object]) -> int:
         return READER_LEFT
     except KeyboardInterrupt:
         return INTERRUPTED
+    except asyncio.CancelledError:  # by SIGTERM, where a command has something to put away
+        return TERMINATED
     except (CycloptsError, httpx.InvalidURL, ConfigurationError) as error:
         warn(_what(error))
         return WRONG

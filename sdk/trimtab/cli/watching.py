@@ -41,12 +41,17 @@ class Lines:
         self._console = console
         self._instances: tuple[Instance, ...] = ()
         self._fails = False
+        self._held: int | None = None
 
     def show(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
         """Print what is new."""
         if bool(state.failures) != self._fails:
             self._fails = bool(state.failures)
             self.trouble(state)
+        if state.held != self._held:
+            self._held = state.held
+            if state.held is not None:
+                self.doubt(state.held)
         if snapshot is not None:
             for change in changes(self._instances, snapshot.instances):
                 self.change(change)
@@ -62,6 +67,10 @@ class Lines:
             self._line(f"! the registry fails; the last list stays in use: {state.last_error}")
         else:
             self._line(f"! {state.registry} answers again")
+
+    def doubt(self, size: int) -> None:
+        """Print that a list is not believed yet."""
+        self._line(f"! a list of only {size} is held back until it is confirmed")
 
     def _line(self, text: str) -> None:
         self._console.print(Text(f"{_clock()}  {text}"), soft_wrap=True)
@@ -89,6 +98,10 @@ class JsonLines(Lines):
         """Print that the registry fails, or answers again."""
         event = "registry_fails" if self._fails else "registry_answers"
         self._object(event, registry=state.registry, error=state.last_error)
+
+    def doubt(self, size: int) -> None:
+        """Print that a list is not believed yet."""
+        self._object("list_held", instances=size)
 
     def _object(self, event: str, **values: Any) -> None:
         at = datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,85 @@
+"""The demo, short, on real processes: no call fails, and nothing is left behind."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trimtab.cli import main
+
+COMMAND = (sys.executable, "-m", "trimtab.cli", "demo", "--duration", "8")
+DEADLINE_S = 60
+
+
+def backends_of(parent):
+    """List the processes of backends that belong to this demo."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and b"demo.backend" in (folder / "cmdline").read_bytes():
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                if f"TRIMTAB_TEST={parent}".encode() in variables:
+                    found.append(int(folder.name))
+    return found
+
+
+@pytest.fixture
+def environment(request):
+    """An environment by which the children of this test's demo can be told."""
+    return {**os.environ, "TRIMTAB_TEST": request.node.name}
+
+
+def test_the_demo_fails_no_call_and_sees_every_event_settle(environment, request):
+    done = subprocess.run(
+        [*COMMAND, "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    assert data["failures"] == 0
+    assert data["requests"] > 1000
+    assert data["retried"] >= 0
+    assert [event["event"] for event in data["events"]] == ["killed", "slowed", "added"]
+    killed, slowed, added = data["events"]
+    assert killed["settled_s"] is not None
+    assert slowed["settled_s"] is not None
+    assert killed["instance"] not in data["shares"]["added"]
+    assert data["shares"]["slowed"][slowed["instance"]] < slowed["fair_ratio"]
+    assert added["instance"] == "orders-7"
+    assert not backends_of(request.node.name)
+
+
+def test_the_demo_in_this_process_prints_lines_and_draws_a_picture(capsys, tmp_path):
+    path = tmp_path / "demo.svg"
+    assert main(["demo", "--duration", "5", "--rate", "200", "--svg", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "Starting a registry and 6 backends" in out
+    assert "slowed 20-fold" in out
+    assert "0 failed" in out.splitlines()[-1]
+    assert path.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_demo_that_is_stopped_leaves_no_process(number, code, environment, request, wait_until):
+    with subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        while "calls" not in process.stdout.readline():
+            pass
+        assert len(backends_of(request.node.name)) == 6
+        process.send_signal(number)
+        assert process.wait(DEADLINE_S) == code
+        assert not process.stderr.read()
+    # After SIGKILL, nobody waits for them: they end by themselves when their input does.
+    wait_until(lambda: not backends_of(request.node.name))
