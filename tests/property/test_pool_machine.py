@@ -157,7 +157,7 @@ class PoolMachine(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         figures = self.pool.statistics(self.now)
-        assert figures.in_flight == sum(m.counts["in_flight"] for m in self.model.values())
+        assert figures.in_flight == len(self.open)  # on members that have left, too
         assert figures.eligible == len(self.pool.eligible)
         for each in figures.members.values():
             assert each.failure_load >= 0
