@@ -67,6 +67,8 @@ class Director:
         undo = await happen(action, self.world, rng)
         duration = getattr(action, "duration", None)
         if undo is None:
+            if self.world.env.now > event.at:
+                event.until = self.world.env.now  # it went on for a while, as a deploy does
             return
         self._serial += 1
         serial = self._serial

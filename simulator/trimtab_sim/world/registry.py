@@ -78,13 +78,13 @@ class RegistryModel(Overlaid):
 
     # -- the writing side ----------------------------------------------------------------------
 
-    def put(self, instance: Instance) -> None:
-        """Create or replace a registration."""
+    def put(self, instance: Instance, *, is_old: bool = False) -> None:
+        """Create or replace a registration; readers see one that `is_old` without delay."""
         known = self.registered.get(instance.id)
         self._deadlines[instance.id] = self._env.now + self.content.ttl
         if known != instance:
             self.registered[instance.id] = instance
-            self._note_change()
+            self._note_change(is_old=is_old)
 
     def renew(self, id_: str) -> None:
         """Take a heartbeat."""
@@ -155,10 +155,10 @@ class RegistryModel(Overlaid):
         """Draw the time of one question and its answer, at the registry."""
         return self._latency(self._open_uniform())
 
-    def _note_change(self) -> None:
+    def _note_change(self, *, is_old: bool = False) -> None:
         self.version += 1
         state = (self.version, tuple(self.registered.values()))
-        delay = self._propagation(self._open_uniform())
+        delay = 0.0 if is_old else self._propagation(self._open_uniform())
         if delay > 0:
             call_at(self._env, self._env.now + delay, lambda _step: self._reveal(state))
         else:

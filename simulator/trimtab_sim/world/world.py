@@ -146,7 +146,7 @@ class World:
         self._by_address[instance.address] = server
         if at_start:
             # Known before the story begins; heartbeats fall anywhere in their interval.
-            self.registry.put(instance)
+            self.registry.put(instance, is_old=True)
             self._note(runner, "add")
             rng = stream(self.seed, f"server {index}", "phase")
             phase_s = rng.random() * self.scenario.registry.heartbeat

@@ -1,0 +1,73 @@
+"""The ready scenarios: every one loads, says what it shows, and keeps what it promises."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from trimtab_sim import ScenarioError, ready, run
+from trimtab_sim.simulation import simulate
+
+_NAMES = (
+    "bad_day",
+    "black_hole",
+    "cold_cache",
+    "flapping",
+    "mass_crash",
+    "registry_outage",
+    "registry_restarted_empty",
+    "retry_storm",
+    "rolling_deploy",
+    "scale_out",
+    "slow_instance",
+    "thundering_herd",
+    "zone_loss",
+)
+
+
+def test_the_ready_scenarios_are_those_that_the_documents_name():
+    assert ready.names() == _NAMES
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ScenarioError, match=r"no ready scenario 'zone'; there are bad_day, .*"):
+        ready.load("zone")
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_each_compares_strategies_of_which_the_default_is_the_first(name):
+    scenario = ready.load(name)
+    assert scenario.strategies[0] == "least_latency"
+    assert {"least_request", "round_robin", "random"} <= set(scenario.strategies)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_each_teaches(name):
+    text = ready.text(name)
+    scenario = ready.load(name)
+    assert scenario.about.name
+    assert scenario.about.description
+    assert text.splitlines()[0].startswith("# ")
+    assert sum(line.startswith("#") for line in text.splitlines()) >= 5
+    assert "expect" in tomllib.loads(text)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_what_each_expects_of_the_default_strategy_holds(name):
+    scenario = ready.load(name)
+    result = run(scenario, reps=1, seed=7, strategies=["least_latency"], source=name)
+    failed = [
+        f"{one.clause} {one.wanted}, but {one.worst}; {one.replay}"
+        for one in result.judgements()
+        if not one.holds
+    ]
+    assert not failed
+
+
+def test_servers_of_the_beginning_are_warm_and_known():
+    scenario = ready.load("rolling_deploy").replace("timeline", [])
+    scenario = scenario.replace("scenario.duration", 12.0)
+    recorder = simulate(scenario, seed=3).recorder
+    assert not any(recorder.bad), "nobody is called before he is known"
+    assert recorder.latency.mean < 0.06
