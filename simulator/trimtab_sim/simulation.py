@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import simpy
 
@@ -18,8 +19,11 @@ from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
 from trimtab_sim.world.clients import CoreClient
+from trimtab_sim.world.http_clients import HttpClient, load
+from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import PolledView, WatchedView
+from trimtab_sim.world.wire import WireTransport
 from trimtab_sim.world.world import World
 
 if TYPE_CHECKING:
@@ -31,10 +35,12 @@ if TYPE_CHECKING:
     from trimtab_sim.scenario import Scenario
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.clients import Client
+    from trimtab_sim.world.http_clients import FamilyName
 
 __all__ = ["Depth", "Run", "simulate"]
 
 Depth: TypeAlias = Literal["core", "client", "wire"]
+_INNER: dict[Depth, Any] = {"client": ModelTransport, "wire": WireTransport}
 _SETTLE_S = 3600.0
 """How long after the last arrival a request may still go on before the run gives up on it."""
 
@@ -67,29 +73,35 @@ def simulate(
     strategy: str | None = None,
     seed: int | str = 1,
     depth: Depth = "core",
+    family: FamilyName = "httpx",
     trace: TextIO | None = None,
 ) -> Run:
     """Run a scenario once.
 
     The result is a function of the scenario's digest, the strategy, the seed and, where the
-    depths differ in what they model, the depth.
+    depths differ in what they model, the depth: `core` and `client` never do; `wire` knows
+    connections, which take a round trip to make, are kept, and outlive a refusal of new ones.
 
     Args:
+        scenario: what happens.
         strategy: instead of the scenario's (first) one.
+        seed: of all chance.
+        depth: how much of the client is real.
+        family: the HTTP client of the depths `client` and `wire`.
         trace: where to write one JSON line per request.
 
     Raises:
         SimulationError: the simulated program did what cannot be simulated, or a check of the
             run itself failed.
     """
+    if depth != "core":
+        load(family)
     env = simpy.Environment(0.0)
-    recorder = Recorder(
-        duration=scenario.about.duration, warmup=scenario.about.warmup, trace=trace
-    )
+    recorder = Recorder(duration=scenario.about.duration, warmup=scenario.about.warmup, trace=trace)
     convergence = Convergence(Bounds(scenario), warmup=scenario.about.warmup)
     world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
     chosen = strategy or scenario.strategies[0]
-    stage = _Stage(world, chosen, depth)
+    stage = _Stage(world, chosen, depth, family)
     simulated.run(stage.play(), env=env)
     return Run(
         scenario=scenario,
@@ -108,22 +120,22 @@ def simulate(
 class _Stage:
     """Puts a world together, lets it go on until its end, and takes it apart."""
 
-    def __init__(self, world: World, strategy: str, depth: Depth) -> None:
+    def __init__(self, world: World, strategy: str, depth: Depth, family: FamilyName) -> None:
         self.world = world
         self.director = Director(world)
         self.in_flight_left = 0
         self._strategy = strategy
         self._depth = depth
-        self._balancers: list[Balancer] = []
+        self._family: FamilyName = family
         self._services: list[Service] = []
 
     async def play(self) -> None:
         """Run the whole scenario."""
         world, scenario = self.world, self.world.scenario
         loop = asyncio.get_running_loop()
-        for group in scenario.service.groups():
-            for _ in range(group.count):
-                world.add_server(group, at_start=True)
+        for servers in scenario.service.groups():
+            for _ in range(servers.count):
+                world.add_server(servers, at_start=True)
         world.spawn(world.registry.sweep())
         for group in scenario.clients:
             for _ in range(group.count):
@@ -132,8 +144,8 @@ class _Stage:
         await _at(loop, world.end)
         await self._finish_requests(loop)
         self.in_flight_left = sum(s.statistics().in_flight for s in self._services)
-        for balancer in self._balancers:
-            await balancer.aclose()
+        for client in world.clients:
+            await client.aclose()
         await world.close()
         if world.failures:
             raise world.failures[0]
@@ -159,19 +171,31 @@ class _Stage:
         world.spawn(self._start(client, group.start))
 
     def _make(
-        self, group: Group, place: Place, view: PolledView, arguments: dict[str, object], seed: str
+        self, group: Group, place: Place, view: PolledView, arguments: dict[str, Any], seed: str
     ) -> Client:
+        world, rng = self.world, stream(seed, "balancer")
+        discovery = world.scenario.discovery_settings
+        if self._depth != "core":
+            return HttpClient(
+                world,
+                place,
+                group,
+                seed=world.seed,
+                inner=_INNER[self._depth],
+                family=self._family,
+                balancer={"registry": view, "discovery": discovery, "rng": rng, **arguments},
+            )
         balancer = Balancer(
             Home.for_async(),
             view,
-            strategy=arguments["strategy"],  # type: ignore[arg-type] # checked with the scenario
-            settings=self.world.scenario.discovery_settings,
-            retry=arguments.get("retry") or RetryPolicy(),  # type: ignore[arg-type]
-            rng=stream(seed, "balancer"),
+            strategy=arguments["strategy"],
+            settings=discovery,
+            retry=arguments.get("retry") or RetryPolicy(),
+            # As the transport does for each kind of clients: the same chance at every depth.
+            rng=Random(rng.getrandbits(64)),
             on_removed=lambda _members: None,
         )
-        self._balancers.append(balancer)
-        return CoreClient(self.world, place, group, balancer, seed=self.world.seed)
+        return CoreClient(world, place, group, balancer, seed=world.seed)
 
     async def _start(self, client: Client, start: float) -> None:
         loop = asyncio.get_running_loop()

@@ -55,8 +55,20 @@ class Client:
         self._rng = rng
         self._next = Step(self._arrive, None)
 
+    async def open(self) -> Service:
+        """Open the service, and wait for its first list.
+
+        Raises:
+            DiscoveryError: none came in time.
+        """
+        raise NotImplementedError
+
     def begin(self, request: int, now: float) -> None:
         """Send a new request; call `over` when it has ended."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Let go of everything."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -127,6 +139,10 @@ class CoreClient(Client):
             opening.add_done_callback(self._openings.discard)
             return
         self._attempt(Call(service, method=self._method), request, 0, now)
+
+    async def aclose(self) -> None:
+        """Let the service go."""
+        await self._balancer.aclose()
 
     async def _begin_later(self, request: int, started: float) -> None:
         try:

@@ -56,6 +56,7 @@ class Server(Overlaid):
         ended_at: since when it is not alive; infinity while it is.
         last_sent_at: the last attempt that was sent to it while it was not alive.
         past_ends: both of these, for each time that it came back.
+        life: which one, counted from 0; a crash ends one, with all its connections.
         received, served: counts of attempts.
     """
 
@@ -98,7 +99,7 @@ class Server(Overlaid):
         self._inside: dict[Trip, None] = {}
         self._held: list[Trip] = []
         self._born_at = float("-inf") if is_warm else env.now
-        self._life = 0
+        self.life = 0
         # Black holes in force, by whether the registration lives on.
         self._holes = {False: 0, True: 0}
         self._plain = True
@@ -140,7 +141,7 @@ class Server(Overlaid):
     def _goes_wrong(self, trip: Trip) -> bool:
         if self.is_dark:
             return True
-        if self.is_refusing or not self.is_alive:
+        if not self.is_alive or (self.is_refusing and not trip.is_connected):
             # In a step of its own: a retry that is refused again must not nest within this one.
             call_at(self._env, self._env.now, self._tell_refused, trip)
             return True
@@ -161,7 +162,7 @@ class Server(Overlaid):
         self._inside[trip] = None
         env = self._env
         now = env._now  # noqa: SLF001 - see `events`
-        trip.life = self._life
+        trip.life = self.life
         trip.callbacks = self._finishing
         push(env, now + self._time_of(trip, now), trip)
 
@@ -179,7 +180,7 @@ class Server(Overlaid):
         return time
 
     def _finish(self, trip: Any) -> None:
-        if trip.life != self._life:
+        if trip.life != self.life:
             return
         if self.is_hung:
             self._held.append(trip)
@@ -242,7 +243,7 @@ class Server(Overlaid):
             push(self._env, self._env.now, trip)
 
     def _break_off(self) -> None:
-        self._life += 1
+        self.life += 1
         lost = [*self._inside, *self._queue]
         self._inside.clear()
         self._queue.clear()

@@ -29,8 +29,10 @@ class Trip(Step):
         request: the id of the request, which keys its luck.
         attempt: which attempt of it, counted from 0.
         is_over: nobody waits for it any more.
+        is_connected: it came over a connection that had been made before.
     """
 
+    is_connected = False
     __slots__ = ("attempt", "client", "is_over", "life", "request", "server")
 
     def __init__(self, client: Place, server: Server, request: int, attempt: int) -> None:

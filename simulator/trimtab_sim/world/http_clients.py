@@ -1,0 +1,149 @@
+"""Clients at the depths `client` and `wire`: real HTTP clients with the shipping transport."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from trimtab import BalancedTransport
+from trimtab.errors import DiscoveryError, PickError
+from trimtab.transports.families import Family
+from trimtab_sim.recorder import Outcome
+from trimtab_sim.world.clients import Client
+from trimtab_sim.world.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab.discovery import Service
+    from trimtab.retry import Failure
+    from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.world.places import Place
+    from trimtab_sim.world.servers import Server
+    from trimtab_sim.world.world import World
+
+__all__ = ["RIDE", "FamilyName", "HttpClient", "Ride", "load"]
+
+FamilyName: TypeAlias = Literal["httpx", "httpx2"]
+"""Which HTTP client is simulated."""
+RIDE = "trimtab_sim"
+"""The request extension that holds a `Ride`."""
+
+_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
+_OUTCOMES: dict[Failure, Outcome] = {
+    "refused": Outcome.REFUSED,
+    "connect_timeout": Outcome.TIMEOUT,
+    "timeout": Outcome.TIMEOUT,
+    "no_response": Outcome.BROKEN,
+}
+_FIRST_BAD_STATUS = 400
+
+
+@cache
+def load(family: FamilyName) -> tuple[Any, Any]:
+    """Import a family and its core, which look around the machine: before the fences go up."""
+    return import_module(family), import_module(_CORES[family])
+
+
+class Ride:
+    """What a request carries through the HTTP client, for the models beneath.
+
+    Attributes:
+        request: its id, which keys its luck.
+        attempts: how many attempts were made so far.
+        server: the index of the last server tried, or -1.
+    """
+
+    __slots__ = ("attempts", "request", "server")
+
+    def __init__(self, request: int) -> None:
+        self.request = request
+        self.attempts = 0
+        self.server = -1
+
+
+class HttpClient(Client):
+    """Sends its requests by a real `AsyncClient`, each in a task of its own.
+
+    Args:
+        inner: makes what stands for the network of one instance: `(client, instance) -> transport`.
+        family: httpx or httpx2.
+        balancer: further arguments of the transport: `registry`, `strategy`, `rng` and so on.
+
+    Attributes:
+        module, core: the family's module, and that of its core.
+        deadlines: ends this client's waits.
+        handshakes: counts its connections.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        place: Place,
+        group: Group,
+        *,
+        seed: int | str,
+        inner: Callable[[HttpClient, Any], Any],
+        family: FamilyName,
+        balancer: dict[str, Any],
+    ) -> None:
+        super().__init__(world, place, group, seed=seed)
+        self.module, self.core = load(family)
+        self.deadlines = Deadlines(world.env)
+        self.handshakes = count()
+        self._family = Family(self.module)
+        self._method = group.method
+        self._url = self.module.URL(f"http://{world.service_name}/")
+        self._transport = BalancedTransport(
+            transport=lambda instance: inner(self, instance), **balancer
+        )
+        # Nothing of the machine's environment may enter a run.
+        self._http = self.module.AsyncClient(
+            transport=self._transport, timeout=float(group.timeout), trust_env=False
+        )
+
+    async def open(self) -> Service:
+        """Open the service, and wait for its first list."""
+        # As a program does that must be ready before its first request.
+        side = self._transport._async_side(self._family)  # noqa: SLF001 - nobody else needs it
+        return await side.balancer.open(self.world.service_name)
+
+    def begin(self, request: int, now: float) -> None:
+        """Send a new request."""
+        self._recorder.begin(now)
+        self.world.spawn(self._request(request, now))
+
+    async def aclose(self) -> None:
+        """Close the HTTP client, and the transport with it."""
+        await self._http.aclose()
+
+    def departs(self, ride: Ride, server: Server) -> int:
+        """Note that an attempt is sent; return its number."""
+        number = ride.attempts
+        ride.attempts += 1
+        ride.server = server.place.index
+        self._recorder.send(server, number, self._env.now)
+        return number
+
+    async def _request(self, request: int, started: float) -> None:
+        ride = Ride(request)
+        outcome = await self._send(ride)
+        self._recorder.end(request, started, self._env.now, outcome, ride.server)
+        if self._closed is not None:
+            self.over()
+
+    async def _send(self, ride: Ride) -> Outcome:
+        try:
+            response = await self._http.request(self._method, self._url, extensions={RIDE: ride})
+        except PickError:
+            return Outcome.NO_INSTANCE
+        except DiscoveryError:
+            return Outcome.NO_LIST
+        except self.module.TransportError as error:
+            failure = self._family.failure(error)
+            if failure not in _OUTCOMES:
+                raise
+            return _OUTCOMES[failure]
+        return Outcome.OK if response.status_code < _FIRST_BAD_STATUS else Outcome.STATUS

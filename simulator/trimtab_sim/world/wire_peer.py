@@ -1,0 +1,125 @@
+"""The server's end of a connection: it parses requests, and hands them to the modelled server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h11
+
+from trimtab_sim.world.trips import Fate, Trip, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab_sim.world.places import Place
+    from trimtab_sim.world.servers import Server
+    from trimtab_sim.world.world import World
+
+__all__ = ["Peer"]
+
+
+class Peer:
+    """One connection as the server has it. A crash or a restart of the server ends it.
+
+    Args:
+        client: where the other end is.
+        deliver: takes bytes that have arrived at the client.
+        reset: takes the news, at the client, that the server knows no such connection.
+
+    Attributes:
+        server: whose it is.
+        way_s: how long the news of the server's end take to the client.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        client: Place,
+        server: Server,
+        *,
+        deliver: Callable[[bytes], None],
+        reset: Callable[[], None],
+        way_s: float,
+    ) -> None:
+        self.server = server
+        self.way_s = way_s
+        self._world = world
+        self._client = client
+        self._deliver = deliver
+        self._reset = reset
+        self._life = server.life
+        self._http = h11.Connection(h11.SERVER)
+        self._has_body = True
+        self._trip: _Inquiry | None = None
+
+    def receive(self, data: bytes, request: int, attempt: int) -> None:
+        """Take bytes of an attempt; when they complete a request, the server gets it."""
+        server, world = self.server, self._world
+        if server.is_dark:
+            return
+        trip = _Inquiry(self, self._client, server, request, attempt)
+        if not self._is_known():
+            # The machine is there, but a new process on it has no such connection, nor a dead one.
+            reply(world.env, world.network, trip, "broken", 0)
+        elif self._completes_request(data):
+            self._trip = trip
+            server.receive(trip)
+
+    def arrived(self, fate: Fate, status: int) -> None:
+        """Take the server's outcome, which is at the client by now."""
+        if fate == "answered":
+            self._deliver(self._response(status))
+        else:
+            self._reset()
+
+    def leave(self) -> None:
+        """Take note that the client has closed the connection; the work goes on in vain."""
+        if self._trip is not None:
+            self._trip.is_over = True
+
+    def has_gone(self) -> bool:
+        """Say whether the client has heard by now that this end is closed."""
+        server, world = self.server, self._world
+        if server.is_dark or self._is_known() or world.network.cuts(server.place, self._client):
+            return False
+        return server.is_alive or world.env.now >= server.ended_at + self.way_s
+
+    def _is_known(self) -> bool:
+        return self.server.is_alive and self.server.life == self._life
+
+    def _completes_request(self, data: bytes) -> bool:
+        self._http.receive_data(data)
+        while (event := self._http.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.Request):
+                self._has_body = event.method != b"HEAD"
+            elif isinstance(event, h11.EndOfMessage):
+                return True
+        return False
+
+    def _response(self, status: int) -> bytes:
+        http: Any = self._http
+        head = h11.Response(status_code=status, headers=[("content-length", "2")])
+        data: bytes = http.send(head)
+        if self._has_body:
+            data += http.send(h11.Data(b"ok"))
+        data += http.send(h11.EndOfMessage())
+        http.start_next_cycle()
+        return data
+
+
+class _Inquiry(Trip):
+    """An attempt that came over a connection."""
+
+    __slots__ = ("_peer",)
+    is_connected = True
+
+    def __init__(
+        self, peer: Peer, client: Place, server: Server, request: int, attempt: int
+    ) -> None:
+        super().__init__(client, server, request, attempt)
+        self._peer = peer
+
+    def arrived(self, fate: Fate, status: int) -> None:
+        """Hand the outcome to the connection."""
+        self.is_over = True
+        self._peer.arrived(fate, status)
