@@ -106,11 +106,6 @@ class Flavour:
         else:
             threading.Event().wait(PAUSE_S)
 
-    async def read_after(self, call, argument, response):
-        """Call something, then read the response to its end."""
-        call(argument)
-        return await self.read(response)
-
     async def cancelled(self, function, *args, when):
         """Run an async function, and cancel it once a condition holds."""
         over = []

@@ -2,7 +2,7 @@
 
     python backend_program.py REGISTRY_URL SERVICE ID TTL_S
 
-It prints `ready PORT` once it is registered. `GET /work` takes 10 ms, or 20 times that after
+It prints `ready PORT` once it is registered. `GET /work` takes 20 ms, or 20 times that after
 SIGUSR1; `GET /stream` sends a first chunk and holds the rest back until `POST /open`.
 """
 
@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from trimtab import Instance, register
 
-WORK_S = 0.01
+WORK_S = 0.02
 SLOWED = 20
 
 

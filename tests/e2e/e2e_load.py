@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Done:
 class Load:
     """Calls at a fixed rate, whether or not earlier ones have been answered.
 
-    `at(t, what)` has something done `t` seconds after the start.
+    Times are in seconds from the start. On a busy machine calls begin late, and none is left out.
     """
 
     def __init__(self, client, url, *, rate_per_s):
@@ -31,18 +32,21 @@ class Load:
         self._events = []
 
     def at(self, when_s, what):
-        """Do something (in a thread) at a time; a later `times` tells when it was over."""
+        """Do something, in a thread, at a time."""
         self._events.append((when_s, what))
 
-    async def run(self, duration_s):
-        """Run to the end; return what was recorded."""
+    async def run(self, end_s):
+        """Run until `end_s()` seconds have passed; return what was recorded."""
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         async with asyncio.TaskGroup() as group:
             for when_s, what in self._events:
                 group.create_task(self._event(when_s, what))
-            for number in range(int(duration_s * self._rate_per_s)):
-                await self._until(number / self._rate_per_s)
+            for number in count():
+                due_s = number / self._rate_per_s
+                if due_s >= end_s():
+                    break
+                await self._until(due_s)
                 group.create_task(self._call())
         return self.done
 
