@@ -97,6 +97,11 @@ class Convergence:
         self._long_lapses: list[Violation] = []
         self.changes: list[Change] = []
 
+    @property
+    def clients(self) -> list[int]:
+        """The clients that have had a list, in the order in which they got it."""
+        return list(self._views)
+
     def client_started(self, client: int) -> None:
         """Begin to judge a client; changes before that are not its own."""
         self._views[client] = frozenset()

@@ -175,8 +175,8 @@ async def _(action: a.Replace, world: World, rng: Random) -> None:
 
 
 def _leave(world: World, runner: Runner, drain_s: float) -> None:
-    # It may have crashed in the meantime; then there is nobody to leave.
-    if runner.is_there:
+    # One that has crashed in the meantime is gone too, and is not started again.
+    if not runner.is_leaving:
         world.remove(runner, drain_s)
 
 

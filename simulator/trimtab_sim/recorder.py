@@ -47,6 +47,7 @@ class Recorder:
         failed_latency: the same of those that failed.
         outcomes: requests by `Outcome`.
         attempts, retries: attempts in all; those after a request's first.
+        most_attempts: of one request.
         in_flight: requests begun and not ended.
         begun, ended: requests, warm-up included.
         sent: attempts per server and bin; by the server's index.
@@ -63,6 +64,7 @@ class Recorder:
         self.failed_latency = Quantiles()
         self.outcomes = [0] * len(Outcome)
         self.attempts = self.retries = 0
+        self.most_attempts = 1
         self.in_flight = 0
         self.begun = self.ended = 0
         self.sent: list[list[int]] = []
@@ -92,6 +94,7 @@ class Recorder:
         self.attempts += 1
         if attempt:
             self.retries += 1
+            self.most_attempts = max(self.most_attempts, attempt + 1)
         sent = self.sent
         index = server.place.index
         while index >= len(sent):

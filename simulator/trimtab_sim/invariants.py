@@ -1,0 +1,145 @@
+"""What must hold of every run, whatever happens in it: the rules that fuzzing tries to break.
+
+1. It adds up: attempts are conserved, everything in flight comes back, Little's law.
+2. No request makes more attempts than the policy allows.
+3. Views follow every change within its bound, and all are right within the bound after healing.
+4. Nothing is sent to an instance that has been dead for longer than the bound.
+
+And once the world has been healed for the bound, with a registered server and no overload:
+
+5. No request fails.
+6. No server is starved: each gets something in a calm period long enough for any strategy to
+   have forgiven it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trimtab.retry import RetryPolicy
+from trimtab_sim.bounds import Bounds
+from trimtab_sim.errors import SimulationError
+from trimtab_sim.figures import figures
+from trimtab_sim.recorder import BINS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trimtab_sim.simulation import Run
+
+__all__ = ["FORGIVEN_S", "complaints"]
+
+FORGIVEN_S = 90.0
+"""How long after the last failure every strategy tries an instance again."""
+_CALM_S = 30.0
+_PLENTY = 30
+"""So many requests per server in a calm period, and none of them by chance has no chance."""
+_ROUNDING = 1e-6
+
+
+def complaints(run: Run) -> list[str]:
+    """Return what does not hold of a run; nothing when all is well."""
+    return [
+        *_does_not_add_up(run),
+        *_tries_too_often(run),
+        *_sees_wrongly(run),
+        *_calls_the_dead(run),
+        *_is_not_well_again(run),
+    ]
+
+
+def calm_from(run: Run) -> float:
+    """Return from when on all must be well: the bound after the last change, if it was healed."""
+    heal = run.scenario.about.heal or 0.0
+    changes = [change.at for change in run.convergence.changes]
+    ends = [runner.server.ended_at for runner in run.world.runners if not runner.server.is_alive]
+    return max(heal, *changes, *ends, 0.0) + Bounds(run.scenario).after_trouble_s()
+
+
+def _does_not_add_up(run: Run) -> Iterator[str]:
+    try:
+        figures(run)
+    except SimulationError as error:
+        yield str(error)
+
+
+def _tries_too_often(run: Run) -> Iterator[str]:
+    policy = run.scenario.balancer_arguments.get("retry") or RetryPolicy()
+    most = 1 if policy.max_attempts == 1 else max(policy.max_attempts, policy.max_refused)
+    if run.recorder.most_attempts > most:
+        yield f"a request made {run.recorder.most_attempts} attempts; the policy allows {most}"
+
+
+def _sees_wrongly(run: Run) -> Iterator[str]:
+    end, heal = float(run.scenario.about.duration), run.scenario.about.heal
+    yield from map(str, run.convergence.violations(end))
+    if heal is None:
+        return
+    after_s = Bounds(run.scenario).after_trouble_s()
+    ready_s = run.scenario.discovery_settings.startup_timeout_s + after_s
+    for one in run.world.clients:
+        is_due = max(heal, one.group.start) + ready_s < end
+        if is_due and one.place.index not in run.convergence.clients:
+            yield f"client {one.place.index} never got a list"
+    for change in run.convergence.changes:
+        due = max(change.at, heal) + after_s
+        if change.superseded_at is None and due < end:
+            for client, settled in change.settled.items():
+                if settled is None or settled > due:
+                    yield (
+                        f"client {client} does not agree on the {change.kind} of "
+                        f"{change.instance} at {change.at:.3f} s by {due:.3f} s"
+                    )
+
+
+def _calls_the_dead(run: Run) -> Iterator[str]:
+    bounds = Bounds(run.scenario)
+    for runner in run.world.runners:
+        server = runner.server
+        ends = [*server.past_ends]
+        if not server.is_alive:
+            ends.append((server.ended_at, server.last_sent_at))
+        for ended, last in ends:
+            if last is not None and last - ended > bounds("death", ended) + _ROUNDING:
+                yield (
+                    f"{server.instance.id} was called at {last:.3f} s, {last - ended:.3f} s after "
+                    f"its end; the bound is {bounds('death', ended):.3f} s"
+                )
+
+
+def _is_not_well_again(run: Run) -> Iterator[str]:
+    scenario, calm = run.scenario, calm_from(run)
+    load = scenario.offered_load
+    there = [runner.server for runner in run.world.runners if runner.is_there]
+    serving = [server for server in there if server.instance.weight and not server.is_dark]
+    is_judged = scenario.about.heal is not None and scenario.network.loss == 0
+    if not (is_judged and serving and load is not None and _is_unsaturated(run, len(serving))):
+        return
+    failed = sum(run.recorder.bad[_bin_after(run, calm) :])
+    if failed:
+        yield f"{failed} requests failed after {calm:.3f} s, when all should have been well"
+    start = _bin_after(run, calm + FORGIVEN_S)
+    counts = [_sent(run, server.place.index, start) for server in serving]
+    if (BINS - start) * scenario.about.duration / BINS >= _CALM_S:
+        for server, count in zip(serving, counts, strict=True):
+            if not count and sum(counts) >= _PLENTY * len(serving):
+                yield f"{server.instance.id} was starved: {sum(counts)} requests, none of them its"
+
+
+def _is_unsaturated(run: Run, serving: int) -> bool:
+    """Say whether any one of the servers could bear twice the load alone."""
+    scenario = run.scenario
+    rate = sum((group.arrivals.mean_rate or 0.0) * group.count for group in scenario.clients)
+    each = scenario.service.capacity_per_s() / scenario.service.count
+    return serving > 0 and 2 * rate <= each
+
+
+def _sent(run: Run, index: int, start: int) -> int:
+    """Return how many attempts a server got from a bin on; it may never have had any."""
+    sent = run.recorder.sent
+    return sum(sent[index][start:BINS]) if index < len(sent) else 0
+
+
+def _bin_after(run: Run, moment: float) -> int:
+    """Return the first bin of time that begins after a moment."""
+    return min(BINS + 1, int(moment / run.scenario.about.duration * BINS) + 1)

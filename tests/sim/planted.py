@@ -1,0 +1,97 @@
+"""Six bugs, each put into the SDK for the length of a `with` block.
+
+Each is a mistake that somebody has made in earnest in some client-side balancer; the fuzzer must
+find every one of them.
+"""
+
+import asyncio
+from contextlib import contextmanager
+
+from trimtab.discovery.guard import ShrinkGuard
+from trimtab.discovery.supervisor import Supervisor
+from trimtab.pool import Pick
+from trimtab.retry import RetryPolicy
+from trimtab.strategies.random import RandomChoice
+
+__all__ = ["BUGS"]
+
+
+@contextmanager
+def _patched(owner, name, value):
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def stale_members():
+    """A strategy that takes new members in, and never lets go of old ones."""
+    update = RandomChoice.update
+
+    def keep_all(self, members):
+        known = {member.id: member for member in self._members}
+        update(self, [*(known | {member.id: member for member in members}).values()])
+
+    return _patched(RandomChoice, "update", keep_all)
+
+
+def leaking_pick():
+    """A pick whose failure is never given back."""
+    done = Pick.done
+
+    def leak(self, now, outcome):
+        if outcome == "failure":
+            self.is_done = True
+        else:
+            done(self, now, outcome)
+
+    return _patched(Pick, "done", leak)
+
+
+def unconfirmed_doubt():
+    """A guard that holds a shrunken list back, and never has it confirmed."""
+    return _patched(ShrinkGuard, "admits", lambda _self, before, after, _now: after * 2 >= before)
+
+
+def starved_member():
+    """A strategy that never comes to the last of its members."""
+
+    def draw(self):
+        return self._members[int(self._rng.random() * max(1, len(self._members) - 1))]
+
+    return _patched(RandomChoice, "_draw", draw)
+
+
+def endless_retries():
+    """A retry policy that has lost count of the attempts."""
+    allows = RetryPolicy.allows
+
+    def forgetful(self, failure, _attempts, *, method, replayable):
+        return allows(self, failure, 1, method=method, replayable=replayable)
+
+    return _patched(RetryPolicy, "allows", forgetful)
+
+
+def deaf_after_outage():
+    """A supervisor whose watch or poll ends for good with the first error."""
+
+    async def give_up(self, error, _backoff):
+        self._note(error)
+        await asyncio.Event().wait()
+
+    return _patched(Supervisor, "_wait_after", give_up)
+
+
+BUGS = {
+    bug.__name__: bug
+    for bug in (
+        stale_members,
+        leaking_pick,
+        unconfirmed_doubt,
+        starved_member,
+        endless_retries,
+        deaf_after_outage,
+    )
+}
