@@ -256,7 +256,7 @@ def _longest_traffic(servers: list[ServerFigures], warmup: float) -> float:
 
 def _events(run: Run) -> list[EventFigures]:
     events = run.events[:_MOST_EVENTS]
-    nexts = [*(event.at for event in events[1:]), float(run.scenario.about.duration)]
+    nexts = [*(event.at for event in run.events[1:]), run.scenario.about.duration]
     return [
         EventFigures(
             label=event.label,
@@ -264,7 +264,7 @@ def _events(run: Run) -> list[EventFigures]:
             until=None if event.until is None else float(event.until),
             well_after_s=_well_after(run.recorder, event.at, following),
         )
-        for event, following in zip(events, nexts, strict=True)
+        for event, following in zip(events, nexts, strict=False)
     ]
 
 
