@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import Instance
-from trimtab.transports.preparing import prepared, readdressed, restore_location
+from trimtab.transports.preparing import prepared, readdressed, rehosted, restore_location
 
 FAMILIES = pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
 PATHS = st.text(
@@ -118,3 +118,34 @@ def test_only_redirects_to_the_instance_itself_are_turned_back(family, location,
     response = family.Response(302, headers={"location": location})
     restore_location(response, request, sent)
     assert response.headers["location"] == wanted
+
+
+@FAMILIES
+def test_the_host_header_of_a_copy_is_the_only_one_that_differs(family):
+    request = family.Request("GET", "http://orders/", headers=[("x-a", "1"), ("X-A", "2")])
+    copy = prepared(
+        request,
+        Instance(id="i", host="10.0.0.7", port=8080),
+        host="instance",
+        server_name="instance",
+    )
+    assert request.headers["host"] == "orders"
+    assert copy.headers["host"] == "10.0.0.7:8080"
+    assert copy.headers.raw[1:] == request.headers.raw[1:]
+    copy.headers["x-b"] = "3"
+    assert "x-b" not in request.headers
+
+
+def test_a_family_that_keeps_its_headers_otherwise_is_served_too():
+    class OtherHeaders(dict):
+        """Headers with nothing but the public interface."""
+
+        def copy(self):
+            return OtherHeaders(self)
+
+    headers = OtherHeaders(host="orders")
+    assert rehosted(headers, b"orders", "10.0.0.7:8080") == OtherHeaders(
+        host="orders", Host="10.0.0.7:8080"
+    )
+    assert headers == {"host": "orders"}
+    assert rehosted(headers, b"other", "10.0.0.7:8080") is headers
