@@ -163,6 +163,10 @@ async def _(action: a.Replace, world: World, rng: Random) -> None:
     start = world.env.now
     for number, runner in enumerate(choose(action.targets, world, rng)):
         await until(start + number * action.every)
+        if runner.is_leaving or runner.is_replaced:
+            # Another replacement got there first.
+            continue
+        runner.is_replaced = True
         like = runner.server.instance if action.same_address else None
         if action.order == "add_first":
             world.add_server(runner.group, like=like)

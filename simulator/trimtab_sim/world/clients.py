@@ -32,6 +32,8 @@ _FAILURES: dict[str, tuple[Failure, Outcome]] = {
     "silent": ("timeout", Outcome.TIMEOUT),
 }
 _FIRST_BAD_STATUS = 400
+_BREATH_S = 0.001
+"""How long a user without thought takes after a request that took no time at all."""
 
 
 class Client:
@@ -82,11 +84,15 @@ class Client:
             for _ in range(self._closed.concurrency):
                 call_at(env, self.group.start + self._thinking(), self._arrive_again)
 
-    def over(self) -> None:
+    def over(self, started: float) -> None:
         """Note that a request has ended: a closed loop thinks, and sends another."""
         if self._closed is not None:
-            env = self.world.env
-            call_at(env, env.now + self._thinking(), self._arrive_again)
+            now = self.world.env.now
+            pause_s = self._thinking()
+            if now == started and not pause_s:
+                # Nobody fails infinitely often in an instant.
+                pause_s = _BREATH_S
+            call_at(self.world.env, now + pause_s, self._arrive_again)
 
     def _thinking(self) -> float:
         assert self._think is not None
@@ -186,7 +192,7 @@ class CoreClient(Client):
     def _end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
         self._recorder.end(request, started, self._env._now, outcome, server)  # noqa: SLF001
         if self._closed is not None:
-            self.over()
+            self.over(started)
 
 
 class _Attempt(Trip):

@@ -240,6 +240,7 @@ class Server(Overlaid):
     def _answer_held(self) -> None:
         held, self._held = self._held, []
         for trip in held:
+            trip.callbacks = self._finishing
             push(self._env, self._env.now, trip)
 
     def _break_off(self) -> None:

@@ -38,6 +38,7 @@ class Runner:
         registration: the SDK's, while the server runs.
         keeping: the task that registers it, at first until the registry takes it.
         is_leaving: it has been told to leave, and will not come back.
+        is_replaced: its successor is under way.
     """
 
     def __init__(self, server: Server, group: ServerGroup) -> None:
@@ -46,6 +47,7 @@ class Runner:
         self.registration: Registration | None = None
         self.keeping: asyncio.Task[None] | None = None
         self.is_leaving = False
+        self.is_replaced = False
 
     @property
     def is_there(self) -> bool:
