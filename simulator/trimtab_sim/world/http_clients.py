@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from importlib import import_module
 from itertools import count
@@ -95,6 +96,7 @@ class HttpClient(Client):
         self.handshakes = count()
         self._family = Family(self.module)
         self._method = group.method
+        self._running: dict[int, asyncio.Task[None]] = {}
         self._url = self.module.URL(f"http://{world.service_name}/")
         self._transport = BalancedTransport(
             transport=lambda instance: inner(self, instance), **balancer
@@ -113,10 +115,16 @@ class HttpClient(Client):
     def begin(self, request: int, now: float) -> None:
         """Send a new request."""
         self._recorder.begin(now)
-        self.world.spawn(self._request(request, now))
+        task = asyncio.get_running_loop().create_task(self._request(request, now))
+        # By number: a set would hash each task twice, and a callback would cost a turn of the loop.
+        self._running[request] = task
 
     async def aclose(self) -> None:
-        """Close the HTTP client, and the transport with it."""
+        """Close the HTTP client, and the transport with it; no request outlives them."""
+        while self._running:
+            task = next(iter(self._running.values()))
+            task.cancel()
+            await asyncio.wait([task])
         await self._http.aclose()
 
     def departs(self, ride: Ride, server: Server) -> int:
@@ -129,10 +137,16 @@ class HttpClient(Client):
 
     async def _request(self, request: int, started: float) -> None:
         ride = Ride(request)
-        outcome = await self._send(ride)
+        try:
+            outcome = await self._send(ride)
+        except Exception as error:  # noqa: BLE001 - it fails the run
+            self.world.failures.append(error)
+            return
+        finally:
+            del self._running[request]
         self._recorder.end(request, started, self._env.now, outcome, ride.server)
         if self._closed is not None:
-            self.over()
+            self.over(started)
 
     async def _send(self, ride: Ride) -> Outcome:
         try:

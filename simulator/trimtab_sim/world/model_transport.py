@@ -71,16 +71,22 @@ class _Trip(Trip):
     def __init__(self, client: Place, server: Server, ride: Ride, attempt: int) -> None:
         super().__init__(client, server, ride.request, attempt)
         self.deadline = float("inf")
-        self.end: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        # Nobody puts it into a set: it need not have the loop's stable hash, and costs less.
+        self.end: asyncio.Future[_End] = asyncio.Future()
 
     def arrived(self, fate: Fate, status: int) -> None:
         """Wake the task with the outcome."""
         self.is_over = True
-        self.end.set_result((fate, status))
+        self._wake(fate, status)
 
     def expired(self) -> None:
         """Wake the task: its time is up."""
-        self.end.set_result(("silent", 0))
+        self._wake("silent", 0)
+
+    def _wake(self, fate: Fate | Literal["silent"], status: int) -> None:
+        # The task may have been cancelled in this very turn.
+        if not self.end.done():
+            self.end.set_result((fate, status))
 
 
 @cache
@@ -90,7 +96,25 @@ def _body(module: Any) -> type[Any]:
     class SmallBody(base):  # type: ignore[misc] # known at run time only
         """A streamed body that comes with the head."""
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            yield b"ok"
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return _Chunks()
 
     return SmallBody
+
+
+class _Chunks:
+    """One chunk. An asynchronous generator would cost its hooks at each response."""
+
+    __slots__ = ("_is_over",)
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_over:
+            raise StopAsyncIteration
+        self._is_over = True
+        return b"ok"
