@@ -1,5 +1,6 @@
 """The demo, short, on real processes: no call fails, and nothing is left behind."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from trimtab.cli import main
+from trimtab.cli.demo.fleet import Fleet
+from trimtab.errors import TrimtabError
 
 COMMAND = (sys.executable, "-m", "trimtab.cli", "demo", "--duration", "8")
 DEADLINE_S = 60
@@ -83,3 +86,12 @@ def test_a_demo_that_is_stopped_leaves_no_process(number, code, environment, req
         assert not process.stderr.read()
     # After SIGKILL, nobody waits for them: they end by themselves when their input does.
     wait_until(lambda: not backends_of(request.node.name))
+
+
+def test_a_backend_that_does_not_start_is_an_error_with_its_last_words():
+    async def start():
+        async with Fleet("consul://127.0.0.1:9", ttl_s=1.0) as fleet:
+            await fleet.start("orders-1")
+
+    with pytest.raises(TrimtabError, match=r"backend orders-1 did not start: .*127\.0\.0\.1:9"):
+        asyncio.run(start())

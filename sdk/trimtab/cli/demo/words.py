@@ -19,7 +19,7 @@ PHASES = {
 }
 """What each phase of the run is called."""
 
-_EXACT_BELOW_S = 0.1
+_EXACT_BELOW_S = 0.0995
 _DONE = {
     "killed": "killed",
     "slowed": f"slowed {SLOWDOWN}-fold",
