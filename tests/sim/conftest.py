@@ -1,8 +1,7 @@
 """Fixtures for tests of the simulated world."""
 
-import simpy
-
 import pytest
+import simpy
 
 from trimtab import Instance
 from trimtab_sim import loop as simulated

@@ -86,7 +86,13 @@ def test_ways_between_zones_have_their_own_laws_in_either_direction():
     assert not network.is_ideal
     delays = {
         (source, target): network.delay(source, target, 0, 0)
-        for source, target in [(WEB, FAR), (FAR, WEB), (WEB, REGISTRY), (REGISTRY, WEB), (WEB, NEAR)]
+        for source, target in [
+            (WEB, FAR),
+            (FAR, WEB),
+            (WEB, REGISTRY),
+            (REGISTRY, WEB),
+            (WEB, NEAR),
+        ]
     }
     assert list(delays.values()) == [2.0, 3.0, 4.0, 4.0, 1.0]
 

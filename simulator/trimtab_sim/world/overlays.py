@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,13 +9,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlaid"]
 
-_PRODUCTS = frozenset({"factor"})
-
 
 class Overlaid:
     """Something that faults lie over: of several in force on one attribute the latest counts.
 
-    Factors are multiplied. When the last fault is lifted, the attribute is exactly what it was.
+    When the last one is lifted, the attribute is exactly what it was before the first.
     """
 
     _layers: dict[str, list[list[Any]]]
@@ -39,6 +36,5 @@ class Overlaid:
         """Take note that a layer was laid or lifted."""
 
     def _settle(self, name: str) -> None:
-        values = [layer[0] for layer in self._layers[name]]
-        setattr(self, name, math.prod(values) if name in _PRODUCTS else values[-1])
+        setattr(self, name, self._layers[name][-1][0])
         self.look_again()

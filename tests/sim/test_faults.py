@@ -1,0 +1,516 @@
+"""Every action of a scenario: what it does, to whom, and that nothing of it is left afterwards."""
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from trimtab_sim.faults import Director
+from trimtab_sim.happenings import choose, happen
+from trimtab_sim.scenario import actions as a
+from trimtab_sim.simulation import simulate
+from trimtab_sim.world.places import Side
+
+ZONES = """
+[service]
+servers = [{count = 2, zone = "a"}, {count = 3, zone = "b", weight = 2.0}]
+[registry]
+ttl = 6
+heartbeat = 2
+"""
+
+
+@pytest.fixture
+def town(scenario):
+    return scenario(ZONES, duration=1000)
+
+
+def indices(runners):
+    return [runner.server.place.index for runner in runners]
+
+
+# -- whom ----------------------------------------------------------------------------------------
+
+
+def test_targets_are_all_by_index_by_zone_or_drawn(town, in_world):
+    async def script(world):
+        rng = Random(1)
+        assert indices(choose("all", world, rng)) == [0, 1, 2, 3, 4]
+        assert indices(choose(a.Targets(index=(3, 1)), world, rng)) == [1, 3]
+        assert indices(choose(a.Targets(zone="b"), world, rng)) == [2, 3, 4]
+        drawn = [tuple(indices(choose(a.Targets(count=2), world, rng))) for _ in range(200)]
+        assert all(len(set(pair)) == 2 and list(pair) == sorted(pair) for pair in drawn)
+        assert len(set(drawn)) == 10
+        assert len(choose(a.Targets(count=99), world, rng)) == 5
+        shares = {0.0: 1, 0.2: 1, 0.4: 2, 0.5: 3, 1.0: 5}
+        assert {s: len(choose(a.Targets(share=s), world, rng)) for s in shares} == shares
+        world.crash(world.runners[2])
+        world.remove(world.runners[3], 0.0)
+        assert indices(choose("all", world, rng)) == [0, 1, 4]
+        assert indices(choose(a.Targets(zone="b"), world, rng)) == [4]
+        assert indices(choose(a.Targets(index=(2,)), world, rng)) == [2]
+
+    in_world(town, script)
+
+
+# -- what ----------------------------------------------------------------------------------------
+
+TWO = {"targets": a.Targets(index=(0, 2))}
+ON_SERVERS = [
+    (a.Crash(**TWO), {"is_running": False, "is_alive": False}),
+    (a.BlackHole(**TWO), {"is_dark": True, "is_alive": False, "is_running": True}),
+    (a.BlackHole(heartbeats=True, **TWO), {"is_dark": True, "is_alive": True}),
+    (a.Hang(**TWO), {"is_hung": True}),
+    (a.Slow(factor=4.0, **TWO), {"factor": 4.0}),
+    (a.Errors(rate=0.25, status=503, **TWO), {"error": (0.25, 503)}),
+    (a.Refuse(**TWO), {"is_refusing": True}),
+    (a.Gray(share=0.5, **TWO), {"gray": a.Gray(share=0.5, **TWO)}),
+]
+_SEEN = ("is_running", "is_alive", "is_dark", "is_hung", "factor", "error", "is_refusing", "gray")
+
+
+def state(runner):
+    return {name: getattr(runner.server, name) for name in _SEEN}
+
+
+@pytest.mark.parametrize(("action", "effect"), ON_SERVERS, ids=lambda x: type(x).__name__)
+def test_an_action_on_servers_changes_its_targets_alone_and_is_undone(
+    town, in_world, until_moment, action, effect
+):
+    async def script(world):
+        before = [state(runner) for runner in world.runners]
+        undo = await happen(action, world, Random(1))
+        hit = [before[0] | effect, before[1], before[2] | effect, before[3], before[4]]
+        assert [state(runner) for runner in world.runners] == hit
+        undo()
+        undone = [state(runner) for runner in world.runners]
+        await until_moment(10.0)
+        assert [state(runner) for runner in world.runners] == undone == before
+        assert sorted(world.registry.registered) == ["s0", "s1", "s2", "s3", "s4"]
+
+    in_world(town, script)
+
+
+HEARTBEATS_GO_ON = {a.Hang, a.Slow, a.Errors, a.Refuse, a.Gray}
+
+
+@pytest.mark.parametrize(
+    "action", [action for action, _ in ON_SERVERS], ids=lambda x: type(x).__name__
+)
+def test_heartbeats_end_or_go_on_as_the_table_says(town, in_world, until_moment, action):
+    async def script(world):
+        await until_moment(5.0)
+        undo = await happen(action, world, Random(1))
+        await until_moment(30.0)
+        there = "s0" in world.registry.registered
+        undo()
+        await until_moment(31.0)
+        assert "s0" in world.registry.registered
+        return there
+
+    lives = type(action) in HEARTBEATS_GO_ON or getattr(action, "heartbeats", False)
+    assert in_world(town, script) is lives
+
+
+def test_a_dead_server_has_left_the_truth_and_comes_back_into_it(town, in_world, until_moment):
+    async def script(world):
+        await until_moment(5.0)
+        undo = await happen(a.Crash(**TWO), world, Random(1))
+        await until_moment(7.0)
+        undo()
+        await until_moment(8.0)
+        changes = world.convergence.changes[5:]
+        return [(change.instance, change.kind, change.at) for change in changes]
+
+    assert in_world(town, script) == [
+        ("s0", "death", 5.0),
+        ("s2", "death", 5.0),
+        ("s0", "add", 7.0),
+        ("s2", "add", 7.0),
+    ]
+
+
+def test_a_crash_before_registration_leaves_nobody_to_register(scenario, in_world, until_moment):
+    async def script(world):
+        lift = world.registry.lay("outage", "refuse")
+        new = world.add_server(world.scenario.service.groups()[0])
+        await until_moment(5.0)
+        world.crash(new)
+        lift()
+        await until_moment(50.0)
+        return sorted(world.registry.registered)
+
+    assert in_world(scenario(), script) == ["s0", "s1", "s2"]
+
+
+def test_a_crash_and_restart_within_the_first_heartbeat_leave_one_registration(
+    scenario, in_world, until_moment
+):
+    async def script(world):
+        for runner in world.runners:
+            world.crash(runner)
+            world.restart(runner)
+        await until_moment(0.5)
+        for runner in world.runners:
+            world.crash(runner)
+        await until_moment(60.0)
+        return sorted(world.registry.registered)
+
+    assert in_world(scenario(), script) == []
+
+
+def test_flapping_goes_down_and_up_and_ends_up(town, in_world, until_moment):
+    async def script(world):
+        await until_moment(10.0)
+        undo = await happen(
+            a.Flap(period=4.0, down=0.25, targets=a.Targets(index=(1,))), world, Random(1)
+        )
+        server, alive = world.runners[1].server, []
+        for quarter in range(12):
+            await until_moment(10.5 + quarter)
+            alive.append(server.is_alive)
+        await until_moment(22.5)
+        undo()
+        await until_moment(40.0)
+        assert server.is_alive
+        return alive
+
+    assert in_world(town, script) == [False, True, True, True] * 3
+
+
+def test_flapping_does_not_raise_those_whom_something_else_has_killed(town, in_world, until_moment):
+    async def script(world):
+        world.crash(world.runners[1])
+        undo = await happen(a.Flap(period=2.0, targets=a.Targets(index=(0, 1))), world, Random(1))
+        await until_moment(7.5)
+        undo()
+        return [runner.server.is_alive for runner in world.runners]
+
+    assert in_world(town, script) == [True, False, True, True, True]
+
+
+def test_overlapping_faults_of_one_kind_end_one_by_one(town, in_world):
+    async def script(world):
+        server, rng = world.runners[0].server, Random(1)
+        one = {"targets": a.Targets(index=(0,))}
+        first = await happen(a.BlackHole(**one), world, rng)
+        second = await happen(a.BlackHole(heartbeats=True, **one), world, rng)
+        assert (server.is_dark, server.is_alive) == (True, False)
+        first()
+        # The second found nobody there.
+        assert not server.is_dark
+        second()
+        first = await happen(a.Refuse(**one), world, rng)
+        second = await happen(a.Refuse(**one), world, rng)
+        first()
+        assert server.is_refusing
+        second()
+        return server.is_refusing
+
+    assert in_world(town, script) is False
+
+
+def test_a_partition_is_cut_and_mended(town, in_world):
+    async def script(world):
+        undo = await happen(a.Partition(from_="zone:a", to="registry"), world, Random(1))
+        there, back = world.runners[0].server.place, world.runners[2].server.place
+        assert world.network.cuts(there, world.registry.place)
+        assert not world.network.cuts(back, world.registry.place)
+        turn = world.registry.turn
+        undo()
+        assert world.registry.turn > turn
+        return world.network.cuts(there, world.registry.place)
+
+    assert in_world(town, script) is False
+
+
+def test_a_server_cut_off_from_the_registry_lapses_and_comes_back(town, in_world, until_moment):
+    async def script(world):
+        await until_moment(5.0)
+        undo = await happen(a.Partition(from_="server:0", to="registry"), world, Random(1))
+        await until_moment(13.5)
+        gone = sorted(world.registry.registered)
+        undo()
+        await until_moment(25.0)
+        return gone, sorted(world.registry.registered)
+
+    gone, back = in_world(town, script)
+    assert gone == ["s1", "s2", "s3", "s4"]
+    assert back == ["s0", *gone]
+
+
+def test_clock_skew_shows_on_clocks_and_changes_nothing(scenario, in_world):
+    async def script(world):
+        skew = a.ClockSkew(of="servers", offset_s=-3600.0)
+        undo = await happen(skew, world, Random(1))
+        skewed = [runner.server.place.skew_s for runner in world.runners]
+        assert world.registry.place.skew_s == 0.0
+        undo()
+        return skewed, [runner.server.place.skew_s for runner in world.runners]
+
+    assert in_world(scenario(), script) == ([-3600.0] * 3, [0.0] * 3)
+    text = "[[timeline]]\nat = 10\naction = 'clock_skew'\nof = '{}'\noffset_s = 1e6"
+    plain = simulate(scenario()).recorder.digest()
+    for side in ("servers", "clients", "registry"):
+        assert simulate(scenario(text.format(side))).recorder.digest() == plain
+
+
+def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world, until_moment):
+    async def script(world):
+        add = a.Add(count=3, every=10.0, zone="c", weight=0.0)
+        world.spawn(happen(add, world, Random(1)))
+        counts = []
+        for moment in (0.5, 10.5, 20.5):
+            await until_moment(moment)
+            counts.append(len(world.runners))
+        new = world.runners[5].server.instance
+        assert (new.zone, new.weight) == ("c", 0.0)
+        # Whom nobody ever picks, no client is judged by.
+        world.convergence.client_started(0)
+        world.crash(world.runners[5])
+        assert world.convergence.changes[-1].settled == {}
+        return counts, sorted(world.registry.registered)
+
+    counts, registered = in_world(town, script)
+    assert counts == [6, 7, 8]
+    assert registered == [f"s{number}" for number in range(8)]
+
+
+def test_a_removed_server_deregisters_works_on_and_stops(town, in_world, until_moment):
+    async def script(world):
+        await until_moment(5.0)
+        await happen(a.Remove(targets=a.Targets(index=(0,)), drain=3.0), world, Random(1))
+        await until_moment(5.5)
+        runner = world.runners[0]
+        assert "s0" not in world.registry.registered
+        assert runner.server.is_alive
+        assert not runner.is_there
+        await until_moment(8.5)
+        assert not runner.server.is_alive
+        world.restart(runner)
+        return runner.server.is_alive, runner.server.ended_at
+
+    assert in_world(town, script) == (False, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("order", "counts"), [("add_first", [6, 6, 6, 5]), ("remove_first", [4, 4, 4, 5])]
+)
+def test_a_rolling_deploy_replaces_one_after_the_other(town, in_world, until_moment, order, counts):
+    async def script(world):
+        await until_moment(5.0)
+        deploy = a.Replace(
+            targets=a.Targets(index=(0, 1, 2)), every=10.0, order=order, same_address=True
+        )
+        world.spawn(happen(deploy, world, Random(1)))
+        seen = []
+        for moment in (5.5, 15.5, 25.5, 35.5):
+            await until_moment(moment)
+            seen.append(len(world.registry.registered))
+        olds, news = world.runners[:3], world.runners[5:]
+        for old, new in zip(olds, news, strict=True):
+            assert old.server.instance.address == new.server.instance.address
+            assert world.route(old.server.instance) is new.server
+            assert (new.group, old.server.is_alive) == (old.group, False)
+        return seen
+
+    assert in_world(town, script) == counts
+
+
+def test_nobody_is_replaced_twice_and_the_crashed_do_not_come_back(town, in_world, until_moment):
+    async def script(world):
+        rng = Random(1)
+        deploy = a.Replace(targets=a.Targets(index=(0, 1)), every=5.0, same_address=True)
+        world.spawn(happen(deploy, world, rng))
+        world.spawn(happen(deploy, world, rng))
+        await until_moment(1.0)
+        world.crash(world.runners[1])
+        await until_moment(30.0)
+        world.restart(world.runners[1])
+        return [runner.is_there for runner in world.runners]
+
+    assert in_world(town, script) == [False, False, True, True, True, True, True]
+
+
+def test_load_is_for_all_clients_or_one_group(scenario):
+    text = """
+[[clients]]
+name = "web"
+arrivals = {kind = "constant", rate = 10}
+[[clients]]
+name = "batch"
+arrivals = {kind = "constant", rate = 10}
+[[timeline]]
+at = 20
+duration = 10
+action = "load"
+factor = 5
+"""
+    assert simulate(scenario(text, duration=50)).recorder.begun == pytest.approx(1800, abs=4)
+    one = simulate(scenario(text + 'clients = "web"', duration=50))
+    assert one.recorder.begun == pytest.approx(1400, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "value"),
+    [
+        (a.RegistryOutage(how="silent"), "outage", "silent"),
+        (a.RegistryStale(), "stale", True),
+        (a.RegistryWrong(kind="partial", share=0.1), "wrong", ("partial", 0.1)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_troubles_of_the_registry_are_over_when_the_last_of_them_is(
+    town, in_world, action, name, value
+):
+    async def script(world):
+        before = getattr(world.registry, name)
+        first = await happen(action, world, Random(1))
+        second = await happen(action, world, Random(1))
+        assert getattr(world.registry, name) == value
+        first()
+        assert getattr(world.registry, name) == value
+        second()
+        assert getattr(world.registry, name) == before
+
+    in_world(town, script)
+
+
+def test_a_registry_restarted_empty_has_forgotten_all(town, in_world):
+    async def script(world):
+        assert await happen(a.RegistryRestartEmpty(), world, Random(1)) is None
+        return world.registry.registered
+
+    assert in_world(town, script) == {}
+
+
+def test_what_is_no_action_is_refused(town, in_world):
+    async def script(world):
+        with pytest.raises(TypeError, match="no action 'dance'"):
+            await happen("dance", world, Random(1))
+
+    in_world(town, script)
+
+
+# -- when ----------------------------------------------------------------------------------------
+
+BAD_DAY = """
+[scenario]
+duration = 200
+heal = 60
+[service]
+servers = 4
+{}
+"""
+EVERYTHING = "\n".join(
+    f"[[timeline]]\nat = {20 + number}\n{action}"
+    for number, action in enumerate(
+        [
+            "action = 'crash'",
+            "action = 'black_hole'",
+            "action = 'black_hole'\nheartbeats = true",
+            "action = 'hang'",
+            "action = 'slow'\nfactor = 9",
+            "action = 'errors'",
+            "action = 'refuse'",
+            "action = 'flap'\nperiod = 7",
+            "action = 'gray'\nshare = 0.5",
+            "action = 'partition'\nfrom = 'clients'\nto = 'servers'",
+            "action = 'clock_skew'\nof = 'clients'\noffset_s = 5",
+            "action = 'registry_outage'",
+            "action = 'registry_stale'",
+            "action = 'registry_wrong'\nkind = 'garbage'",
+        ]
+    )
+)
+
+
+def test_healing_undoes_everything(scenario):
+    run = simulate(scenario(BAD_DAY.format(EVERYTHING)))
+    world = run.world
+    well = {
+        "is_running": True,
+        "is_alive": True,
+        "is_dark": False,
+        "is_hung": False,
+        "factor": 1.0,
+        "error": None,
+        "is_refusing": False,
+        "gray": None,
+    }
+    assert [state(runner) for runner in world.runners] == [well] * 4
+    assert sorted(world.registry.registered) == ["s0", "s1", "s2", "s3"]
+    assert (world.registry.outage, world.registry.stale, world.registry.wrong) == (
+        None,
+        False,
+        None,
+    )
+    assert world.network.partitions == []
+    assert all(client.place.skew_s == 0 for client in world.clients)
+    assert [event.label for event in run.events][-1] == "heal"
+    assert {event.until for event in run.events[:-1]} == {60.0}
+    assert sum(run.recorder.bad[150:]) == 0
+
+
+def test_an_event_ends_after_its_duration_and_healing_ends_it_once(scenario):
+    text = "[[timeline]]\nat = 10\nduration = 5\naction = 'slow'\nfactor = 2"
+    run = simulate(scenario(BAD_DAY.format(text)))
+    assert [(event.at, event.until, event.label) for event in run.events] == [
+        (10.0, 15.0, "slow"),
+        (60.0, None, "heal"),
+    ]
+
+
+def churned(scenario, text, **options):
+    run = simulate(scenario(f"[[churn]]\n{text}", **options))
+    return [event.at for event in run.events if event.label != "heal"]
+
+
+def test_churn_comes_at_its_rate_at_moments_of_its_own(scenario):
+    text = "every = 0.5\ndo = {action = 'slow', factor = 2, duration = 1}"
+    found = churned(scenario, text, duration=2000)
+    # Five standard deviations of a Poisson number of mean 4000.
+    assert len(found) == pytest.approx(4000, abs=5 * 4000**0.5)
+    gaps = [later - sooner for sooner, later in pairwise(found)]
+    assert sum(gap > 1.0 for gap in gaps) / len(gaps) == pytest.approx(0.1353, abs=0.03)
+
+
+def test_churn_that_takes_its_time_does_not_hold_up_the_next(scenario):
+    text = "every = 10\ndo = {action = 'add', count = 2, every = 90}"
+    assert len(churned(scenario, text, duration=1000)) > 60
+
+
+def test_churn_has_bounds_in_time_and_number(scenario):
+    slow = "do = {action = 'slow', factor = 2, duration = 1}"
+    found = churned(scenario, f"every = 1\nfrom = 20\nuntil = 40\n{slow}")
+    assert found
+    assert min(found) >= 20
+    assert max(found) <= 40
+    assert len(churned(scenario, f"every = 1\nat_most = 7\n{slow}")) == 7
+    healed = "[scenario]\nduration = 100\nwarmup = 30\nheal = 50\n"
+    found = churned(scenario, f"every = 1\nuntil = 90\n{slow}\n{healed}")
+    assert found
+    assert min(found) >= 30
+    assert max(found) <= 50
+
+
+def test_a_director_has_everything_happen_in_order(scenario, in_world, until_moment):
+    text = "\n".join(
+        f"[[timeline]]\nat = {at}\naction = 'registry_restart_empty'" for at in (3, 1, 2)
+    )
+
+    async def script(world):
+        director = Director(world)
+        director.start()
+        await until_moment(5.0)
+        return [event.at for event in director.events]
+
+    assert in_world(scenario(text), script) == [1.0, 2.0, 3.0]
+
+
+def test_a_side_of_clients_is_skewed_too(scenario):
+    run = simulate(
+        scenario("[[timeline]]\nat = 5\naction = 'clock_skew'\nof = 'client:0'\noffset_s = 7")
+    )
+    places = [client.place for client in run.world.clients]
+    assert [place.skew_s for place in places if Side("clients").holds(place)] == [7.0]
