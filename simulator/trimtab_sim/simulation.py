@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -41,6 +42,8 @@ __all__ = ["Depth", "Run", "simulate"]
 
 Depth: TypeAlias = Literal["core", "client", "wire"]
 _INNER: dict[Depth, Any] = {"client": ModelTransport, "wire": WireTransport}
+# What the SDK says of a simulated world is for those who ask for logs, not for every terminal.
+logging.getLogger("trimtab").addHandler(logging.NullHandler())
 _SETTLE_S = 3600.0
 """How long after the last arrival a request may still go on before the run gives up on it."""
 
