@@ -279,6 +279,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """Read what `to_bytes` wrote."""
         return msgspec.msgpack.decode(data, type=cls)
 
+    def __repr__(self) -> str:
+        # All of its figures would fill a book.
+        return str(self.table())
+
     def _repr_html_(self) -> str:
         parts = [self.table()]
         if len(self.runs) > 1:

@@ -94,5 +94,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         point = ", ".join(f"{path} = {result.overrides[path]}" for path in self.paths)
         return f"best {one.label}: {written(sign * value, one.unit)} with {strategy} at {point}"
 
+    def __repr__(self) -> str:
+        return str(self.table())
+
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Table:
     """Rows of texts under headings; the first column is to the left, others to the right.
 
@@ -33,6 +33,9 @@ class Table:
         rule = tuple("-" * width for width in widths)
         lines = [_line(row, widths) for row in (self.headings, rule, *self.rows)]
         return "\n".join([self.title, "", *lines, *(["", *self.notes] if self.notes else [])])
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(text)}</th>" for text in self.headings)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from trimtab_sim import Result, Scenario, run
+from trimtab_sim import Result, Scenario, run, sweep
 from trimtab_sim.report import render, write
 from trimtab_sim.report.cells import differences_grid, metrics_grid
 from trimtab_sim.report.convergence import draw_convergence
@@ -218,6 +218,13 @@ def test_shares_tell_the_dead_the_draining_and_the_newcomers_apart(result):
     assert {"late", "leaving", "h0", "h4"} <= set(classes)
     only = re.findall(r'class="([^"]*)"', draw_shares(result, replication=1))
     assert "h4" in only
+
+
+def test_results_show_themselves_as_tables_and_not_as_their_figures(result):
+    swept = sweep(Scenario.from_toml(_CALM), {"service.servers": [1, 2]}, reps=1)
+    for shown in (result, result.table(), swept):
+        assert "strategy" in repr(shown)
+        assert len(repr(shown)) < 2000
 
 
 def test_a_picture_that_stands_alone_brings_its_colours(result):
