@@ -12,5 +12,11 @@ async def until(moment: float) -> None:
     # A relative sleep would land an ulp beside it.
     loop = asyncio.get_running_loop()
     reached = loop.create_future()
-    loop.call_at(moment, lambda: reached.done() or reached.set_result(None))
+
+    def reach() -> None:
+        # Whoever waited may have been cancelled.
+        if not reached.done():
+            reached.set_result(None)
+
+    loop.call_at(moment, reach)
     await reached

@@ -47,12 +47,15 @@ class Side:
         self.text = text
         kind, _, name = text.partition(":")
         self._kind, self._name = kind, name
-        known = kind == "zone" and name
-        known = known or (
-            kind in {"clients", "servers", "registry"} and (kind == "clients" or not name)
-        )
-        known = known or (kind in {"client", "server"} and name.isdecimal())
-        if not known:
+        known = {
+            "zone": bool(name),
+            "clients": True,
+            "servers": not name,
+            "registry": not name,
+            "client": name.isdecimal(),
+            "server": name.isdecimal(),
+        }
+        if not known.get(kind):
             raise ScenarioError(
                 f"{text!r} is no side; write clients, servers, registry, client:3, server:0, "
                 "clients:GROUP or zone:NAME"
