@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import simpy
 
 from trimtab.discovery import Balancer, Home
-from trimtab.errors import DiscoveryError
+from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.retry import RetryPolicy
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
@@ -207,6 +207,8 @@ class _Stage:
         while True:
             try:
                 service = await client.open()
+            except ClosedError:
+                return
             except DiscoveryError:
                 # Requests go on asking; so does a process that is told to be ready first.
                 continue
