@@ -67,7 +67,8 @@ class Service:
         now = self._clock()
         try:
             with self._lock:
-                self._settle(now)
+                if self._dropped:
+                    self._settle(now)
                 if not exclude:
                     self._budget.request(now)
                 return self._pool.pick(now, key=key, exclude=exclude)

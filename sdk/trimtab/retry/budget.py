@@ -31,21 +31,22 @@ class RetryBudget:
 
     def request(self, now: float) -> None:
         """Count a first attempt."""
-        self._requests[self._advance(now)] += 1
+        current = int(now / self._slice_s)
+        if current != self._slice:
+            current = self._advance(current)
+        self._requests[current % _SLICES] += 1
 
     def take(self, now: float) -> bool:
         """Count a retry if the budget has room for it; say whether it had."""
-        place = self._advance(now)
+        place = self._advance(int(now / self._slice_s)) % _SLICES
         if sum(self._retries) + 1 > self._reserve + self._ratio * sum(self._requests):
             return False
         self._retries[place] += 1
         return True
 
-    def _advance(self, now: float) -> int:
-        current = int(now / self._slice_s)
-        if current == self._slice:
-            return current % _SLICES
+    def _advance(self, current: int) -> int:
+        """Empty the slices that have begun since the last call; return the present one."""
         for old in range(max(self._slice + 1, current - _SLICES + 1), current + 1):
             self._requests[old % _SLICES] = self._retries[old % _SLICES] = 0
         self._slice = max(self._slice, current)
-        return self._slice % _SLICES
+        return self._slice

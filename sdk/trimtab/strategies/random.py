@@ -30,7 +30,8 @@ class RandomChoice:
         """Return any member."""
         if exclude:
             return next_allowed(self._draw, self._members, exclude, self._rng)
-        return self._draw()
+        members = self._members
+        return members[int(self._rng.random() * len(members))]
 
     def _draw(self) -> Member:
         return self._members[int(self._rng.random() * len(self._members))]

@@ -154,7 +154,7 @@ class CoreClient(Client):
         try:
             service = await self.open()
         except DiscoveryError:
-            self._end(request, started, Outcome.NO_LIST, -1)
+            self.end(request, started, Outcome.NO_LIST, -1)
         else:
             self._attempt(Call(service, method=self._method), request, 0, started)
 
@@ -164,21 +164,15 @@ class CoreClient(Client):
         try:
             pick = call.pick()
         except PickError:
-            self._end(request, started, Outcome.NO_INSTANCE, last)
+            self.end(request, started, Outcome.NO_INSTANCE, last)
             return
         world = self.world
         now: float = self._env._now  # noqa: SLF001
-        server = world.route(pick.instance)
+        server = world.by_address[pick.instance.address]
         trip = _Attempt(self, call, pick, server, request, number, started, now + self._timeout)
         self._recorder.send(server, number, now)
         self._deadlines.add(trip)
         send(world.env, world.network, trip)
-
-    def answered(self, trip: _Attempt, status: int) -> None:
-        """Take a response; its body ends with its head here."""
-        trip.call.completed(trip.pick, status)
-        outcome = Outcome.OK if status < _FIRST_BAD_STATUS else Outcome.STATUS
-        self._end(trip.request, trip.started, outcome, trip.server.place.index)
 
     def failed(self, trip: _Attempt, fate: str) -> None:
         """Take a failure: the SDK says whether to try again."""
@@ -187,9 +181,10 @@ class CoreClient(Client):
         if trip.call.failed(trip.pick, failure):
             self._attempt(trip.call, trip.request, trip.attempt + 1, trip.started, last=last)
         else:
-            self._end(trip.request, trip.started, outcome, last)
+            self.end(trip.request, trip.started, outcome, last)
 
-    def _end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
+    def end(self, request: int, started: float, outcome: Outcome, server: int) -> None:
+        """Note that a request has ended."""
         self._recorder.end(request, started, self._env._now, outcome, server)  # noqa: SLF001
         if self._closed is not None:
             self.over(started)
@@ -226,10 +221,13 @@ class _Attempt(Trip):
     def arrived(self, fate: Fate, status: int) -> None:
         """Hand the outcome to the client."""
         self.is_over = True
-        if fate == "answered":
-            self.owner.answered(self, status)
-        else:
+        if fate != "answered":
             self.owner.failed(self, fate)
+            return
+        # Its body ends with its head here.
+        self.call.completed(self.pick, status)
+        outcome = Outcome.OK if status < _FIRST_BAD_STATUS else Outcome.STATUS
+        self.owner.end(self.request, self.started, outcome, self.server.place.index)
 
     def expired(self) -> None:
         """Hand the client's timeout to the client."""

@@ -189,7 +189,10 @@ class Server(Overlaid):
         self.served += 1
         if self._queue:
             self._begin(self._queue.popleft())
-        if not self.is_dark:
+        if self._plain and self._network.is_ideal:
+            if not trip.is_over:
+                trip.arrived("answered", _OK)
+        elif not self.is_dark:
             reply(self._env, self._network, trip, "answered", _OK)
 
     # -- what happens to it ------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import TYPE_CHECKING
 
 from trimtab import Instance
@@ -15,7 +16,7 @@ from trimtab_sim.world.registry import RegistryModel, Writer
 from trimtab_sim.world.servers import Luck, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     import simpy
@@ -63,6 +64,8 @@ class World:
         end: the virtual second at which no request begins any more.
         runners: all servers that ever were, by index.
         clients: all clients, by index.
+        by_address: the server that has an instance's address now.
+        next_request: gives the id of a new request, counted from 0: the key of its luck.
     """
 
     def __init__(
@@ -87,19 +90,14 @@ class World:
         self.runners: list[Runner] = []
         self.clients: list[Client] = []
         self._luck = Luck(seed)
-        self._by_address: dict[str, Server] = {}
-        self._requests = 0
+        self.by_address: dict[str, Server] = {}
+        self.next_request: Callable[[], int] = count().__next__
         self._tasks: set[asyncio.Task[Any]] = set()
         self.failures: list[BaseException] = []
 
-    def next_request(self) -> int:
-        """Return the id of a new request; counted from 0, and the key of its luck."""
-        self._requests += 1
-        return self._requests - 1
-
     def route(self, instance: Instance) -> Server:
         """Return the server that has an instance's address now."""
-        return self._by_address[instance.address]
+        return self.by_address[instance.address]
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside the rest; its failure fails the run."""
@@ -145,7 +143,7 @@ class World:
         )
         runner = Runner(server, group)
         self.runners.append(runner)
-        self._by_address[instance.address] = server
+        self.by_address[instance.address] = server
         if at_start:
             # Known before the story begins; heartbeats fall anywhere in their interval.
             self.registry.put(instance, is_old=True)
