@@ -1,0 +1,118 @@
+"""Connections over the simulated network: what they cost, and how they end."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from trimtab_sim import SimulationError
+from trimtab_sim.recorder import Outcome
+from trimtab_sim.scenario import Scenario
+from trimtab_sim.simulation import simulate
+from trimtab_sim.world.http_clients import HttpClient
+
+_WORLD = """
+[scenario]
+duration = "4s"
+[service]
+servers = 1
+time = {law = "constant", mean = "10ms"}
+[network]
+latency = {law = "constant", mean = "5ms"}
+[[clients]]
+timeout = "100ms"
+arrivals = {kind = "constant", rate = 10}
+"""
+
+
+def _run(extra="", world=_WORLD, depth="wire", **settings):
+    """Run a scenario; give the run and its requests, in order of their ends."""
+    trace = io.StringIO()
+    run = simulate(Scenario.from_toml(world + extra), seed=1, depth=depth, trace=trace, **settings)
+    run.recorder.digest()
+    assert run.in_flight_left == 0
+    rows = [json.loads(line) for line in trace.getvalue().splitlines()]
+    for row in rows:
+        row["took"] = round(row["ended"] - row["started"], 9)
+    return run, rows
+
+
+def _fault(action, at="2s", **settings):
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["", "[[timeline]]", f'action = "{action}"', f'at = "{at}"', *lines, ""])
+
+
+def test_the_first_request_pays_for_the_handshake_and_the_others_keep_the_connection():
+    _, rows = _run()
+    assert [row["took"] for row in rows[:3]] == [0.03, 0.02, 0.02]
+    assert {row["took"] for row in rows[1:]} == {0.02}
+
+
+def test_a_refusal_of_new_connections_spares_those_that_are_kept():
+    run, _ = _run(_fault("refuse", targets='"all"'))
+    assert run.recorder.outcomes[Outcome.OK] == run.recorder.ended
+
+
+def test_a_refusal_meets_whoever_comes_new():
+    late = '\n[[clients]]\nstart = "2500ms"\narrivals = {kind = "constant", rate = 10}\n'
+    run, rows = _run(_fault("refuse", targets='"all"') + late)
+    refused = [row["started"] for row in rows if row["outcome"] == "refused"]
+    assert len(refused) == run.recorder.outcomes[Outcome.REFUSED] == 15
+    assert min(refused) >= 2.5
+
+
+def test_a_black_hole_lets_each_request_time_out_on_its_connection_or_on_the_way_to_one():
+    run, rows = _run(_fault("black_hole", targets='"all"', heartbeats="true"))
+    outcomes = run.recorder.outcomes
+    assert outcomes[Outcome.OK] + outcomes[Outcome.TIMEOUT] == run.recorder.ended
+    # The first is met while it reads: no second attempt. Then no connection comes about.
+    assert {row["took"] for row in rows if row["outcome"] == "timeout"} == {0.1}
+
+
+def test_a_request_sent_to_a_server_whose_end_is_not_known_yet_is_broken_off():
+    world = _WORLD.replace('"5ms"', '"30ms"').replace("rate = 10", "rate = 40")
+    world = world.replace('timeout = "100ms"', 'timeout = "1s"\nmethod = "POST"')
+    run, rows = _run(_fault("crash", targets='"all"'), world)
+    after = [row for row in rows if row["outcome"] == "broken" and row["started"] >= 2.0]
+    assert after
+    # Who sends within the server's last word's way still believes in the connection.
+    assert all(row["started"] < 2.03 for row in after)
+    assert run.recorder.outcomes[Outcome.REFUSED] > 0
+
+
+def test_a_server_that_came_back_knows_none_of_the_old_connections():
+    _, rows = _run(_fault("crash", targets='"all"', duration='"500ms"'))
+    back = [row for row in rows if row["started"] > 2.5]
+    assert [row["took"] for row in back[:3]] == [0.03, 0.02, 0.02]
+    assert {row["outcome"] for row in back} == {"ok"}
+
+
+def test_a_partition_is_no_news_and_lasts_as_long_as_it_lasts():
+    cut = {"from": '"clients"', "to": '"servers"', "duration": '"1s"'}
+    run, rows = _run(_fault("partition", **cut))
+    assert {row["took"] for row in rows if row["outcome"] == "timeout"} == {0.1}
+    assert all(row["outcome"] == "ok" for row in rows if row["started"] > 3.2)
+    assert run.recorder.outcomes[Outcome.TIMEOUT] > 5
+
+
+def test_without_a_list_or_an_instance_there_is_nothing_to_send():
+    no_list = _fault("registry_outage", at="0s", how='"error"')
+    for depth in ("core", "client", "wire"):
+        run, _ = _run(no_list, depth=depth)
+        assert run.recorder.outcomes[Outcome.NO_LIST] == run.recorder.ended
+    gone = _fault("remove", targets='"all"')
+    gone += '[discovery]\ngrace_s = 0\npoll_interval_s = 0.2\n[registry]\nheartbeat = "1s"\n'
+    for depth in ("core", "client", "wire"):
+        run, _ = _run(gone, depth=depth)
+        assert run.recorder.outcomes[Outcome.NO_INSTANCE] > 5
+
+
+def test_a_failure_of_the_simulation_itself_fails_the_run(monkeypatch):
+    def broken(self, ride, server):
+        raise SimulationError("a mistake of the model")
+
+    monkeypatch.setattr(HttpClient, "departs", broken)
+    with pytest.raises(SimulationError, match="a mistake of the model"):
+        _run(depth="client")
