@@ -10,11 +10,13 @@ import os
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.figures import Figures, figures
+from trimtab_sim.quiet import quiet
 from trimtab_sim.simulation import Depth, simulate
 
 if TYPE_CHECKING:
@@ -73,10 +75,13 @@ def perform(
 
 def work(tasks: Sequence[Task]) -> list[Figures]:
     """Do a chunk of runs: what an executor is handed."""
-    return [
-        figures(simulate(task.scenario, strategy=task.strategy, seed=task.seed, depth=task.depth))
-        for task in tasks
-    ]
+    with quiet():
+        return [
+            figures(
+                simulate(task.scenario, strategy=task.strategy, seed=task.seed, depth=task.depth)
+            )
+            for task in tasks
+        ]
 
 
 def _one_by_one(tasks: Sequence[Task], progress: Progress | None) -> list[Figures]:
@@ -146,13 +151,13 @@ def _executor(jobs: int, dask: str | None) -> Iterator[tuple[Executor, int]]:
 @contextmanager
 def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     try:
-        from distributed import Client  # noqa: PLC0415 - an extra of its own
+        client_type = import_module("distributed").Client  # an extra of its own, without types
     except ImportError:
         raise ScenarioError(
             "a Dask cluster needs the package distributed; run: pip install 'trimtab[dask]'"
         ) from None
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = client_type(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ScenarioError(
             f"no Dask scheduler answers at {address!r}: {error}; start one with `dask scheduler`"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trimtab.strategies import resolve
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.executors import Task, perform
 from trimtab_sim.metrics import metric
@@ -189,6 +190,8 @@ class _Plan:
         self._seed = seed
         self._depth: Depth = depth
         self._strategies = list(strategies or scenario.strategies)
+        for one in self._strategies:
+            resolve(one)
         names = [_name(one) for one in self._strategies]
         if len(set(names)) < len(names):
             raise ScenarioError(f"a strategy is named twice: {', '.join(names)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -43,7 +43,7 @@ def draw_latency(result: Result) -> Figure:
         title="Time of successful requests",
     )
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    _name_lines(axes)
     return figure
 
 
@@ -93,8 +93,7 @@ def draw_convergence(result: Result) -> Figure:
         title="Convergence of views",
     )
     axes.grid(visible=True, alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right")
+    _name_lines(axes, loc="lower right")
     return figure
 
 
@@ -114,13 +113,19 @@ def draw_sweep(sweep: Sweep, name: str) -> Figure:
         axes.errorbar(places, means, yerr=errors, marker="o", capsize=3, label=strategy)
     axes.set(xlabel=sweep.paths[0], ylabel=f"{one.label} ({one.unit})", title="Sweep")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend()
+    _name_lines(axes)
     return figure
 
 
 def _blank() -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE, layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _name_lines(axes: Axes, **where: Any) -> None:
+    # Where nothing was measured there is no line to name, and matplotlib would warn.
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**where)
 
 
 def _mark(axes: Axes, events: list[EventFigures]) -> None:

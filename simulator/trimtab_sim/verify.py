@@ -18,6 +18,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from trimtab_sim.errors import ScenarioError
 from trimtab_sim.oracle_runs import Trial
 from trimtab_sim.oracle_table import TABLE, Experiment, Oracle
 from trimtab_sim.statistics import Verdict, equivalence, student_interval
@@ -75,8 +76,14 @@ def verify(
             is found out.
         only: the names of experiments; all by default.
         progress: told (experiments done, in all, the name of the next).
+
+    Raises:
+        ScenarioError: `only` names an experiment that is not there.
     """
     chosen = [one for one in TABLE if only is None or one.name in only]
+    if unknown := sorted(set(only or ()) - {one.name for one in TABLE}):
+        names = ", ".join(one.name for one in TABLE)
+        raise ScenarioError(f"no experiment is called {unknown[0]!r}; there are {names}")
     judge = partial(_judge, quick=quick, seed=seed, strategies=dict(strategies or {}))
     rows: list[Row] = []
     with _pool(jobs) as executor:

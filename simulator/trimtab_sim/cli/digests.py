@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from trimtab_sim.cli.options import find
 from trimtab_sim.figures import figures
+from trimtab_sim.quiet import quiet
+from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
 
 
 def main(words: list[str]) -> None:
-    """Run a scenario: words are its name, the seed, the strategy or nothing, and the depths."""
-    name, seed, strategy, *depths = words
-    scenario = find(name)
+    """Run the scenario on standard input; words are the seed, the strategy and the depths."""
+    seed, strategy, *depths = words
+    scenario = Scenario.from_toml(sys.stdin.read())
     for depth in depths:
-        run = simulate(
-            scenario,
-            strategy=strategy or None,
-            seed=int(seed),
-            depth=depth,  # type: ignore[arg-type] # checked by who started us
-        )
+        with quiet():
+            run = simulate(
+                scenario,
+                strategy=strategy,
+                seed=int(seed),
+                depth=depth,  # type: ignore[arg-type] # checked by who started us
+            )
         print(depth, figures(run).digest)
 
 

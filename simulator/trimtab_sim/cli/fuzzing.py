@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from trimtab.strategies import STRATEGIES
+from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim import fuzz as search
 from trimtab_sim.cli.ending import DONE, FAILED
 from trimtab_sim.cli.options import find
@@ -46,6 +46,8 @@ def fuzz(
         broken = search.replay(find(replay), seed=seed, depth=depth)
         print("\n".join(broken) or "every invariant holds")
         return FAILED if broken else DONE
+    for name in strategy:
+        resolve(name)
     result = search.fuzz(
         seed=seed,
         time_s=time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from trimtab_sim.cli.options import (
 )
 from trimtab_sim.cli.progress import progress
 from trimtab_sim.errors import ScenarioError
+from trimtab_sim.quiet import quiet
 from trimtab_sim.simulation import simulate
 from trimtab_sim.streams import child_seed
 
@@ -176,7 +178,7 @@ def _strategies(common: Common) -> list[str] | None:
 
 def _trace(result: Result, path: Path) -> None:
     """Do the first run once more, writing its requests down."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file, quiet():
         run = simulate(
             result.scenario,
             strategy=result.strategies[0],
@@ -207,7 +209,7 @@ def _show(result: Result, *, report: Path | None, as_json: bool) -> int:
 def _report(result: Result, folder: Path) -> None:
     from trimtab_sim import report  # noqa: PLC0415 - templates and pictures are slow to load
 
-    report.write(result, folder)
+    print(f"report: {report.write(result, folder)}", file=sys.stderr)
 
 
 def _print(table: Table) -> None:

@@ -6,18 +6,23 @@ import os
 import subprocess
 import sys
 import time
-from typing import Annotated, Literal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from trimtab.cli.consoles import for_output
+from trimtab.strategies import resolve
 from trimtab_sim.cli.ending import DONE, FAILED
-from trimtab_sim.cli.options import ScenarioName, find
+from trimtab_sim.cli.options import ScenarioName, find, settings
 from trimtab_sim.cli.progress import progress
 from trimtab_sim.errors import SimulationError
 from trimtab_sim.tables import Table
 from trimtab_sim.verify import verify as verify_all
 from trimtab_sim.verify import verify_table
+
+if TYPE_CHECKING:
+    from trimtab_sim.scenario import Scenario
 
 __all__ = ["determinism", "verify"]
 
@@ -64,6 +69,7 @@ def determinism(
     seed: int = 1,
     strategy: str | None = None,
     depth: Annotated[tuple[Literal["core", "client", "wire"], ...], Parameter(negative=())] = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
 ) -> int:
     """Run a scenario in two fresh processes with different hash seeds; compare every request.
 
@@ -72,13 +78,21 @@ def determinism(
         seed: Of the run.
         strategy: Instead of the scenario's.
         depth: Only this depth; can be given several times.
+        set_: A setting to change, as path=value, such as a shorter scenario.duration.
     """
-    find(scenario)
+    found = find(scenario)
+    for path, value in settings(list(set_)).items():
+        found = found.replace(path, value)
+    chosen = strategy or found.strategies[0]
+    resolve(chosen)
     depths = depth or _DEPTHS
-    words = [scenario, str(seed), strategy or "", *depths]
-    # Both at once: they share nothing.
-    children = [_child(words, hash_seed) for hash_seed in _HASH_SEEDS]
-    first, second = (_answers(child) for child in children)
+    words = [str(seed), chosen, *depths]
+    with ExitStack() as stack:
+        # Both at once: they share nothing. None outlives this command.
+        children = [stack.enter_context(_child(found, words, one)) for one in _HASH_SEEDS]
+        for child in children:
+            stack.callback(child.kill)
+        first, second = (_answers(child) for child in children)
     table = Table(
         "Digests of every request, by process",
         ("depth", *(f"hash seed {hash_seed}" for hash_seed in _HASH_SEEDS), "verdict"),
@@ -103,22 +117,26 @@ def _models_agree(digests: dict[str, str]) -> bool:
     return agree
 
 
-def _child(words: list[str], hash_seed: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+def _child(scenario: Scenario, words: list[str], hash_seed: str) -> subprocess.Popen[str]:
+    child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
         [sys.executable, "-m", "trimtab_sim.cli.digests", *words],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert child.stdin is not None
+    with child.stdin as pipe:
+        pipe.write(scenario.to_toml())
+    child.stdin = None
+    return child
 
 
 def _answers(child: subprocess.Popen[str]) -> dict[str, str]:
     try:
         output, errors = child.communicate(timeout=_CHILD_S)
     except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
         raise SimulationError(f"a run took more than {_CHILD_S:g} s; shorten it") from None
     if child.returncode:
         raise SimulationError((errors.strip().splitlines() or ["a child process failed"])[-1])
