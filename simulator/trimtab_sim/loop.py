@@ -32,6 +32,7 @@ import heapq
 import math
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import simpy
@@ -43,7 +44,7 @@ from trimtab_sim.fences import Fenced, fences
 from trimtab_sim.numbered import OrderedWeakSet, SimulatedFuture, SimulatedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from contextvars import Context
 
 __all__ = ["SimulatedLoop", "run", "schedule_at"]
@@ -301,8 +302,22 @@ def run(
         LivelockError: it does things for ever without time passing.
         SimulationError: it reached for a thread, socket or process.
     """
-    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(env)) as runner:
+    with _alone(), asyncio.Runner(loop_factory=lambda: SimulatedLoop(env)) as runner:
         return runner.run(main if until is None else _cut_off(main, until))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Put a loop that is running in this thread aside: a notebook's cells run in one.
+
+    It stands still meanwhile, as during any other computation in a cell.
+    """
+    outer = asyncio._get_running_loop()  # noqa: SLF001 - asyncio has no other way to ask and to say
+    asyncio._set_running_loop(None)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)  # noqa: SLF001
 
 
 async def _cut_off(main: Coroutine[Any, Any, T], until: float) -> T | None:
