@@ -32,7 +32,7 @@ __all__ = ["Finding", "FuzzResult", "fuzz", "replay"]
 
 _SHRINKING_RATIO = 0.5
 """How much of the time that it took to find something may be spent on making it smaller, ..."""
-_LEAST_SHRINKING_S = 10.0
+_LEAST_SHRINKING_S = 5.0
 """... but at least so much."""
 _EXAMPLES_WITHOUT_END = 10**9
 

@@ -58,10 +58,14 @@ def unconfirmed_doubt():
 def starved_member():
     """A strategy that never comes to the last of its members."""
 
-    def draw(self):
-        return self._members[int(self._rng.random() * max(1, len(self._members) - 1))]
+    choose = RandomChoice.choose
 
-    return _patched(RandomChoice, "_draw", draw)
+    def avoid_last(self, now, key, exclude):
+        member = choose(self, now, key, exclude)
+        others = [other for other in self._members[:-1] if other.id not in exclude]
+        return others[0] if others and member is self._members[-1] else member
+
+    return _patched(RandomChoice, "choose", avoid_last)
 
 
 def endless_retries():
