@@ -67,6 +67,8 @@ def perform(
         SimulationError: a run does not add up, or did what cannot be simulated.
         ScenarioError: `dask` cannot be reached, or is not installed.
     """
+    if progress is not None:
+        progress(0, len(tasks))
     if dask is None and jobs == 1:
         return _one_by_one(tasks, progress)
     with _executor(jobs, dask) as (executor, workers):

@@ -23,18 +23,23 @@ __all__ = ["draw_convergence", "draw_latency", "draw_shares", "draw_sweep"]
 _SIZE = (8.0, 4.0)
 _LABELLED = 12
 _LEAST_SHARE = 1e-5
+_NEARLY_ALL = 0.98
+"""The axis of time begins where the rarest, shortest times are left out."""
 
 
 def draw_latency(result: Result) -> Figure:
     """Draw the share of requests that took longer than a time, per strategy, on log axes."""
     figure, axes = _blank()
+    shortest: list[float] = []
     for strategy in result.strategies:
         buckets = list(result.latency(strategy).buckets())
         if buckets:
             times, counts = np.array(buckets).T
             beyond = 1.0 - np.cumsum(counts) / counts.sum()
             axes.step(times, beyond, where="post", label=strategy)
+            shortest.append(times[int(np.argmax(beyond < _NEARLY_ALL))])
     axes.set(
+        xlim=(min(shortest, default=None), None),
         xscale="log",
         yscale="log",
         ylim=(_LEAST_SHARE, 1.0),
@@ -137,10 +142,13 @@ def _mark(axes: Axes, events: list[EventFigures]) -> None:
 
 
 def _bounds_met(result: Result) -> list[tuple[str, float]]:
-    """Return the widest bound of each kind of change that happened."""
+    """Return the widest bound of each kind of change that happened; kinds that share one as one."""
     widest: dict[str, float] = {}
     for runs in result.runs.values():
         for run in runs:
             for change in run.settling.changes:
                 widest[change.kind] = max(widest.get(change.kind, 0.0), change.bound_s)
-    return list(widest.items())
+    kinds: dict[float, list[str]] = {}
+    for kind, bound_s in widest.items():
+        kinds.setdefault(bound_s, []).append(kind)
+    return [(", ".join(found), bound_s) for bound_s, found in kinds.items()]

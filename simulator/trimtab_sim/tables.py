@@ -49,6 +49,23 @@ class Table:
             f"<tbody>{body}</tbody></table>{notes}"
         )
 
+    @property
+    def width(self) -> int:
+        """How many characters wide it is."""
+        return max(map(len, str(self).splitlines()[2:4]))
+
+    def turned(self) -> Table:
+        """Give the same with rows for columns: narrower, where rows are few."""
+        first, *others = zip(self.headings, *self.rows, strict=True)
+        return Table(self.title, first, others, self.notes)
+
+    def fitted(self, width: int) -> Table:
+        """Give it as it is, or turned if only that fits a width."""
+        if self.width <= width:
+            return self
+        turned = self.turned()
+        return turned if turned.width <= width else self
+
     def rich(self) -> RichTable:
         """Make the table for a rich console."""
         table = RichTable(title=Text(self.title), title_justify="left", box=None, pad_edge=False)

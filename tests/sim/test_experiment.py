@@ -98,7 +98,7 @@ def test_progress_is_told_after_each_run():
     told = []
     tasks = [Task(scenario=STEADY, strategy="random", seed=n, depth="core") for n in range(2)]
     perform(tasks, progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+    assert told == [(0, 2), (1, 2), (2, 2)]
 
 
 # -- replications ----------------------------------------------------------------------------
@@ -217,6 +217,16 @@ def test_tables_escape_what_they_show():
     assert "&lt;b&gt;" in html
     assert "&lt;note&gt;" in html
     assert [str(cell) for cell in table.rich().columns[0].cells] == ["[red]x"]
+
+
+def test_tables_are_turned_where_only_that_fits():
+    wide = Table("t", ("strategy", "a" * 30, "b" * 30), [("random", "1", "2")])
+    assert wide.width == 8 + 2 + 30 + 2 + 30
+    assert wide.fitted(80) is wide
+    turned = wide.fitted(60)
+    assert turned.headings == ("strategy", "random")
+    assert list(turned.rows) == [("a" * 30, "1"), ("b" * 30, "2")]
+    assert wide.fitted(20) is wide
 
 
 def test_pictures_are_drawn(small, swept, tmp_path):

@@ -298,3 +298,18 @@ def test_progress_is_for_terminals(monkeypatch, capsys):
     with progress.progress("runs") as told:
         told(1, 2)
     assert "runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [20, 90, 300])
+def test_no_column_is_lost_on_a_narrow_terminal(tiny, width, monkeypatch, capsys):
+    from rich.console import Console  # noqa: PLC0415
+
+    monkeypatch.setattr(
+        "trimtab_sim.cli.running.for_output", lambda: Console(width=width, color_system=None)
+    )
+    words = ["--strategy", "random", "--strategy", "round_robin"]
+    assert main(["compare", tiny, "--reps", "2", *words]) == 0
+    output = capsys.readouterr().out
+    assert "busiest/fair" in output
+    assert "last view right" in output
+    assert "random - round_robin" in output

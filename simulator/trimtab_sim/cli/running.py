@@ -214,9 +214,14 @@ def _report(result: Result, folder: Path) -> None:
 
 def _print(table: Table) -> None:
     console = for_output()
-    console.print(table.rich(), soft_wrap=False)
-    for note in table.notes:
-        console.print(note, markup=False)
+    table = table.fitted(console.width)
+    if table.width <= console.width:
+        console.print(table.rich())
+        for note in table.notes:
+            console.print(note, markup=False)
+    else:
+        # Wrapped lines are ugly; columns cut off would be lost.
+        console.print(str(table), markup=False, soft_wrap=True)
     console.print()
 
 
