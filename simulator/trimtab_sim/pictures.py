@@ -38,11 +38,9 @@ def draw_latency(result: Result) -> Figure:
             beyond = 1.0 - np.cumsum(counts) / counts.sum()
             axes.step(times, beyond, where="post", label=strategy)
             shortest.append(times[int(np.argmax(beyond < _NEARLY_ALL))])
+    if shortest:  # nothing cannot be scaled
+        axes.set(xlim=(min(shortest), None), xscale="log", yscale="log", ylim=(_LEAST_SHARE, 1.0))
     axes.set(
-        xlim=(min(shortest, default=None), None),
-        xscale="log",
-        yscale="log",
-        ylim=(_LEAST_SHARE, 1.0),
         xlabel="seconds",
         ylabel="share of requests that took longer",
         title="Time of successful requests",
