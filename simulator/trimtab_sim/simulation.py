@@ -15,6 +15,7 @@ from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.retry import RetryPolicy
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
+from trimtab_sim.collecting import patient_collector
 from trimtab_sim.convergence import Convergence
 from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
@@ -105,7 +106,8 @@ def simulate(
     world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
     chosen = strategy or scenario.strategies[0]
     stage = _Stage(world, chosen, depth, family)
-    simulated.run(stage.play(), env=env)
+    with patient_collector():
+        simulated.run(stage.play(), env=env)
     return Run(
         scenario=scenario,
         strategy=chosen,

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import simpy
 
+from trimtab_sim import loop as simulated
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
 
@@ -152,26 +153,42 @@ class _AtOnce(httpx.AsyncBaseTransport):
         return httpx.Response(200, stream=httpx.ByteStream(b"ok"))
 
 
-def _at_once(count=1000):
-    async def main():
-        transport = _AtOnce()
-        async with httpx.AsyncClient(transport=transport, timeout=1.0, trust_env=False) as client:
-            url = httpx.URL("http://service/")
-            for _ in range(count):
-                await client.request("GET", url, extensions={"request": 1})
-        return count
-
-    return asyncio.run(main())
+async def _at_once(count=1000, *, in_tasks):
+    transport = _AtOnce()
+    async with httpx.AsyncClient(transport=transport, timeout=1.0, trust_env=False) as client:
+        url = httpx.URL("http://service/")
+        for _ in range(count):
+            request = client.request("GET", url, extensions={"request": 1})
+            await (asyncio.create_task(request) if in_tasks else request)
+    return count
 
 
-def test_httpx_answered_at_once(measure):
-    """The limit of the depth `client`: the same HTTP client, and nothing simulated at all."""
-    measure("simulated request, real clients", _at_once, baseline=True, rounds=10)
+def test_httpx_answered_at_once_in_tasks(measure):
+    """The limit of the depth `client`: the same HTTP client and loop, and nothing to simulate.
+
+    Each request has a task of its own, as it has in any program that sends more than one.
+    """
+    measure(
+        "simulated request, real clients",
+        lambda: simulated.run(_at_once(in_tasks=True)),
+        baseline=True,
+        rounds=20,
+    )
+
+
+def test_httpx_answered_at_once_in_a_row(measure):
+    """Without tasks, on asyncio's own loop: what the HTTP client itself costs."""
+    measure(
+        "simulated request, real clients",
+        lambda: asyncio.run(_at_once(in_tasks=False)),
+        rounds=20,
+    )
 
 
 @pytest.mark.parametrize("depth", ["client", "wire"])
 def test_real_clients(measure, depth):
     measure(
         "simulated request, real clients",
-        lambda: _simulated(depth, "least_latency", "0.2s"),
+        lambda: _simulated(depth, "least_latency", "0.4s"),
+        rounds=7,
     )

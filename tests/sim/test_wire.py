@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 
+import httpx
 import pytest
+import simpy
 
 from trimtab_sim import SimulationError
+from trimtab_sim.collecting import patient_collector
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import _Stage, simulate
+from trimtab_sim.world.deadlines import Deadlines
 from trimtab_sim.world.http_clients import HttpClient
 
 _WORLD = """
@@ -109,10 +114,79 @@ def test_without_a_list_or_an_instance_there_is_nothing_to_send():
         assert run.recorder.outcomes[Outcome.NO_INSTANCE] > 5
 
 
-def test_a_failure_of_the_simulation_itself_fails_the_run(monkeypatch):
+def test_a_body_in_a_message_of_its_own_belongs_to_its_request(monkeypatch):
+    plain = httpx.AsyncClient.request
+
+    def with_content(self, method, url, **options):
+        return plain(self, method, url, content=b"hello", **options)
+
+    world = _WORLD.replace('timeout = "100ms"', 'timeout = "100ms"\nmethod = "POST"')
+    monkeypatch.setattr(httpx.AsyncClient, "request", with_content)
+    _, rows = _run(world=world)
+    assert {row["took"] for row in rows[1:]} == {0.02}
+
+
+@pytest.mark.parametrize("mistake", [SimulationError("of the model"), httpx.InvalidURL("of ours")])
+def test_a_failure_of_the_simulation_itself_fails_the_run(monkeypatch, mistake):
     def broken(self, ride, server):
-        raise SimulationError("a mistake of the model")
+        raise mistake
 
     monkeypatch.setattr(HttpClient, "departs", broken)
-    with pytest.raises(SimulationError, match="a mistake of the model"):
+    with pytest.raises(type(mistake), match=r"of the model|of ours"):
         _run(depth="client")
+
+
+def test_so_does_a_transport_error_that_says_nothing_of_the_servers(monkeypatch):
+    def broken(self, ride, server):
+        raise httpx.UnsupportedProtocol("nothing that a scenario can cause")
+
+    monkeypatch.setattr(HttpClient, "departs", broken)
+    with pytest.raises(httpx.UnsupportedProtocol, match="nothing that a scenario can cause"):
+        _run(depth="client")
+
+
+@pytest.mark.parametrize("depth", ["client", "wire"])
+def test_a_run_that_is_cut_short_leaves_no_request_behind(monkeypatch, depth):
+    async def never(self, loop):
+        """Do not wait for the requests that go on."""
+
+    monkeypatch.setattr(_Stage, "_finish_requests", never)
+    hang = _fault("hang", at="3900ms", targets='"all"')
+    run = simulate(Scenario.from_toml(_WORLD + hang), seed=1, depth=depth)
+    assert run.in_flight_left == 1
+    assert run.recorder.in_flight == 1
+
+
+class _Wait:
+    def __init__(self, deadline, ended):
+        self.deadline = deadline
+        self.is_over = False
+        self._ended = ended
+
+    def expired(self):
+        self._ended.append(self.deadline)
+
+
+def test_deadlines_ring_in_their_order_whatever_the_order_of_coming():
+    env, ended = simpy.Environment(), []
+    deadlines = Deadlines(env)
+    waits = [_Wait(moment, ended) for moment in (1.0, 3.0, 2.0, 2.5, 3.0)]
+    for wait in waits:
+        deadlines.add(wait)
+    waits[3].is_over = True
+    env.run()
+    assert ended == [1.0, 2.0, 3.0, 3.0]
+    assert env.now == 3.0
+
+
+def test_the_collector_is_as_it_was_after_a_run():
+    before = gc.get_threshold()
+    with patient_collector():
+        assert gc.get_threshold()[0] >= 50_000
+    assert gc.get_threshold() == before
+    gc.set_threshold(0)
+    try:
+        with patient_collector():
+            assert gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)
