@@ -33,7 +33,8 @@ class Step:
 
 def push(env: simpy.Environment, when: float, step: Step) -> None:
     """Put a step on the heap at a virtual time that has not passed."""
-    heappush(env._queue, (when, _NORMAL, next(env._eid), step))  # noqa: SLF001
+    queue: list[Any] = env._queue  # noqa: SLF001 - as above
+    heappush(queue, (when, _NORMAL, next(env._eid), step))  # noqa: SLF001
 
 
 def call_at(
@@ -41,6 +42,5 @@ def call_at(
 ) -> Step:
     """Have `callback(step)` called at a virtual time, exactly; the past means now."""
     step = Step(callback, payload)
-    now = env._now  # noqa: SLF001 - the property costs a call, here on every event
-    heappush(env._queue, (max(now, when), _NORMAL, next(env._eid), step))  # noqa: SLF001
+    push(env, max(env.now, when), step)
     return step

@@ -7,7 +7,7 @@ is given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -123,7 +123,7 @@ def _worst(clause: str, values: Sequence[float | None]) -> float | None:
 
 def _failures(
     failed: Sequence[bool], replications: Sequence[int], replay: Callable[[int], str]
-) -> dict[str, list[int] | str]:
+) -> dict[str, Any]:
     numbers = [number for number, bad in zip(replications, failed, strict=True) if bad]
     return {"failed": numbers, "replay": replay(numbers[0]) if numbers else ""}
 
