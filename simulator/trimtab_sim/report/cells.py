@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trimtab_sim.result import Result
     from trimtab_sim.statistics import Interval
 
-__all__ = ["Cell", "Grid", "differences_grid", "metrics_grid"]
+__all__ = ["Cell", "Grid", "differences_grid", "half_width", "metrics_grid"]
 
 _LEFT_OUT = ("max", "late_sends")
 
@@ -80,7 +80,7 @@ def _value(result: Result, strategy: str, one: Metric) -> Cell:
         values = result.values(strategy, one.name)
         known = values[~np.isnan(values)]
         return Cell(written(float(known.mean()) if len(known) else None, one.unit))
-    return Cell(written(found.estimate, one.unit), _error(found, one.unit))
+    return Cell(written(found.estimate, one.unit), half_width(found, one.unit))
 
 
 def _difference(found: Interval | None, unit: Unit) -> Cell:
@@ -92,10 +92,13 @@ def _difference(found: Interval | None, unit: Unit) -> Cell:
     else:
         text = sign + written(found.estimate, unit)
     is_sure = np.isfinite(found.half_width) and not found.contains(0.0)
-    return Cell(text.replace("-", "\N{MINUS SIGN}"), _error(found, unit), "sure" if is_sure else "")
+    return Cell(
+        text.replace("-", "\N{MINUS SIGN}"), half_width(found, unit), "sure" if is_sure else ""
+    )
 
 
-def _error(found: Interval, unit: Unit) -> str:
+def half_width(found: Interval, unit: Unit) -> str:
+    """Write half of an interval with two digits; "" when there is none."""
     half = found.half_width
     if not np.isfinite(half) or not half:
         return ""

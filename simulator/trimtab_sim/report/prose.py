@@ -1,0 +1,171 @@
+"""The text of the committed report, worked out from its figures alone."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from trimtab_sim import ready
+from trimtab_sim.metrics import written
+from trimtab_sim.report.cells import half_width
+from trimtab_sim.statistics import student_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trimtab_sim.metrics import Unit
+    from trimtab_sim.report.committed import Kept, Row
+
+__all__ = ["introduction", "prose"]
+
+_HEAD = """\
+# What the simulator shows
+
+The scenarios that come with the simulator, under four strategies, in virtual time, with the code
+that ships. Made by `make sim-report` and held by a test: when a strategy changes, so does this
+page. Every line can be had again, with a report of its own:
+
+    trimtab-sim run black_hole --report report
+
+Each figure is the mean of {count} replications (root seed {seed}) and half of its 95 % interval;
+the same luck for all strategies. *Failed* is the share of all requests that did not succeed, after
+the retries that the defaults allow. *Last view right* is the time from a change of the instances
+until the last client's list agreed with it; it depends on the registry and the poll interval, not
+on the strategy. *Traffic off the dead* is the time until the last attempt was sent to an instance
+that had ended.
+
+## Failed requests at a glance
+
+Bold: the least of the row, and what chance does not tell apart from it.
+"""
+_POLLS = """\
+### Which poll interval?
+
+The bad day once more. A shorter interval brings the replaced and the dead to every client's
+notice sooner, which is all that it does: what fails before anybody can know is up to the strategy,
+and while the registry is away no interval helps.
+"""
+_COLUMNS = (
+    "strategy",
+    "failed",
+    "p50",
+    "p99",
+    "retries per request",
+    "last view right",
+    "traffic off the dead",
+    "expectations",
+)
+
+
+def prose(kept: Kept) -> str:
+    """Write the report."""
+    scenarios = kept.scenarios
+    count = len(next(iter(scenarios.values()))[0].runs)
+    # The question that a simulation is for comes first.
+    order = sorted(scenarios, key=lambda name: (name != "bad_day", name))
+    parts = [_HEAD.format(count=count, seed=kept.seed), _glance(kept, order)]
+    for name in order:
+        parts.append(_section(name, scenarios[name]))
+        if name == "bad_day":
+            parts += [_POLLS, _polls(kept.polls)]
+    return "\n".join(parts)
+
+
+def introduction(name: str) -> str:
+    """Return the comment at the head of a ready scenario, as prose."""
+    lines = []
+    for line in ready.text(name).splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").removeprefix(" "))
+    # What is set in a little is a command line or a setting to try.
+    return "\n".join(f"  {line}" if line.startswith("  ") else line for line in lines)
+
+
+def _glance(kept: Kept, order: Sequence[str]) -> str:
+    strategies = [row.strategy for row in kept.scenarios[order[0]]]
+    rows = []
+    for name in order:
+        found = {row.strategy: row for row in kept.scenarios[name]}
+        least = min(strategies, key=lambda one: _failed(found[one])[0])
+        mean, half = _failed(found[least])
+        cells = []
+        for strategy in strategies:
+            text = _failed_text(found[strategy])
+            is_best = _failed(found[strategy])[0] <= mean + half
+            cells.append(f"**{text}**" if is_best else text)
+        rows.append([f"[{name}](#{_anchor(name)})", *cells])
+    return _table(["scenario", *strategies], rows)
+
+
+def _section(name: str, rows: Sequence[Row]) -> str:
+    about = ready.load(name).about
+    return "\n".join(
+        [
+            f"## {about.name}",
+            "",
+            introduction(name),
+            "",
+            _table(_COLUMNS, [_cells(row) for row in rows]),
+            f"![Requests per second that ended well and not](report/{name}_outcomes.svg)",
+            "",
+            f"![Each instance's share over time](report/{name}_shares.svg)",
+            "",
+        ]
+    )
+
+
+def _polls(rows: Sequence[Row]) -> str:
+    columns = ("poll interval", *_COLUMNS[:2], *_COLUMNS[5:7])
+    cells = []
+    for row in rows:
+        all_of_them = _cells(row)
+        cells.append([f"{row.setting:g} s", *all_of_them[:2], *all_of_them[5:7]])
+    return _table(columns, cells)
+
+
+def _cells(row: Row) -> list[str]:
+    runs = row.runs
+    verdict = "hold" if not row.fails else "fails " + ", ".join(row.fails).replace("_", " ")
+    return [
+        f"`{row.strategy}`",
+        _failed_text(row),
+        _value([run.p50 for run in runs], "s"),
+        _value([run.p99 for run in runs], "s"),
+        _value([run.retries_per_request for run in runs], "number"),
+        _value([run.converged for run in runs], "s"),
+        _value([run.traffic_off_dead for run in runs], "s"),
+        verdict,
+    ]
+
+
+def _failed(row: Row) -> tuple[float, float]:
+    """Return the share of failed requests, and half of its interval; 0 with one replication."""
+    found = student_interval([run.failed / max(1, run.requests) for run in row.runs])
+    return found.estimate, found.half_width if math.isfinite(found.half_width) else 0.0
+
+
+def _failed_text(row: Row) -> str:
+    mean, half = _failed(row)
+    if not mean:
+        return "none"
+    digits = 2 if mean >= 0.001 else 4  # noqa: PLR2004 - a tenth of a per cent
+    return f"{mean * 100:.{digits}f} %" + (f" ± {float(f'{half * 100:.2g}'):g}" if half else "")
+
+
+def _value(values: Sequence[float | None], unit: Unit) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    found = student_interval(known)
+    half = half_width(found, unit)
+    return written(found.estimate, unit) + (f" ± {half}" if half else "")
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---", *("---:" for _ in headings[1:])], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _anchor(name: str) -> str:
+    return ready.load(name).about.name.lower().replace(" ", "-")
