@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script belongs to no package
 """Run the notebooks from start to end and keep what comes out.
 
 `python scripts/run_notebooks.py [NOTEBOOK ...]`, all of them by default. Nothing of the machine
