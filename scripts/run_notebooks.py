@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script belongs to no package
 """Run the notebooks from start to end and keep what comes out.
 
 `python scripts/run_notebooks.py [NOTEBOOK ...]`, all of them by default. Nothing of the machine
@@ -20,7 +19,7 @@ _FOLDER = Path(__file__).parents[1] / "notebooks"
 def main(paths: list[str]) -> None:
     """Run the notebooks of these paths."""
     for path in [Path(one) for one in paths] or sorted(_FOLDER.glob("*.ipynb")):
-        print(path.name, flush=True)  # noqa: T201 - it takes a while
+        print(path.name, flush=True)
         notebook = nbformat.read(path, as_version=4)
         with tempfile.TemporaryDirectory() as folder:
             NotebookClient(
