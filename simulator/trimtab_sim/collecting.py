@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 __all__ = ["patient_collector"]
 
-_THRESHOLDS = (50_000, 20, 100)
+_THRESHOLDS = (5_000, 10, 100)
 
 
 @contextmanager
 def patient_collector() -> Iterator[None]:
     """Have the cycle collector look more rarely, until the end of the block.
 
-    A run makes and drops many small objects beside a world that stays: at the interpreter's own
-    thresholds, looking for cycles takes a sixth of the time. Cycles are still found, some
-    megabytes later. A collector that was put off altogether stays off.
+    A run makes and drops many small objects beside a world that stays, in a process that may be
+    large: looking through all of it again and again took up to a sixth of the time. Cycles are
+    still found, some megabytes later. A collector that was put off altogether stays off.
     """
     before = gc.get_threshold()
     if before[0]:

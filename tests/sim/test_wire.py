@@ -182,7 +182,7 @@ def test_deadlines_ring_in_their_order_whatever_the_order_of_coming():
 def test_the_collector_is_as_it_was_after_a_run():
     before = gc.get_threshold()
     with patient_collector():
-        assert gc.get_threshold()[0] >= 50_000
+        assert gc.get_threshold()[2] >= 100
     assert gc.get_threshold() == before
     gc.set_threshold(0)
     try:

@@ -69,7 +69,13 @@ class _Trip(Trip):
     __slots__ = ("deadline", "end")
 
     def __init__(self, client: Place, server: Server, ride: Ride, attempt: int) -> None:
-        super().__init__(client, server, ride.request, attempt)
+        # Its base's constructor would cost another call at each attempt.
+        self.client = client
+        self.server = server
+        self.request = ride.request
+        self.attempt = attempt
+        self.is_over = False
+        self.life = 0
         self.deadline = float("inf")
         # Nobody puts it into a set: it need not have the loop's stable hash, and costs less.
         self.end: asyncio.Future[_End] = asyncio.Future()
