@@ -39,10 +39,11 @@ UNTRIED_DECAY_S = 0.5
 """Time constant of the latency of an instance that has never been picked."""
 UNANSWERED_S = 1.0
 """Latency assumed of an instance that has never answered, while requests wait for it."""
-FAILURE_LOAD = 30.0
-"""What the first failure in a row adds to the load, in requests in flight; the n-th, n times."""
-MAX_STREAK = 10
-"""The most that a row of failures multiplies `FAILURE_LOAD` by."""
+FAILURE_LOAD = 40.0
+"""What a failure adds to the load, in requests in flight."""
+MAX_FAILURE_LOAD = 80.0
+"""Where the failure load ends: when many instances fail now and then, shunning those for long
+would drown the others."""
 
 
 class Member:
@@ -66,7 +67,6 @@ class Member:
         "_latency_s",
         "_learned_s",
         "_measured",
-        "_streak",
         "_unanswered",
         "cancelled",
         "failures",
@@ -91,7 +91,6 @@ class Member:
         self._failure_load = 0.0
         self._faded_at = now
         self._measured = False
-        self._streak = 0
         # In order of their start, so that the oldest is found at once. An ordinary dict would
         # walk over the gaps that its removed entries leave.
         self._unanswered: OrderedDict[object, float] = OrderedDict()
@@ -112,7 +111,6 @@ class Member:
         started = self._unanswered.pop(token)
         if ok:
             self._learn_latency(now - started, now)
-            self._streak = 0
         else:
             self._learn_failure(now)
 
@@ -174,8 +172,7 @@ class Member:
 
     def _learn_failure(self, now: float) -> None:
         self._fade(now)
-        self._streak = min(self._streak + 1, MAX_STREAK)
-        self._failure_load += FAILURE_LOAD * self._streak
+        self._failure_load = min(self._failure_load + FAILURE_LOAD, MAX_FAILURE_LOAD)
         # What has faded since the last good answer would make it look fast.
         self._latency_s = max(self._latency_s, self._learned_s)
 

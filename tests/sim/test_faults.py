@@ -514,3 +514,12 @@ def test_a_side_of_clients_is_skewed_too(scenario):
     )
     places = [client.place for client in run.world.clients]
     assert [place.skew_s for place in places if Side("clients").holds(place)] == [7.0]
+
+
+def test_a_server_that_leaves_before_its_first_heartbeat_deregisters(town, in_world, until_moment):
+    async def script(world):
+        world.remove(world.runners[0], 0.0)
+        await until_moment(0.001)
+        assert "s0" not in world.registry.registered
+
+    in_world(town, script)

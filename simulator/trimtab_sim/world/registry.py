@@ -181,7 +181,7 @@ class _Visitor:
     def __init__(self, model: RegistryModel, place: Place, rng: Random) -> None:
         self._model = model
         self._place = place
-        self._rng = rng
+        self.rng = rng
         self.url = f"sim://registry as seen by {place!r}"
         self.key = self.url
 
@@ -227,7 +227,7 @@ class PolledView(_Visitor):
     async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
         """Ask for the list."""
         await self._ask()
-        listing = self._model.answer(self._rng)
+        listing = self._model.answer(self.rng)
         await self._pass(self._model.place, self._place)
         return listing
 
@@ -267,7 +267,7 @@ class Writer(_Visitor):
     async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
         """Ask for the list."""
         await self._ask()
-        return self._model.answer(self._rng)
+        return self._model.answer(self.rng)
 
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:  # noqa: ARG002
         """Register."""

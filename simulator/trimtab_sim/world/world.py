@@ -192,6 +192,10 @@ class World:
         self._silence(runner)
         if registration is not None:
             self.spawn(registration.stop())
+        else:
+            # Known from the beginning, and its first heartbeat is still to come.
+            instance = runner.server.instance
+            self.spawn(self._writer(runner).deregister(self.service_name, instance))
         self._note(runner, "remove")
         call_at(self.env, self.env.now + drain_s, lambda _step: runner.server.stop())
 
@@ -215,18 +219,22 @@ class World:
     async def _register(self, runner: Runner, wait_s: float) -> None:
         """Register with the SDK's own registration, which lives until the server ends."""
         await asyncio.sleep(wait_s)
-        server, settings = runner.server, self.scenario.registry
-        rng = stream(self.seed, f"server {server.place.index}", "registration")
+        settings, writer = self.scenario.registry, self._writer(runner)
         registration = register(
-            Writer(self.registry, server.place, rng, on_taken=lambda: self._note(runner, "add")),
+            writer,
             self.service_name,
-            server.instance,
+            runner.server.instance,
             ttl_s=settings.ttl,
             heartbeat_s=settings.heartbeat,
-            rng=rng,
+            rng=writer.rng,
         )
         await registration.start_persistently()
         runner.registration = registration
+
+    def _writer(self, runner: Runner) -> Writer:
+        place = runner.server.place
+        rng = stream(self.seed, f"server {place.index}", "registration")
+        return Writer(self.registry, place, rng, on_taken=lambda: self._note(runner, "add"))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
