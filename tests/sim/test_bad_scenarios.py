@@ -168,7 +168,7 @@ WRONG = {
     "a setting of discovery out of range": (
         "poll_interval_s = 5.0",
         "poll_interval_s = 0",
-        r"15: discovery.poll_interval_s: poll_interval_s is 0; it must be positive",
+        r"15: discovery.poll_interval_s: poll_interval_s is 0; it must be above 0",
     ),
     "an unknown setting of retry": (
         'strategy = "least_latency"',
