@@ -19,7 +19,7 @@ from trimtab_sim.simulation import simulate
 CLIENTS, SERVERS, RATE, MEAN_S = 10, 100, 8000.0, 0.01
 SCENARIO = Scenario.from_toml(f"""
 [scenario]
-duration = "1s"
+duration = "2s"
 [service]
 servers = {SERVERS}
 time = {{law = "exponential", mean = {MEAN_S}}}
@@ -47,7 +47,7 @@ def _simulated(strategy):
     return simulate(SCENARIO, strategy=strategy).recorder.ended
 
 
-def _by_hand(duration_s=1.0):
+def _by_hand(duration_s=2.0):
     """The floor: a heap, and each server's backlog as a number."""
     rng, heap, serial = random.Random(1), [], 0
     push, pop, draw = heapq.heappush, heapq.heappop, rng.expovariate
@@ -70,7 +70,7 @@ def _by_hand(duration_s=1.0):
     return done
 
 
-def _by_simpy(duration_s=1.0):
+def _by_simpy(duration_s=2.0):
     """SimPy as its tutorials have it: a process per request, a Resource per server."""
     env, rng, times = simpy.Environment(), random.Random(1), []
     servers = [simpy.Resource(env) for _ in range(SERVERS)]

@@ -102,7 +102,7 @@ class Server(Overlaid):
         self.life = 0
         # Black holes in force, by whether the registration lives on.
         self._holes = {False: 0, True: 0}
-        self._plain = True
+        self._plain = self._steady = True
         self._finishing = (self._finish,)
         self.look_again()
 
@@ -121,6 +121,7 @@ class Server(Overlaid):
         self._plain = not (
             self.is_dark or self.is_refusing or not self.is_alive or self.error or self.gray
         )
+        self._steady = self.gray is None and self._cold is None
         if self._held and not self.is_hung:
             self._answer_held()
 
@@ -164,7 +165,12 @@ class Server(Overlaid):
         now = env._now  # noqa: SLF001 - see `events`
         trip.life = self.life
         trip.callbacks = self._finishing
-        push(env, now + self._time_of(trip, now), trip)
+        if self._steady and not trip.attempt:
+            # What `_time_of` gives when nothing but chance decides.
+            time = self._sampler(self._uniform(trip.request)) * self.factor
+        else:
+            time = self._time_of(trip, now)
+        push(env, now + time, trip)
 
     def _time_of(self, trip: Trip, now: float) -> float:
         attempt, request = trip.attempt, trip.request
