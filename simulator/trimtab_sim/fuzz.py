@@ -6,9 +6,7 @@ does not hold. What breaks is shrunk and written as a scenario that anybody can 
 
 from __future__ import annotations
 
-import logging
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +17,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from trimtab.strategies import STRATEGIES
 from trimtab_sim.invariants import complaints
+from trimtab_sim.quiet import quiet
 from trimtab_sim.schedules import scenarios
 from trimtab_sim.simulation import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from trimtab_sim.scenario import Scenario
     from trimtab_sim.simulation import Depth
@@ -164,7 +163,7 @@ def fuzz(
         search.look(scenario)
 
     try:
-        with _quiet():
+        with quiet():
             look()
     except (_TimeUpError, AssertionError):
         pass
@@ -178,7 +177,7 @@ def fuzz(
 
 def replay(scenario: Scenario, *, seed: int = 1, depth: Depth = "core") -> list[str]:
     """Run a scenario once and return what does not hold; nothing when all is well."""
-    with _quiet():
+    with quiet():
         try:
             return complaints(simulate(scenario, seed=seed, depth=depth))
         except Exception as error:  # noqa: BLE001 - whatever breaks a run is what is looked for
@@ -214,15 +213,3 @@ def _written(finding: Finding, out_dir: str | Path | None) -> Finding:
     head = [f"# {line}".rstrip() for line in str(finding).splitlines()]
     path.write_text("\n".join([*head, "", finding.scenario.to_toml()]), encoding="utf-8")
     return finding
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the SDK's own warnings out of the way: faults are the order of the day here."""
-    logger = logging.getLogger("trimtab")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
