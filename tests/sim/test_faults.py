@@ -523,3 +523,13 @@ def test_a_server_that_leaves_before_its_first_heartbeat_deregisters(town, in_wo
         assert "s0" not in world.registry.registered
 
     in_world(town, script)
+
+
+def test_a_server_may_leave_while_the_registry_is_away(town, in_world, until_moment):
+    async def script(world):
+        world.registry.lay("outage", "refuse")
+        world.remove(world.runners[0], 0.0)
+        await until_moment(0.001)
+        assert "s0" in world.registry.registered
+
+    in_world(town, script)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
 from trimtab import Instance
+from trimtab.errors import RegistryError
 from trimtab.registration import Registration, register
 from trimtab_sim.events import call_at
 from trimtab_sim.streams import stream
@@ -193,9 +195,7 @@ class World:
         if registration is not None:
             self.spawn(registration.stop())
         else:
-            # Known from the beginning, and its first heartbeat is still to come.
-            instance = runner.server.instance
-            self.spawn(self._writer(runner).deregister(self.service_name, instance))
+            self.spawn(self._deregister(runner))
         self._note(runner, "remove")
         call_at(self.env, self.env.now + drain_s, lambda _step: runner.server.stop())
 
@@ -230,6 +230,12 @@ class World:
         )
         await registration.start_persistently()
         runner.registration = registration
+
+    async def _deregister(self, runner: Runner) -> None:
+        """Deregister who is known from the beginning and has had no heartbeat yet."""
+        # As with the SDK's own leaving: who cannot be told will let the lease lapse.
+        with suppress(RegistryError):
+            await self._writer(runner).deregister(self.service_name, runner.server.instance)
 
     def _writer(self, runner: Runner) -> Writer:
         place = runner.server.place
