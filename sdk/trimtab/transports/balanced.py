@@ -96,6 +96,10 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         for name, value in (("host", host), ("server_name", server_name or host)):
             if value not in {"instance", "service"}:
                 raise ConfigurationError(f"{name} is {value!r}; it must be 'instance' or 'service'")
+        if not drain_timeout_s >= 0:  # so that a NaN fails too
+            raise ConfigurationError(
+                f"drain_timeout_s is {drain_timeout_s!r}; it must be 0 or more"
+            )
         self.registry = registry
         self.strategy = strategy
         self.discovery = discovery or DiscoverySettings()

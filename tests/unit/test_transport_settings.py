@@ -1,0 +1,11 @@
+"""Settings of the transport that are wrong are told when it is made."""
+
+import pytest
+
+from trimtab import BalancedTransport, ConfigurationError
+
+
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_a_drain_timeout_below_zero_is_an_error(value):
+    with pytest.raises(ConfigurationError, match="drain_timeout_s"):
+        BalancedTransport("static://10.0.0.1:80", drain_timeout_s=value)
