@@ -11,14 +11,43 @@
 # To add a server: a function `get_NAME`, a function `version_NAME`, and NAME in `all`.
 set -euo pipefail
 
-all=(consul nginx)
+all=(consul etcd34 etcd35 zookeeper curator knot dnsmasq nginx)
 cache=${REGISTRY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/registries}
 
 get_consul() { extract bullseye usr/bin/consul consul; } # In no later release.
-version_consul() { "$cache/bullseye/root/usr/bin/consul" version | head -1; }
+version_consul() { "$cache/bullseye/root/usr/bin/consul" version | first_line; }
+
+get_etcd34() { install_package /usr/bin/etcd etcd-server && install_package /usr/bin/etcdctl etcd-client; }
+version_etcd34() { /usr/bin/etcd --version | first_line; }
+
+get_etcd35() { extract trixie usr/bin/etcd etcd-server; }
+version_etcd35() { "$cache/trixie/root/usr/bin/etcd" --version | first_line; }
+
+get_zookeeper() {
+  # Not the package `zookeeper`, which pulls in a whole desktop Java.
+  install_package /usr/share/java/zookeeper.jar libzookeeper-java &&
+    install_package /usr/bin/java openjdk-17-jre-headless
+}
+version_zookeeper() { readlink -f /usr/share/java/zookeeper.jar; }
+
+# A second implementation of service discovery over ZooKeeper, to read what we write.
+get_curator() {
+  install_package /usr/share/java/curator-x-discovery.jar libcurator-discovery-java &&
+    install_package /usr/bin/javac openjdk-17-jdk-headless
+}
+version_curator() { readlink -f /usr/share/java/curator-x-discovery.jar; }
+
+get_knot() { install_package /usr/sbin/knotd knot; }
+version_knot() { /usr/sbin/knotd --version; }
+
+get_dnsmasq() { install_package /usr/sbin/dnsmasq dnsmasq-base; }
+version_dnsmasq() { /usr/sbin/dnsmasq --version | first_line; }
 
 get_nginx() { install_package /usr/sbin/nginx nginx-light; }
 version_nginx() { /usr/sbin/nginx -v 2>&1; }
+
+# Reads to the end: a writer whose reader has left (head -1) dies of SIGPIPE, now and then.
+first_line() { sed -n 1p; }
 
 # install_package FILE PACKAGE: install a package of this release, unless the file is there.
 install_package() {

@@ -9,6 +9,7 @@
     ├── PickDoneError                       `Pick.done` was called a second time
     ├── RegistryError                       a registry did not give a usable answer
     │   ├── RegistryUnavailableError        no answer, or an answer that says "later"
+    │   ├── RegistryCursorLostError         a watch must begin again with the whole list
     │   ├── RegistryDeniedError             the credentials do not suffice
     │   ├── RegistryAnswerError             an answer came, and cannot be read
     │   ├── RegistryRequestError            the registry says that our request is wrong
@@ -81,6 +82,10 @@ class RegistryError(TrimtabError):
 
 class RegistryUnavailableError(RegistryError):
     """The registry cannot be reached, or answers that it cannot answer now."""
+
+
+class RegistryCursorLostError(RegistryError):
+    """The registry no longer knows where a watch stood: read the whole list again, now."""
 
 
 class RegistryDeniedError(RegistryError):

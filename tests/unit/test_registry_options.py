@@ -76,7 +76,6 @@ def test_a_digest_tells_secrets_apart_and_hides_them():
     [
         ("127.0.0.1:8500", "has no scheme; write it like 'consul://127.0.0.1:8500'"),
         ("consule://h:1?token=s3cr3t", "no registry has the scheme 'consule'; known are static"),
-        ("zk://h:2181", "zk:// is planned"),
         ("consul://h:1/?wiat=3&token=s3cr3t", "unknown option 'wiat'"),
         ("consul://h:1/?wait=90s", "wait_s is 90.0; it must be more than 0 and at most 60"),
         ("consul://h:99999", "Port out of range"),

@@ -23,8 +23,17 @@ _BUILT_IN = {
     "https": "trimtab.registries.http",
     "consul": "trimtab.registries.consul",
     "consul+https": "trimtab.registries.consul",
+    "etcd": "trimtab.registries.etcd",
+    "etcd+https": "trimtab.registries.etcd",
+    "zk": "trimtab.registries.zookeeper",
+    "dns+srv": "trimtab.registries.dns",
+    "dns+a": "trimtab.registries.dns",
+    "eureka": "trimtab.registries.eureka",
+    "eureka+https": "trimtab.registries.eureka",
+    "nacos": "trimtab.registries.nacos",
+    "nacos+https": "trimtab.registries.nacos",
+    "kubernetes": "trimtab.registries.kubernetes",
 }
-_TO_COME = ("etcd", "zk", "dns+srv", "dns+a")
 _GROUP = "trimtab.registries"
 
 
@@ -44,10 +53,6 @@ def connect(url: str) -> Registry:
     for entry in entry_points(group=_GROUP, name=scheme):
         factory = cast("Callable[[str], Registry]", entry.load())
         return factory(url)
-    if scheme in _TO_COME:
-        raise ConfigurationError(
-            f"registry URL {shown(url)!r}: {scheme}:// is planned, and not yet here"
-        )
     known = ", ".join(f"{name}://" for name in _BUILT_IN)
     raise ConfigurationError(
         f"registry URL {shown(url)!r}: no registry has the scheme {scheme!r}; known are {known} "

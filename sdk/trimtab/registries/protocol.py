@@ -12,6 +12,7 @@ How an adapter speaks of trouble:
 | it raises                | when                                 | what the caller does   |
 |--------------------------|--------------------------------------|------------------------|
 | RegistryUnavailableError | no answer, time-out, 429, 5xx        | keep, back off         |
+| RegistryCursorLostError  | a watch's place is forgotten         | relist at once         |
 | RegistryDeniedError      | 401, 403                             | keep, back off longer  |
 | RegistryAnswerError      | torn, too large, another shape       | keep, back off         |
 | RegistryRequestError     | 400, 404, other 4xx                  | keep, back off longer  |
