@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from trimtab import Instance
 from trimtab.member import Member
+from trimtab.testing import ManualClock
+from trimtab.transports.ages import Ages
 from trimtab.transports.connections import Connections
 
 HERE, THERE = Instance(host="h", port=1, id="x"), Instance(host="h", port=2, id="x")
@@ -14,9 +18,11 @@ HERE, THERE = Instance(host="h", port=1, id="x"), Instance(host="h", port=2, id=
 class Book:
     """Connections, and what they have done."""
 
-    def __init__(self):
+    def __init__(self, max_age_s=None):
         self.made, self.closed, self.idle = [], [], 0
-        self.connections = Connections(self._make, self.closed.extend, self._on_idle)
+        self.clock = ManualClock()
+        ages = Ages(max_age_s, clock=self.clock, rng=Random(1))
+        self.connections = Connections(self._make, self.closed.extend, self._on_idle, ages)
 
     def _make(self, instance):
         self.made.append(instance.address)
@@ -87,19 +93,78 @@ def test_what_finalizers_drop_is_given_back_at_the_next_occasion(book):
     assert book.closed == ["to h:1"]
 
 
-def test_abandoning_hands_over_what_is_left(book):
-    member = Member(HERE, 0.0)
-    use = book.connections.use(member, HERE)
-    assert book.connections.abandon() == ["to h:1"]
-    book.connections.give_back(use)
-    assert (book.closed, len(book.connections)) == ([], 0)
+def test_abandoning_hands_over_what_is_left_and_nothing_is_closed_twice(book):
+    kept, left = Member(HERE, 0.0), Member(Instance(host="h", port=3), 0.0)
+    uses = [book.connections.use(each, each.instance) for each in (kept, left)]
+    book.connections.retire([left])
+    assert book.connections.abandon() == ["to h:1", "to h:3"]
+    for use in uses:
+        book.connections.give_back(use)
+    assert (book.closed, len(book.connections), book.idle) == ([], 0, 1)
+    assert book.connections.abandon() == []
+
+
+def test_what_is_made_after_abandoning_is_closed_after_its_use(book):
+    book.connections.abandon()
+    book.connections.give_back(book.connections.use(Member(HERE, 0.0), HERE))
+    assert (book.closed, len(book.connections)) == (["to h:1"], 0)
 
 
 def test_a_transport_that_cannot_be_made_is_in_nobodys_use():
     def make(instance):
         raise RuntimeError("cannot be made")
 
-    connections = Connections(make, list, list)
+    connections = Connections(make, list, list, Ages(None, clock=ManualClock(), rng=Random(1)))
     with pytest.raises(RuntimeError):
         connections.use(Member(HERE, 0.0), HERE)
     assert (connections.in_use, len(connections)) == (0, 0)
+
+
+def test_an_old_transport_gets_no_new_request_and_is_closed_at_its_last_use():
+    book, member = Book(max_age_s=100.0), Member(HERE, 0.0)
+    streaming = book.connections.use(member, HERE)
+    book.connections.give_back(book.connections.use(member, HERE))
+    book.clock.advance(89.9)
+    book.connections.give_back(book.connections.use(member, HERE))
+    assert (len(book.made), book.closed) == (1, [])
+    book.clock.advance(20.2)
+    fresh = book.connections.use(member, HERE)
+    assert (len(book.made), book.closed) == (2, [])
+    assert fresh is not streaming
+    book.connections.give_back(streaming)
+    assert book.closed == ["to h:1"]
+    book.connections.give_back(fresh)
+    assert len(book.closed) == 1
+
+
+def test_an_old_idle_transport_is_closed_at_the_next_use_of_any():
+    book = Book(max_age_s=100.0)
+    idle, busy = Member(HERE, 0.0), Member(Instance(host="h", port=3), 0.0)
+    book.connections.give_back(book.connections.use(idle, HERE))
+    book.clock.advance(60.0)
+    book.connections.give_back(book.connections.use(busy, busy.instance))
+    book.clock.advance(60.0)
+    book.connections.give_back(book.connections.use(busy, busy.instance))
+    assert (book.closed, len(book.connections)) == (["to h:1"], 1)
+
+
+def test_the_age_of_a_replaced_transport_is_not_that_of_its_successor():
+    book, member = Book(max_age_s=100.0), Member(HERE, 0.0)
+    book.connections.give_back(book.connections.use(member, HERE))
+    book.clock.advance(80.0)
+    book.connections.give_back(book.connections.use(member, THERE))
+    book.clock.advance(40.0)
+    book.connections.give_back(book.connections.use(member, THERE))
+    assert (book.made, book.closed) == (["h:1", "h:2"], ["to h:1"])
+
+
+def test_an_old_transport_whose_member_is_gone_stays_closed_once():
+    book, member = Book(max_age_s=100.0), Member(HERE, 0.0)
+    use = book.connections.use(member, HERE)
+    book.connections.retire([member])
+    book.clock.advance(120.0)
+    other = Member(Instance(host="h", port=3), 0.0)
+    book.connections.give_back(book.connections.use(other, other.instance))
+    assert book.closed == []
+    book.connections.give_back(use)
+    assert book.closed == ["to h:1"]

@@ -9,3 +9,9 @@ from trimtab import BalancedTransport, ConfigurationError
 def test_a_drain_timeout_below_zero_is_an_error(value):
     with pytest.raises(ConfigurationError, match="drain_timeout_s"):
         BalancedTransport("static://10.0.0.1:80", drain_timeout_s=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_a_maximum_age_that_is_not_above_zero_is_an_error(value):
+    with pytest.raises(ConfigurationError, match="connection_max_age_s"):
+        BalancedTransport("static://10.0.0.1:80", connection_max_age_s=value)

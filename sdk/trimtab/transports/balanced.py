@@ -7,8 +7,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-import httpx
-
 from trimtab.background import on_fork
 from trimtab.discovery import DiscoverySettings
 from trimtab.errors import ClosedError, ConfigurationError
@@ -17,6 +15,7 @@ from trimtab.retry import RetryPolicy
 from trimtab.strategies import resolve
 from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
 from trimtab.transports.families import family_of
+from trimtab.transports.making import Maker
 from trimtab.transports.sides import AsyncSide, SyncSide
 from trimtab.transports.streams import async_stream, sync_stream
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from trimtab.strategies import StrategyFactory
     from trimtab.transports.families import Family
     from trimtab.transports.preparing import NamePolicy
+    from trimtab.transports.tls import Certificate
 
 __all__ = ["BalancedTransport"]
 
@@ -61,6 +61,9 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         server_name: whose name TLS asks for and checks; by default as `host`.
         verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports, as
             in `httpx.HTTPTransport`; limits are per instance. One TLS context serves them all.
+        connection_max_age_s: above 0; connections of an instance that are older, give or take 10 %,
+            get no new request and are closed once idle: keep-alive pins neither traffic nor an
+            old DNS answer for so long. None keeps them as long as they last.
         transport: makes the inner transport of an instance, instead of the built-in one.
         drain_timeout_s: how long closing waits for responses that are being read, 0 or more.
         rng: the source of chance; give a seeded one for repeatable picks.
@@ -80,12 +83,13 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         host: NamePolicy = "instance",
         server_name: NamePolicy | None = None,
         verify: ssl.SSLContext | str | bool = True,
-        cert: Any = None,
+        cert: Certificate | None = None,
         trust_env: bool = True,
         http1: bool = True,
         http2: bool = False,
         limits: Any = None,
         local_address: str | None = None,
+        connection_max_age_s: float | None = 300.0,
         transport: Callable[[Instance], Any] | None = None,
         drain_timeout_s: float = 5.0,
         rng: Random | None = None,
@@ -100,28 +104,33 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             raise ConfigurationError(
                 f"drain_timeout_s is {drain_timeout_s!r}; it must be 0 or more"
             )
+        if connection_max_age_s is not None and not connection_max_age_s > 0:
+            raise ConfigurationError(
+                f"connection_max_age_s is {connection_max_age_s!r}; it must be above 0, or None"
+            )
         self.registry = registry
         self.strategy = strategy
         self.discovery = discovery or DiscoverySettings()
         self.retry = retry or RetryPolicy()
         self.drain_timeout_s = drain_timeout_s
+        self.connection_max_age_s = connection_max_age_s
         self.rng = rng or Random()
         self._is_seeded = rng is not None
         self._service = service
         self._names: dict[str, NamePolicy] = {"host": host, "server_name": server_name or host}
-        self._transport = transport
-        self._tls = (verify, cert, trust_env)
-        self._inner_options: dict[str, Any] = {
-            "http1": http1,
-            "http2": http2,
-            "local_address": local_address,
-        }
-        if limits is not None:
-            self._inner_options["limits"] = limits
+        self.maker = Maker(
+            own=transport,
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            http1=http1,
+            http2=http2,
+            limits=limits,
+            local_address=local_address,
+        )
         self._lock = threading.Lock()
         self._sync: dict[str, SyncSide] = {}
         self._async: dict[tuple[str, Any], AsyncSide] = {}
-        self._ssl_context: ssl.SSLContext | None = None
         self._closed = False
         _transports.add(self)
 
@@ -183,18 +192,6 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         self._closed = True
         while self._async:
             await self._async.popitem()[1].aclose()
-
-    def make_inner(self, family: Family, instance: Instance, *, is_async: bool) -> Any:
-        """Make the inner transport of an instance."""
-        if self._transport is not None:
-            return self._transport(instance)
-        if self._ssl_context is None:
-            # Reading the CA bundle takes some 17 ms; one context serves every instance.
-            verify, cert, trust_env = self._tls
-            self._ssl_context = httpx.create_ssl_context(verify, cert, trust_env)
-        module = family.module
-        kind = module.AsyncHTTPTransport if is_async else module.HTTPTransport
-        return kind(verify=self._ssl_context, **self._inner_options)
 
     def forget(self) -> None:
         """Start afresh in a forked child: connections and threads are the parent's."""

@@ -13,11 +13,15 @@ import anyio.to_thread
 
 from trimtab.discovery import Balancer, Home
 from trimtab.errors import DiscoveryError, PickError
+from trimtab.transports.ages import Ages
 from trimtab.transports.connections import Connections
 from trimtab.transports.exchange import Attempt, Exchange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trimtab.discovery import Service
+    from trimtab.instance import Instance
     from trimtab.member import Member
     from trimtab.transports.balanced import BalancedTransport
     from trimtab.transports.families import Family
@@ -31,11 +35,15 @@ class _Side:
     """One family's clients of one kind: their services, and their connections."""
 
     def __init__(
-        self, owner: BalancedTransport, family: Family, home: Home, connections: Connections
+        self,
+        owner: BalancedTransport,
+        family: Family,
+        home: Home,
+        *,
+        make: Callable[[Instance], Any],
     ) -> None:
         self.family = family
         self.home = home
-        self.connections = connections
         self.drain_timeout_s = owner.drain_timeout_s
         self.balancer = Balancer(
             home,
@@ -46,6 +54,12 @@ class _Side:
             rng=Random(owner.rng.getrandbits(64)),
             on_removed=self._removed,
         )
+        ages: Ages[Any] = Ages(
+            owner.connection_max_age_s,
+            clock=home.clock,
+            rng=Random(owner.rng.getrandbits(64)),
+        )
+        self.connections = Connections(make, self._close, self._on_idle, ages)
 
     def attempt(self, exchange: Exchange, request: Any) -> Attempt:
         """Begin an attempt; the lack of an instance is also a connect error of the family."""
@@ -72,18 +86,22 @@ class _Side:
     def _removed(self, members: list[Member]) -> None:
         self.connections.retire(members)
 
+    def _close(self, transports: list[Any]) -> None:
+        """Close transports that nothing uses."""
+        raise NotImplementedError
+
+    def _on_idle(self) -> None:
+        """Take note that nothing is in use."""
+        raise NotImplementedError
+
 
 class SyncSide(_Side):
     """Sync clients: lists are kept on the background's loop."""
 
     def __init__(self, owner: BalancedTransport, family: Family) -> None:
         self._drained = threading.Event()
-        connections = Connections(
-            lambda instance: owner.make_inner(family, instance, is_async=False),
-            self._close_now,
-            self._drained.set,
-        )
-        super().__init__(owner, family, Home.for_sync(), connections)
+        make = partial(owner.maker.make, family, is_async=False)
+        super().__init__(owner, family, Home.for_sync(), make=make)
 
     def exchange(self, request: Any, name: str, **names: Any) -> Exchange:
         """Begin a request; the first one of a service waits for its list."""
@@ -103,10 +121,12 @@ class SyncSide(_Side):
         self.connections.settle()
         if self.connections.in_use:
             self._drained.wait(self.drain_timeout_s)
-        self._close_now(self.connections.abandon())
+        self._close(self.connections.abandon())
 
-    @staticmethod
-    def _close_now(transports: list[Any]) -> None:
+    def _on_idle(self) -> None:
+        self._drained.set()
+
+    def _close(self, transports: list[Any]) -> None:
         for transport in transports:
             transport.close()
 
@@ -119,12 +139,8 @@ class AsyncSide(_Side):
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = self.loop()
         self._drained: anyio.Event | None = None
-        connections = Connections(
-            lambda instance: owner.make_inner(family, instance, is_async=True),
-            self._close_soon,
-            self._on_idle,
-        )
-        super().__init__(owner, family, Home.for_async(), connections)
+        make = partial(owner.maker.make, family, is_async=True)
+        super().__init__(owner, family, Home.for_async(), make=make)
 
     @staticmethod
     def loop() -> asyncio.AbstractEventLoop | None:
@@ -179,7 +195,7 @@ class AsyncSide(_Side):
         if self._drained is not None:
             self._drained.set()
 
-    def _close_soon(self, transports: list[Any]) -> None:
+    def _close(self, transports: list[Any]) -> None:
         """Close on this side's own loop; under trio, with the next request."""
         self._unclosed += transports
         if self._loop is not None and not self._loop.is_closed():
