@@ -43,6 +43,7 @@ def register(
     *,
     ttl_s: float = 10.0,
     heartbeat_s: float | None = None,
+    drain_s: float = 0.0,
     rng: Random | None = None,
 ) -> Registration:
     """Register an instance for as long as a block lasts: `async with`, or `with` in sync code.
@@ -50,18 +51,36 @@ def register(
     Entering waits for the first registration and raises if the registry refuses it; from then on
     the lease is kept in the background, whatever happens to the registry. Leaving deregisters.
 
+    For a restart that no client feels, leave the block while the server still serves, and stop
+    it after that, with what is in flight: whoever deregisters last has refused requests by then.
+    Source: the `preStop` delay that Kubernetes' users know.
+
+        async with register(url, "orders", instance, drain_s=5.0):
+            await asked_to_stop.wait()
+        server.should_exit = True  # by now nobody sends it new requests
+
     Args:
         registry: a registry that can be written to, or its URL.
         service: the service's name.
         instance: where this process serves.
         ttl_s: seconds after which the registry gives up on a silent instance, above 0.
         heartbeat_s: seconds between heartbeats, below `ttl_s`; a third of it by default.
+        drain_s: seconds that leaving takes after the deregistration, 0 or more, in which clients
+            notice: a little over their poll interval, or the round trip where they are told.
         rng: the source of chance for backoff.
 
     Raises:
         ConfigurationError: the registry cannot be written to, or an interval is out of range.
     """
-    return Registration(registry, service, instance, ttl_s=ttl_s, heartbeat_s=heartbeat_s, rng=rng)
+    return Registration(
+        registry,
+        service,
+        instance,
+        ttl_s=ttl_s,
+        heartbeat_s=heartbeat_s,
+        drain_s=drain_s,
+        rng=rng,
+    )
 
 
 class Registration:
@@ -75,6 +94,7 @@ class Registration:
         *,
         ttl_s: float,
         heartbeat_s: float | None,
+        drain_s: float,
         rng: Random | None,
     ) -> None:
         if not 0 < ttl_s < float("inf"):
@@ -84,6 +104,8 @@ class Registration:
             raise ConfigurationError(
                 f"heartbeat_s is {heartbeat_s!r}; it must be above 0 and below ttl_s, {ttl_s!r}"
             )
+        if not 0 <= drain_s < float("inf"):
+            raise ConfigurationError(f"drain_s is {drain_s!r}; it must be 0 or more and finite")
         made = connect(registry) if isinstance(registry, str) else registry
         if not isinstance(made, Registrar):
             raise ConfigurationError(
@@ -96,6 +118,7 @@ class Registration:
         self._owned = isinstance(registry, str)
         self._ttl_s = ttl_s
         self._heartbeat_s = heartbeat_s
+        self._drain_s = drain_s
         self._rng = rng or Random()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -142,7 +165,10 @@ class Registration:
             raise
 
     async def stop(self) -> None:
-        """Deregister; a registry that does not answer will drop the lease by itself."""
+        """Deregister, and give clients `drain_s` to notice.
+
+        A registry that does not answer will drop the lease by itself.
+        """
         if self._keeper is None:
             return
         keeper, self._keeper = self._keeper, None
@@ -159,6 +185,8 @@ class Registration:
             logger.exception("%s: not deregistered", self._name)
         finally:
             await self._close()
+        if self._drain_s:
+            await asyncio.sleep(self._drain_s)
 
     def _backoff(self) -> Backoff:
         return Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))

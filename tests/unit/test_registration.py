@@ -162,6 +162,18 @@ def test_leaving_is_bounded_whatever_the_registry_does(trouble, caplog, monkeypa
     assert "not deregistered" in caplog.text
 
 
+def test_leaving_takes_as_long_as_clients_need_to_notice():
+    async def main():
+        registry = Noting()
+        async with register(registry, "orders", ME, ttl_s=9.0, drain_s=4.0):
+            await asyncio.sleep(10)
+        return registry, asyncio.get_running_loop().time()
+
+    registry, left_at = run(main())
+    assert (registry.times("deregister"), left_at) == ([10.0], 14.0)
+    assert registry.times("heartbeat")[-1] < 10.0, "no heartbeat brings it back meanwhile"
+
+
 def test_leaving_takes_an_error_of_the_block_along():
     async def main():
         registry = Noting()
@@ -255,6 +267,8 @@ def test_an_abandoned_registration_lapses():
         ({"ttl_s": float("nan")}, "ttl_s is nan"),
         ({"heartbeat_s": 0}, "heartbeat_s is 0"),
         ({"heartbeat_s": 10}, "heartbeat_s is 10"),
+        ({"drain_s": -1}, "drain_s is -1"),
+        ({"drain_s": float("inf")}, "drain_s is inf"),
     ],
 )
 def test_intervals_out_of_range_are_refused_by_name(wrong, said):
