@@ -8,6 +8,7 @@ import pytest
 pytest.register_assert_rewrite("trimtab.testing", "real")
 
 from real.consul import consul, own_consul  # noqa: E402, F401 - fixtures
+from real.dns import consul_dns, dnsmasq, knot, own_knot  # noqa: E402, F401 - fixtures
 from real.nginx import nginx  # noqa: E402, F401 - a fixture
 from real.server import wait_until as _wait_until  # noqa: E402
 
