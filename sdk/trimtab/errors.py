@@ -5,7 +5,8 @@
     │   └── InvalidInstanceError            a field of an instance is wrong
     ├── PickError                           no instance can take this request
     │   ├── NoInstancesError                the list is empty
-    │   └── NoEligibleInstanceError         the list is not empty, but all are filtered
+    │   ├── NoEligibleInstanceError         the list is not empty, but all are filtered
+    │   └── SaturatedError                  every eligible instance has as much as it may have
     ├── PickDoneError                       `Pick.done` was called a second time
     ├── RegistryError                       a registry did not give a usable answer
     │   ├── RegistryUnavailableError        no answer, or an answer that says "later"
@@ -70,6 +71,10 @@ class NoEligibleInstanceError(PickError):
     ) -> None:
         super().__init__(message, service=service)
         self.reasons = dict(reasons or {})
+
+
+class SaturatedError(PickError):
+    """Every eligible instance has as many requests in flight as `Limits` allow."""
 
 
 class PickDoneError(TrimtabError):

@@ -54,6 +54,7 @@ class Member:
 
     Attributes:
         instance: the value from the latest snapshot; replaced by updates, statistics stay.
+        weight: the registry's, less what slow start takes off it for now.
         since: when it was first seen.
         in_flight: requests picked and not yet done.
         picks, successes, failures, cancelled: counts; `picks` is the sum of the others and

@@ -24,4 +24,7 @@ def test_reasons(status, weight, reason):
 
 
 def test_reasons_read_well():
-    assert sorted(Reason) == ["critical", "draining", "weight 0"]
+    assert [str(reason) for reason in Reason] == [
+        *("critical", "draining", "weight 0", "ejected", "probe failed", "asked to wait"),
+        *("saturated", "outside the subset"),
+    ]

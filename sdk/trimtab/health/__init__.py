@@ -1,11 +1,22 @@
-"""Who may take traffic.
+"""Which instances may be picked: what the registry says, and what this client sees for itself.
 
-Here stands what the registry's word alone decides. Outlier ejection, panic, slow start and
-probe schedules will stand beside it, as state machines that take `now`.
+Decisions only: no I/O, no clock of their own.
 """
 
 from __future__ import annotations
 
 from trimtab.health.eligibility import Reason, reason_against
+from trimtab.health.monitor import Monitor
+from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers
+from trimtab.health.settings import HealthSettings
+from trimtab.health.slow_start import SlowStart
 
-__all__ = ["Reason", "reason_against"]
+__all__ = [
+    "EnvoyOutliers",
+    "GrpcOutliers",
+    "HealthSettings",
+    "Monitor",
+    "Reason",
+    "SlowStart",
+    "reason_against",
+]

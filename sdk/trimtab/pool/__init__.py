@@ -1,12 +1,13 @@
-"""A service's live view at one client: members, strategy and health; pick, learn, update.
+"""A service's live view: members, strategy and health; pick, then done.
 
-No I/O, no clock, no threads, no chance of its own: callers give `now` and a generator.
+No I/O, no clock, no global randomness: `now` and the source of chance are given.
 """
 
 from __future__ import annotations
 
+from trimtab.pool.limits import Limits
 from trimtab.pool.pick import Outcome, Pick
-from trimtab.pool.pool import Pool
+from trimtab.pool.pool import OVERLOADED, Pool
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics
 
-__all__ = ["MemberStatistics", "Outcome", "Pick", "Pool", "PoolStatistics"]
+__all__ = ["OVERLOADED", "Limits", "MemberStatistics", "Outcome", "Pick", "Pool", "PoolStatistics"]

@@ -6,25 +6,39 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from trimtab.errors import NoEligibleInstanceError, NoInstancesError, PickError
-from trimtab.health import Reason, reason_against
+from trimtab.errors import (
+    NoEligibleInstanceError,
+    NoInstancesError,
+    PickError,
+    SaturatedError,
+)
+from trimtab.health import HealthSettings, Monitor, Reason, reason_against
 from trimtab.member import Member
+from trimtab.pool.limits import Limiter, Limits
+from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics
 from trimtab.strategies import StrategyFactory, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
+    from trimtab.events import Listener
     from trimtab.instance import Instance
 
-__all__ = ["Pool"]
+    Subset: TypeAlias = Callable[[Sequence[Instance]], Sequence[Instance]]
+
+__all__ = ["OVERLOADED", "Pool"]
+
+OVERLOADED = frozenset({429, 503, 504})
+"""The statuses by which an instance says that it has too much to do."""
 
 
 class Pool:
     """One service as one client sees it.
 
-    Eligibility is worked out when the list changes, never when picking, so a pick costs what the
+    Eligibility is worked out when something changes, never when picking, so a pick costs what the
     strategy costs: O(1) for all that ship, but for `weighted_round_robin` among many different
     weights. Not thread-safe: share it between threads under a lock of your own.
 
@@ -32,6 +46,10 @@ class Pool:
         strategy: a name ("least_latency", "round_robin", ...) or a factory `(rng) -> Strategy`.
         rng: the source of chance; give a seeded one for repeatable picks.
         service: the service's name, for messages.
+        health: what this client judges for itself: outliers, panic, slow start.
+        limits: how much one instance may have in flight.
+        subset: chooses the few instances of a large fleet that this client talks to.
+        listener: told of what happens, as `trimtab.events`; must neither block nor raise.
 
     Raises:
         ConfigurationError: there is no such strategy.
@@ -54,15 +72,25 @@ class Pool:
         strategy: str | StrategyFactory = "least_latency",
         rng: Random | None = None,
         service: str = "",
+        health: HealthSettings | None = None,
+        limits: Limits | None = None,
+        subset: Subset | None = None,
+        listener: Listener | None = None,
     ) -> None:
         factory = resolve(strategy)
+        rng = rng or Random()
         self.service = service
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
-        self._strategy = factory(rng or Random())
+        self._strategy = factory(rng)
+        self._monitor = Monitor(health or HealthSettings(), rng)
+        self._limiter = Limiter(limits) if limits is not None and limits.is_bounded else None
+        self._subset = subset
+        self._news = News(service, listener, self._monitor.why) if listener is not None else None
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
         self._reasons: dict[str, Reason] = {}
+        self._outside: frozenset[str] = frozenset()
         self._leaving: list[Member] = []
 
     def __len__(self) -> int:
@@ -77,6 +105,16 @@ class Pool:
     def eligible(self) -> tuple[Member, ...]:
         """The members that may be picked, in the registry's order."""
         return tuple(self._eligible)
+
+    @property
+    def is_panicking(self) -> bool:
+        """Whether so few members are well that all are used; see `HealthSettings`."""
+        return self._monitor.is_panicking
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an eligible member may take one more request; see `Limits`."""
+        return self._limiter is None or not self._limiter.is_full
 
     def update(self, instances: Iterable[Instance], now: float) -> list[Member]:
         """Take a whole new list; members that stay keep their statistics. O(n).
@@ -97,7 +135,9 @@ class Pool:
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
-        self._choose_eligible()
+        self._outside = self._outside_subset()
+        self._monitor.update(members, now)
+        self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
         for member in removed:
             member.is_removed = True
@@ -116,12 +156,30 @@ class Pool:
         Raises:
             NoInstancesError: the list is empty.
             NoEligibleInstanceError: all instances are filtered; `reasons` counts why.
+            SaturatedError: all eligible instances have as much in flight as they may.
         """
+        if now >= self._monitor.review_at:
+            self.review(now)
         if not self._eligible:
             raise self._nothing_to_pick()
         if exclude and self._covers(exclude):
             exclude = ()
-        return Pick(self._strategy.choose(now, key, exclude), now)
+        if self._limiter is None:
+            return Pick(self._strategy.choose(now, key, exclude), now, self)
+        member = self._choose_with_room(now, key, exclude)
+        pick = Pick(member, now, self)
+        self._limiter.changed(member)
+        return pick
+
+    def review(self, now: float) -> None:
+        """Work out anew what time or outcomes have changed; picks and statistics do it too."""
+        if now >= self._monitor.review_at and self._monitor.review(now):
+            self._choose_eligible(now)
+
+    def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
+        """Take the turn of an active probe of a member; an unknown one is ignored."""
+        self._monitor.probed(id_, is_well=is_well, why=why)
+        self.review(now)
 
     def has_other(self, exclude: Collection[str]) -> bool:
         """Say whether an eligible instance outside `exclude` is left. O(len(exclude))."""
@@ -129,40 +187,105 @@ class Pool:
 
     def statistics(self, now: float) -> PoolStatistics:
         """Return the figures of all present members. O(n)."""
+        self.review(now)
         members = self._members.values()
         on_leaving = sum(member.in_flight for member in self._leaving)
         return PoolStatistics(
             service=self.service,
             strategy=self.strategy_name,
             eligible=len(self._eligible),
+            is_panicking=self.is_panicking,
             in_flight=sum(member.in_flight for member in members) + on_leaving,
             picks=sum(member.picks for member in members),
             members={member.id: self._figures(member, now) for member in members},
         )
 
-    def _choose_eligible(self) -> None:
-        reasons: dict[str, Reason] = {}
-        eligible: list[Member] = []
-        for member in self._members.values():
-            reason = reason_against(member.instance)
-            if reason is None:
-                eligible.append(member)
-            else:
-                reasons[member.id] = reason
-        self._reasons = reasons
+    # -- what picks tell ---------------------------------------------------------------------
+
+    def note(self, pick: Pick, status: int | None, now: float) -> None:
+        """Take a response's status from a pick, None for no (whole) response."""
+        self._monitor.note(pick.member.id, status, now)
+        if self._limiter is not None:
+            ok = status is not None and status not in OVERLOADED
+            self._limiter.learn(pick.member, now - pick.started_at, ok=ok)
+
+    def pause(self, pick: Pick, wait_s: float, now: float) -> None:
+        """Take an instance's wish to be left in peace from a pick."""
+        self._monitor.pause(pick.member.id, wait_s, now)
+
+    def left(self, pick: Pick) -> None:
+        """Take from a pick that it is no longer in flight."""
+        if self._limiter is not None:
+            self._limiter.changed(pick.member)
+
+    # -- who may be picked -------------------------------------------------------------------
+
+    def _choose_eligible(self, now: float) -> None:
+        monitor = self._monitor
+        inside = [member for id_, member in self._members.items() if id_ not in self._outside]
+        reasons = monitor.judge(inside, now)
+        eligible = [member for member in inside if member.id not in reasons]
+        for member in eligible:
+            if member.id in self._reasons:
+                monitor.begin_slowly(member.id, now)
+            member.weight = member.instance.weight * monitor.weight_factor(member.id, now)
         weights = [member.weight for member in eligible]
+        self._reasons = reasons
         # An update that changes neither must not disturb a strategy's turn.
         if eligible != self._eligible or weights != self._weights:
             self._eligible, self._weights = eligible, weights
             self._strategy.update(eligible)
+        if self._limiter is not None:
+            self._limiter.update(self._members.values(), eligible)
+        if self._news is not None:
+            self._tell(self._news, now)
+
+    def _tell(self, news: News, now: float) -> None:
+        news.instances(self._members, self._monitor.own_reasons(self._members), now)
+        news.service(
+            eligible=len(self._eligible),
+            total=len(self._members),
+            is_panicking=self.is_panicking,
+            at=now,
+        )
+
+    def _outside_subset(self) -> frozenset[str]:
+        if self._subset is None:
+            return frozenset()
+        usable = [
+            member.instance
+            for member in self._members.values()
+            if reason_against(member.instance) is None
+        ]
+        chosen = {instance.id for instance in self._subset(usable)}
+        return frozenset(instance.id for instance in usable if instance.id not in chosen)
+
+    def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
+        """Choose past members that are full; O(1) while few are."""
+        assert self._limiter is not None
+        if self._limiter.is_full:
+            raise self._all_full()
+        tried = [*exclude]
+        while True:
+            if self._covers(tried):
+                # All others are full: one that was tried, and has room, is better than none.
+                tried = [
+                    member.id for member in self._eligible if not self._limiter.has_room(member)
+                ]
+            member = self._strategy.choose(now, key, tried)
+            if self._limiter.has_room(member):
+                return member
+            tried.append(member.id)
 
     def _covers(self, exclude: Collection[str]) -> bool:
         return len(self._eligible) <= len(exclude) and all(
             member.id in exclude for member in self._eligible
         )
 
+    # -- in words ----------------------------------------------------------------------------
+
     def _nothing_to_pick(self) -> PickError:
-        name = f"service {self.service!r}" if self.service else "the service"
+        name = self._named()
         if not self._members:
             return NoInstancesError(f"{name}: no instance is registered", service=self.service)
         counts = Counter(str(reason) for reason in self._reasons.values())
@@ -173,14 +296,32 @@ class Pool:
             reasons=counts,
         )
 
+    def _all_full(self) -> SaturatedError:
+        in_flight = sum(member.in_flight for member in self._eligible)
+        return SaturatedError(
+            f"{self._named()}: all {len(self._eligible)} eligible instances have as many requests "
+            f"in flight as they may ({in_flight} together); see Limits",
+            service=self.service,
+        )
+
+    def _named(self) -> str:
+        return f"service {self.service!r}" if self.service else "the service"
+
     def _figures(self, member: Member, now: float) -> MemberStatistics:
+        id_, reason = member.id, self._reasons.get(member.id)
+        if id_ in self._outside:
+            reason = Reason.OUTSIDE_SUBSET
+        elif reason is None and self._limiter is not None and not self._limiter.has_room(member):
+            reason = Reason.SATURATED
         return MemberStatistics(
-            id=member.id,
+            id=id_,
             address=member.instance.address,
             weight=member.weight,
             status=member.instance.status,
-            reason=self._reasons.get(member.id),
+            reason=reason,
+            why=self._monitor.why(id_),
             in_flight=member.in_flight,
+            limit=self._limiter.bound(id_) if self._limiter is not None else None,
             picks=member.picks,
             successes=member.successes,
             failures=member.failures,

@@ -16,7 +16,11 @@ class MemberStatistics:
     """One member's figures.
 
     Attributes:
-        reason: why it is not eligible; None when it is.
+        weight: with what slow start leaves of it.
+        reason: why it gets no new request; None when it may.
+        why: what this client holds against it, in more words; also in panic, when it may be
+            picked all the same.
+        limit: how many requests it may have in flight; None where there are no limits.
         latency_s: peak EWMA of the time to a response; None before the first.
         failure_load: what past failures still weigh, in requests in flight.
     """
@@ -26,7 +30,9 @@ class MemberStatistics:
     weight: float
     status: str
     reason: str | None
+    why: str
     in_flight: int
+    limit: float | None
     picks: int
     successes: int
     failures: int
@@ -40,12 +46,14 @@ class PoolStatistics:
     """A pool's figures: totals over its present members, and each of them by id.
 
     Attributes:
+        is_panicking: so few members are well that all are used.
         in_flight: requests in flight, those on members that have left the list included.
     """
 
     service: str
     strategy: str
     eligible: int
+    is_panicking: bool
     in_flight: int
     picks: int
     members: Mapping[str, MemberStatistics]

@@ -1,0 +1,190 @@
+"""How many requests one instance may have in flight: a fixed bound, or one that finds itself.
+
+Circuit breaking as Envoy means it: what is over the bound is refused at once, or waits a bounded
+time in a bounded queue, instead of piling up on an instance that cannot keep up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Literal, get_args
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trimtab.member import Member
+
+__all__ = ["Adaptation", "Limiter", "Limits"]
+
+Adaptation = Literal["aimd", "gradient"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what goes to one instance, and on what waits for room.
+
+    Connections are bounded by the `limits` of the transport, which are per instance too.
+
+    Attributes:
+        max_in_flight: requests in flight on one instance; None: no bound.
+        max_pending: requests of this client that may wait for room; 0 refuses at once.
+        max_wait_s: how long one waits before it is refused.
+        adaptation: how the bound finds itself between `min_in_flight` and `max_in_flight` (or
+            1,000): `aimd` adds one while it is used and answers are good, and multiplies by 0.9
+            at each failure; `gradient` follows the ratio of long-term to present latency.
+            None: the bound is fixed.
+        initial_in_flight, min_in_flight: where an adaptive bound begins, and its least value.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+
+    Source: Envoy's circuit breakers; Netflix concurrency-limits (AIMDLimit, Gradient2Limit).
+    """
+
+    max_in_flight: int | None = None
+    max_pending: int = 0
+    max_wait_s: float = 1.0
+    adaptation: Adaptation | None = None
+    initial_in_flight: int = 20
+    min_in_flight: int = 1
+
+    def __post_init__(self) -> None:
+        if self.adaptation not in {None, *get_args(Adaptation)}:
+            known = ", ".join(get_args(Adaptation))
+            raise ConfigurationError(f"adaptation is {self.adaptation!r}; known are {known}")
+        for name in ("max_in_flight", "initial_in_flight", "min_in_flight"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} is {value!r}; it must be 1 or more")
+        if self.max_pending < 0 or not self.max_wait_s >= 0:
+            raise ConfigurationError(
+                f"max_pending is {self.max_pending!r} and max_wait_s {self.max_wait_s!r}; neither "
+                "may be negative"
+            )
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is any bound at all."""
+        return self.max_in_flight is not None or self.adaptation is not None
+
+
+class Limiter:
+    """Keeps the bound of each member, and knows which are full. O(1) per request.
+
+    Args:
+        limits: see there; bounded.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._bounds: dict[str, _Bound] = {}
+        # In the order in which they filled up; only of those that may be picked.
+        self._full: dict[str, None] = {}
+        self._eligible: frozenset[str] = frozenset()
+
+    def update(self, members: Iterable[Member], eligible: Iterable[Member]) -> None:
+        """Know exactly these members, and which of them may be picked. O(n)."""
+        make = _KINDS[self._limits.adaptation]
+        self._bounds = {
+            member.id: self._bounds.get(member.id) or make(self._limits) for member in members
+        }
+        chosen = list(eligible)
+        self._eligible = frozenset(member.id for member in chosen)
+        self._full = {member.id: None for member in chosen if not self.has_room(member)}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no eligible member has room."""
+        return len(self._full) == len(self._eligible)
+
+    def bound(self, id_: str) -> float:
+        """Return how many requests a member may have in flight."""
+        bound = self._bounds.get(id_)
+        return inf if bound is None else bound.value
+
+    def has_room(self, member: Member) -> bool:
+        """Say whether one more request may go to a member."""
+        return member.in_flight < int(self.bound(member.id)) if self._bounds else True
+
+    def changed(self, member: Member) -> None:
+        """Note that a member's requests in flight, or its bound, are others than before."""
+        if member.id not in self._eligible:
+            return
+        if self.has_room(member):
+            self._full.pop(member.id, None)
+        else:
+            self._full[member.id] = None
+
+    def learn(self, member: Member, rtt_s: float, *, ok: bool) -> None:
+        """Take a response's time, or a failure, before it is taken off what is in flight."""
+        bound = self._bounds.get(member.id)
+        if bound is not None:
+            bound.learn(rtt_s, member.in_flight, ok=ok)
+
+
+class _Bound:
+    """A fixed bound."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.value: float = limits.max_in_flight or 1000
+        self._least, self._most = float(limits.min_in_flight), self.value
+
+    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:
+        """Learn nothing."""
+
+    def _set(self, value: float) -> None:
+        self.value = min(max(value, self._least), self._most)
+
+
+class _Aimd(_Bound):
+    """Additive increase, multiplicative decrease."""
+
+    _DECREASE = 0.9
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._set(float(limits.initial_in_flight))
+
+    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:  # noqa: ARG002 - the others'
+        """Shrink at a failure; grow by one if the bound was half used."""
+        if not ok:
+            self._set(int(self.value * self._DECREASE))
+        elif in_flight * 2 >= self.value:
+            self._set(self.value + 1)
+
+
+class _Gradient(_Bound):
+    """Grows while answers are as fast as they have long been, shrinks as they slow down."""
+
+    _TOLERANCE, _SMOOTHING, _QUEUE, _WINDOW = 1.5, 0.2, 4.0, 600.0
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._set(float(limits.initial_in_flight))
+        self._long_s = 0.0
+
+    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:
+        """Follow the gradient; a failure has no latency, and shrinks as the steepest would."""
+        if not ok:
+            self._set(self.value * (1 - self._SMOOTHING / 2))
+            return
+        share = 2 / (self._WINDOW + 1) if self._long_s else 1.0
+        self._long_s += share * (rtt_s - self._long_s)
+        if self._long_s > 2 * rtt_s:
+            # What was slow for long is fast again: do not take the slowness for normal.
+            self._long_s *= 0.95
+        if in_flight < self.value / 2:
+            return
+        gradient = max(0.5, min(1.0, self._TOLERANCE * self._long_s / max(rtt_s, 1e-9)))
+        wanted = self.value * gradient + self._QUEUE
+        self._set(self.value * (1 - self._SMOOTHING) + wanted * self._SMOOTHING)
+
+
+_KINDS: dict[Adaptation | None, type[_Bound]] = {
+    None: _Bound,
+    "aimd": _Aimd,
+    "gradient": _Gradient,
+}
