@@ -1,66 +1,121 @@
-"""Consul URLs: where the agent is, and how to ask it."""
+"""Consul URLs: where the agents are, and how to ask them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigurationError
-from trimtab.registries.options import duration_s, flag, read_options, shown
+from trimtab.registries.endpoints import TLS_OPTIONS, hosts_of, tls_of
+from trimtab.registries.options import digest, duration_s, flag, read_options, shown
 
-__all__ = ["base_urls", "read_url"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-_OPTIONS = (
-    *("dc", "tag", "near", "filter", "token", "passing", "stale", "consistent"),
-    *("wait", "poll"),
-)
+__all__ = ["Mode", "agents_of", "read_url"]
+
+Mode = Literal["watch", "poll", "prepared"]
+
+_SCHEMES = {"consul": ("http", 8500), "consul+https": ("https", 8501)}
+_ASKING = ("dc", "tag", "near", "filter", "token", "passing", "stale", "consistent")
+_MODES = ("poll", "prepared", "wait", "watches")
+# What a prepared query settles by itself, and what is only for questions that Consul holds.
+_NOT_PREPARED = ("tag", "filter", "passing", "poll", "wait", "watches")
+_NOT_POLLED = ("wait", "watches")
 
 
-def read_url(url: str) -> tuple[str, dict[str, Any], bool]:
-    """Read a URL into its base, the settings of an adapter, and whether to poll.
+def read_url(url: str) -> tuple[Mode, str, dict[str, Any]]:
+    """Read a URL into how to follow lists, its base, and the settings of the adapter.
 
     Raises:
-        ConfigurationError: an option is unknown or wrong.
+        ConfigurationError: an option is unknown, wrong, or does not go with another.
     """
     base, _, query = url.partition("?")
-    options = read_options(url, query, known=_OPTIONS, repeatable=("tag",))
+    known = (*_ASKING, *_MODES, *TLS_OPTIONS)
+    options = read_options(url, query, known=known, repeatable=("tag",))
+    mode: Mode = "watch"
+    if flag(url, options, "prepared"):
+        mode = "prepared"
+        _refuse(url, options, _NOT_PREPARED, "goes not with prepared: the query says what it lists")
+    elif flag(url, options, "poll"):
+        mode = "poll"
+        _refuse(url, options, _NOT_POLLED, "goes not with poll: no question is held then")
+    settings = _asking(url, options) | _tls(url, options)
+    if mode != "prepared":
+        settings |= {
+            "tags": options.get("tag", ()),
+            "only_passing": flag(url, options, "passing"),
+            "filter_": options.get("filter", [None])[0],
+        }
+    if mode == "watch":
+        settings["wait_s"] = duration_s(url, options, "wait", 30.0)
+        if "watches" in options:
+            settings["max_watches"] = _count(url, options["watches"][0])
+    return mode, base, settings
+
+
+def agents_of(url: str) -> tuple[list[tuple[str, str]], str]:
+    """Give each agent's base of HTTP URLs with its name for people, and the registry's name.
+
+    Raises:
+        ConfigurationError: the URL has no host, or says more than where the agents are.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"registry URL {shown(url)!r}: {error}") from None
+    if parts.scheme not in _SCHEMES or parts.query:
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: write consul://host:port or consul+https://host:port"
+        )
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: Consul knows no user and password; use ?token="
+        )
+    scheme, default_port = _SCHEMES[parts.scheme]
+    path = parts.path.rstrip("/")
+    places = [
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for host, port in hosts_of(url, default_port=default_port)
+    ]
+    agents = {f"{scheme}://{each}{path}": f"{parts.scheme}://{each}{path}" for each in places}
+    return list(agents.items()), f"{parts.scheme}://{','.join(places)}{path}"
+
+
+def _asking(url: str, options: Mapping[str, list[str]]) -> dict[str, Any]:
     stale, consistent = flag(url, options, "stale"), flag(url, options, "consistent")
     if stale and consistent:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: stale and consistent exclude each other"
         )
     first = {name: values[0] for name, values in options.items()}
-    settings: dict[str, Any] = {
+    return {
         "token": first.get("token"),
         "datacenter": first.get("dc"),
-        "tags": options.get("tag", ()),
         "near": first.get("near"),
-        "only_passing": flag(url, options, "passing"),
-        "filter_": first.get("filter"),
         "consistency": "stale" if stale else "consistent" if consistent else "default",
     }
-    poll = flag(url, options, "poll")
-    if not poll:
-        settings["wait_s"] = duration_s(url, options, "wait", 30.0)
-    return base, settings, poll
 
 
-def base_urls(url: str) -> tuple[str, str]:
-    """Give the base of the HTTP URLs, and how to show the registry."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (8501 if parts.scheme == "consul+https" else 8500)
-    except ValueError as error:
-        raise ConfigurationError(f"registry URL {shown(url)!r}: {error}") from None
-    if parts.scheme not in {"consul", "consul+https"} or not parts.hostname or parts.query:
+def _tls(url: str, options: Mapping[str, list[str]]) -> dict[str, Any]:
+    given = {name: options[name] for name in TLS_OPTIONS if name in options}
+    if not given:
+        return {}
+    if not url.startswith("consul+https:"):
         raise ConfigurationError(
-            f"registry URL {shown(url)!r}: write consul://host:port or consul+https://host:port"
+            f"registry URL {shown(url)!r}: {', '.join(given)} is for consul+https://"
         )
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            f"registry URL {shown(url)!r}: Consul knows no user and password; use ?token="
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    where = f"{host}:{port}{parts.path.rstrip('/')}"
-    scheme = "https" if parts.scheme == "consul+https" else "http"
-    return f"{scheme}://{where}", f"{parts.scheme}://{where}"
+    # A context made of the same files is another object each time, yet the same registry.
+    return {"verify": tls_of(url, options), "verify_name": digest(given)}
+
+
+def _count(url: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigurationError(f"registry URL {shown(url)!r}: watches={text!r} is no number")
+    return int(text)
+
+
+def _refuse(url: str, options: Mapping[str, list[str]], names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if name in options:
+            raise ConfigurationError(f"registry URL {shown(url)!r}: {name} {why}")

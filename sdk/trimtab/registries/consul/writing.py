@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trimtab.instance import Status
-from trimtab.registries.consul.reading import DRAINING
+from trimtab.registries.consul.entries import DRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,9 @@ from trimtab.registries.asking import parse_json
 from trimtab.registries.entries import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["DRAINING", "OWN_META", "read_health", "status_of"]
+__all__ = ["DRAINING", "OWN_META", "read_executed", "read_health", "status_of"]
 
 OWN_META = ("scheme", "status", "weight", "zone")
 """The keys of a service's Meta that carry an instance's own fields."""
@@ -63,13 +63,41 @@ class _Entry(msgspec.Struct, rename="pascal"):
     checks: list[_Check] | None = None
 
 
+class _Executed(msgspec.Struct, rename="pascal"):
+    nodes: list[msgspec.Raw] | None
+    datacenter: str = ""
+    failovers: int = 0
+
+
 def read_health(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
     """Read the answer of `/v1/health/service/<name>`: the instances, and what was skipped.
 
     Raises:
         RegistryAnswerError: it is no list, or nothing in it can be read.
     """
-    raws = parse_json(place, body, list[msgspec.Raw])
+    return _read(place, parse_json(place, body, list[msgspec.Raw]))
+
+
+def read_executed(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[str, ...], str]:
+    """Read the answer of `/v1/query/<name>/execute`; also give the datacenter failed over to.
+
+    Consul shuffles what a query finds, so the instances are sorted by id. The datacenter is ""
+    while the query is answered where it was asked.
+
+    Raises:
+        RegistryAnswerError: it is no such answer, or nothing in it can be read.
+    """
+    executed = parse_json(place, body, _Executed)
+    instances, skipped = _read(place, executed.nodes or [])
+    elsewhere = executed.datacenter if executed.failovers else ""
+    if elsewhere:
+        instances = tuple(
+            each.with_(metadata={**each.metadata, "datacenter": elsewhere}) for each in instances
+        )
+    return tuple(sorted(instances, key=lambda each: each.id)), skipped, elsewhere
+
+
+def _read(place: str, raws: Sequence[msgspec.Raw]) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
     entries = [_entry_or_raw(raw) for raw in raws]
     nodes_per_id = Counter(each.service.id for each in entries if isinstance(each, _Entry))
 
@@ -138,10 +166,11 @@ def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
 
 def _weight(weights: _Weights, exact: str | None, status: Status) -> float:
     """Give the weight; `exact`, which our registrar writes, holds what Consul's integers cannot."""
+    # Not made a float here: `Instance` refuses what fits none, and names the entry.
     if status is Status.WARNING:
-        return float(weights.warning)
+        return weights.warning
     try:
         weight = float(exact or "")
     except ValueError:
-        return float(weights.passing)
-    return weight if weight >= 0 and math.isfinite(weight) else float(weights.passing)
+        return weights.passing
+    return weight if weight >= 0 and math.isfinite(weight) else weights.passing
