@@ -7,8 +7,14 @@ import pytest
 # Before anything imports the suites: their assertions explain themselves like those of tests.
 pytest.register_assert_rewrite("trimtab.testing", "real")
 
-from real.consul import consul, own_consul  # noqa: E402, F401 - fixtures
+from real.consul import (  # noqa: E402, F401 - fixtures
+    consul,
+    consul_cluster,
+    own_consul,
+    second_consul,
+)
 from real.dns import consul_dns, dnsmasq, knot, own_knot  # noqa: E402, F401 - fixtures
+from real.etcd import etcd, etcd34, etcd35, etcd_cluster, own_etcd  # noqa: E402, F401 - fixtures
 from real.nginx import nginx  # noqa: E402, F401 - a fixture
 from real.server import wait_until as _wait_until  # noqa: E402
 

@@ -1,11 +1,13 @@
-"""Consul."""
+"""Consul: agents in development mode, and clusters of three servers behind a client agent."""
 
 from __future__ import annotations
+
+import shutil
 
 import httpx
 import pytest
 
-from real.server import CACHE, Server, running
+from real.server import CACHE, Server, running, wait_until
 
 _CONSUL = CACHE / "bullseye/root/usr/bin/consul"
 
@@ -24,20 +26,41 @@ def own_consul(tmp_path):
         yield agent
 
 
-class ConsulAgent(Server):
-    """A Consul agent in development mode: without a disk, so that a restart forgets all."""
+@pytest.fixture
+def second_consul(tmp_path):
+    """Another Consul dev agent for one test, which knows nothing of the first."""
+    with running(ConsulAgent(_CONSUL, tmp_path / "second")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def consul_cluster(tmp_path):
+    """Three Consul servers and a client agent for one test, which may do what it likes to them."""
+    with running(ConsulCluster(_CONSUL, tmp_path)) as cluster:
+        yield cluster
+
+
+class ConsulProcess(Server):
+    """Any Consul agent."""
 
     name = "Consul"
     how_many_ports = 3
+    node = "n1"
+    settings = "performance { raft_multiplier = 1 }"
+    mode = ("-dev",)
 
     def __init__(self, binary, folder):
         super().__init__(binary, folder)
-        self.settings = "performance { raft_multiplier = 1 }"
         self._headers = {}
 
     @property
     def url(self):
         return f"consul://127.0.0.1:{self.port}"
+
+    @property
+    def serf(self):
+        """Where other agents join it."""
+        return f"127.0.0.1:{self.ports[2]}"
 
     def command(self):
         http, server, serf = self.ports
@@ -45,15 +68,28 @@ class ConsulAgent(Server):
             f"http = {http} dns = -1 server = {server} serf_lan = {serf} serf_wan = -1 grpc = -1"
         )
         return [
-            *(self.binary, "agent", "-dev", "-node", "n1", "-bind", "127.0.0.1"),
+            *(self.binary, "agent", "-node", self.node, "-bind", "127.0.0.1"),
             *("-client", "127.0.0.1", "-hcl", "ports { " + ports + " }"),
-            *("-hcl", "disable_update_check = true", "-hcl", self.settings),
+            *("-hcl", "disable_update_check = true", "-hcl", self.settings, *self.mode),
         ]
+
+    def get(self, path):
+        """Ask it something, as any other client would."""
+        return httpx.get(f"{self.http}{path}", headers=self._headers, trust_env=False, timeout=15)
+
+    def put(self, path, body=None):
+        """Tell it something, as any other client would."""
+        answer = httpx.put(f"{self.http}{path}", json=body, headers=self._headers, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        return answer
+
+
+class ConsulAgent(ConsulProcess):
+    """A Consul agent in development mode: without a disk, so that a restart forgets all."""
 
     def is_ready(self):
         # A leader alone is too early: the catalog is still empty then.
-        url = f"{self.http}/v1/health/node/n1"
-        return "serfHealth" in httpx.get(url, headers=self._headers, trust_env=False).text
+        return "serfHealth" in self.get("/v1/health/node/n1").text
 
     def require_token(self, token):
         """Start again with access control: this token may do all, and nobody else anything."""
@@ -65,8 +101,80 @@ class ConsulAgent(Server):
         self._headers = {"X-Consul-Token": token}
         self.start()
 
-    def put(self, path, body=None):
-        """Tell it something, as any other client would."""
-        answer = httpx.put(f"{self.http}{path}", json=body, headers=self._headers, trust_env=False)
-        assert answer.status_code == httpx.codes.OK, answer.text
-        return answer
+
+class ConsulMember(ConsulProcess):
+    """An agent of a cluster, server or client, with a disk."""
+
+    def __init__(self, binary, folder, cluster):
+        super().__init__(binary, folder)
+        self.node, self._cluster = folder.name, cluster
+
+    @property
+    def mode(self):
+        others = [each.serf for each in self._cluster.servers if each is not self and each.ports]
+        servers = ("-server", "-bootstrap-expect", "3") if self in self._cluster.servers else ()
+        joins = [word for serf in others for word in ("-retry-join", serf)]
+        return ("-data-dir", self.folder / "data", "-retry-interval", "1s", *servers, *joins)
+
+    def is_ready(self):
+        return self.get("/v1/agent/self").status_code == httpx.codes.OK
+
+    def wipe(self):
+        """Forget all, once it is dead."""
+        shutil.rmtree(self.folder / "data")
+
+
+class ConsulCluster:
+    """Three servers and a client agent, which programs ask, as in production."""
+
+    name = "Consul"
+
+    def __init__(self, binary, folder):
+        self.binary = binary
+        self.servers = []
+        self.servers += [ConsulMember(binary, folder / f"s{each}", self) for each in (1, 2, 3)]
+        self.agent = ConsulMember(binary, folder / "agent", self)
+
+    @property
+    def url(self):
+        """The client agent's."""
+        return self.agent.url
+
+    def start(self):
+        """Start whatever does not run, and wait until all are in the catalog."""
+        for member in (*self.servers, self.agent):
+            if member.process is None or member.process.poll() is not None:
+                member.start()
+        wait_until(self.is_whole, 30)
+        return self
+
+    def is_whole(self):
+        """Whether the catalog, asked at the client agent, knows all four."""
+        answer = self.agent.get("/v1/health/state/passing")
+        if answer.status_code != httpx.codes.OK:
+            return False
+        nodes = {each["Node"] for each in answer.json() if each["CheckID"] == "serfHealth"}
+        return nodes == {member.node for member in (*self.servers, self.agent)}
+
+    def leader(self):
+        """The server that leads, once one does."""
+        return wait_until(self._leader, 30)
+
+    def followers(self):
+        """The servers that do not lead."""
+        leader = self.leader()
+        return [each for each in self.servers if each is not leader]
+
+    def kill(self):
+        """End all as a power cut would."""
+        for member in (self.agent, *self.servers):
+            member.kill()
+
+    def _leader(self):
+        for server in self.servers:
+            if server.process.poll() is None:
+                place = server.get("/v1/status/leader").json()
+                for each in self.servers:
+                    if place == f"127.0.0.1:{each.ports[1]}" and each.process.poll() is None:
+                        return each
+        return None
