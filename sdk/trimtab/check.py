@@ -50,7 +50,7 @@ class Check:
         port: another than the instance's own, such as a management port.
         verify: whether HTTPS checks the instance's certificate.
         command: the script's program and arguments; never read by a shell. It finds the instance
-            in TRIMTAB_SERVICE_ID, TRIMTAB_HOST and TRIMTAB_PORT.
+            in TRIMTAB_INSTANCE_ID, TRIMTAB_HOST and TRIMTAB_PORT.
         interval_s: seconds from one probe's start to the next one's, above 0.
         timeout_s: seconds after which a probe has failed, above 0.
         rise, fall: how many probes in a row must pass, or fail, until it is believed; at least 1.

@@ -149,6 +149,21 @@ def test_scripts_by_exit_code(status, tmp_path):
         status(becomes=expected)
 
 
+def test_a_turn_takes_as_many_looks_in_a_row_as_the_definition_says(status, tmp_path):
+    looks = tmp_path / "looks"
+    script = f"echo look | tee -a {looks}; n=$(wc -l < {looks}); test $n -gt 2 -a $n -lt 8"
+    check = {
+        "Args": ["sh", "-c", script],
+        "Interval": "50ms",
+        "SuccessBeforePassing": 3,
+        "FailuresBeforeCritical": 4,
+    }
+    status(check, becomes="passing")
+    assert len(looks.read_text().splitlines()) >= 2 + 3
+    status(becomes="critical")
+    assert len(looks.read_text().splitlines()) >= 7 + 4
+
+
 def test_a_script_that_does_not_end_is_killed_with_its_children(status, tmp_path, wait_until):
     pid = tmp_path / "pid"
     check = {

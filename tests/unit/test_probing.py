@@ -45,7 +45,7 @@ def test_a_verdict_is_what_the_last_results_say(results, rise, fall):
 
 
 def test_probes_start_an_interval_apart_whatever_they_take():
-    state = ProbeState(TCP, Fixed(0.25), 100.0)
+    state = ProbeState.of(TCP, Fixed(0.25), 100.0)
     assert state.next_at == 101.25
     state.begin(101.25)
     assert state.next_at == 106.25
@@ -57,7 +57,7 @@ def test_probes_start_an_interval_apart_whatever_they_take():
 
 
 def test_intervals_are_jittered_both_ways():
-    state = ProbeState(TCP, Fixed(0.0, 0.0, 0.5, 1.0), 0.0, jitter_ratio=0.1)
+    state = ProbeState.of(TCP, Fixed(0.0, 0.0, 0.5, 1.0), 0.0, jitter_ratio=0.1)
     gaps = []
     for _ in range(3):
         state.begin(0.0)
@@ -67,7 +67,7 @@ def test_intervals_are_jittered_both_ways():
 
 def first_seen(check, phase, fault_at):
     """Probe an instance that falls silent at `fault_at`; say when that is believed."""
-    state = ProbeState(check, Fixed(phase), 0.0)
+    state = ProbeState.of(check, Fixed(phase), 0.0)
     while True:
         now = state.next_at
         state.begin(now)
@@ -93,7 +93,7 @@ def test_a_fault_is_seen_within_the_bounds_of_the_closed_form(fall):
 
 def test_first_probes_of_many_are_spread_over_the_interval():
     rng = Random(1)
-    due = sorted(ProbeState(TCP, rng, 0.0).next_at for _ in range(500))
+    due = sorted(ProbeState.of(TCP, rng, 0.0).next_at for _ in range(500))
     assert 0 <= due[0] < due[-1] < 5.0
     # The chance that some tenth of the interval gets less than half or more than twice its
     # 50 is below 1e-6 per draw (binomial); with this seed it does not happen.

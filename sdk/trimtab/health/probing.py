@@ -12,7 +12,7 @@ FailuresBeforeCritical mean the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from trimtab.errors import ConfigurationError
 
@@ -80,9 +80,10 @@ class ProbeState:
     instances that are listed together, are not probed together ever after.
 
     Args:
-        check: how often, and when it is believed.
         rng: the source of chance; one draw for the first probe, and one per probe with jitter.
         now: the time, seconds.
+        interval_s: from one probe's start to the next one's, above 0.
+        rise, fall: see `Streak`.
         jitter_ratio: each interval is drawn within plus or minus this share.
 
     Attributes:
@@ -91,12 +92,33 @@ class ProbeState:
 
     __slots__ = ("_interval_s", "_jitter_ratio", "_rng", "_streak", "next_at")
 
-    def __init__(self, check: Check, rng: Random, now: float, *, jitter_ratio: float = 0.0) -> None:
-        self._interval_s = check.interval_s
+    def __init__(
+        self,
+        rng: Random,
+        now: float,
+        *,
+        interval_s: float,
+        rise: int,
+        fall: int,
+        jitter_ratio: float = 0.0,
+    ) -> None:
+        self._interval_s = interval_s
         self._jitter_ratio = jitter_ratio
         self._rng = rng
-        self._streak = Streak(check.rise, check.fall)
-        self.next_at = now + rng.random() * check.interval_s
+        self._streak = Streak(rise, fall)
+        self.next_at = now + rng.random() * interval_s
+
+    @classmethod
+    def of(cls, check: Check, rng: Random, now: float, *, jitter_ratio: float = 0.0) -> Self:
+        """Make the state for a check."""
+        return cls(
+            rng,
+            now,
+            interval_s=check.interval_s,
+            rise=check.rise,
+            fall=check.fall,
+            jitter_ratio=jitter_ratio,
+        )
 
     def begin(self, now: float) -> None:
         """Note that a probe starts; the next one is an interval away."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
-from trimtab.server.probes import Finding, HttpClients, look
+from trimtab.health.probing import ProbeState
+from trimtab.probing import Finding, HttpClients, repeat
+from trimtab.server.probes import look
 
 if TYPE_CHECKING:
     import random
@@ -20,10 +23,11 @@ _MAX_AT_ONCE = 64
 
 
 class Prober:
-    """Runs the HTTP, TCP and script checks, and reports what each look finds.
+    """Runs the HTTP, TCP and script checks, and reports what they find.
 
     Args:
-        report: called with the check's id and the finding, in the loop's thread.
+        report: called with the check's id and a finding that is to be believed, in the loop's
+            thread: one that enough before it have agreed with.
         rng: spreads the first looks over the interval, so that checks registered together
             do not run together for ever.
     """
@@ -52,10 +56,16 @@ class Prober:
         await self._clients.aclose()
 
     async def _repeat(self, check_id: str, definition: CheckDefinition) -> None:
-        interval_s = max(definition.interval_s, _MIN_INTERVAL_S)
-        await asyncio.sleep(self._rng.uniform(0, interval_s))
-        while True:
-            async with self._at_once:
-                finding = await look(definition, self._clients)
-            self._report(check_id, finding)
-            await asyncio.sleep(interval_s)
+        state = ProbeState(
+            self._rng,
+            asyncio.get_running_loop().time(),
+            interval_s=max(definition.interval_s, _MIN_INTERVAL_S),
+            rise=max(definition.success_before_passing, 1),
+            fall=max(definition.failures_before_critical, 1),
+        )
+
+        def tell(finding: Finding, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+            if verdict is not None:
+                self._report(check_id, finding)
+
+        await repeat(state, partial(look, definition, self._clients), tell, at_once=self._at_once)

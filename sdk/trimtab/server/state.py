@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     import msgspec
 
+    from trimtab.probing import Finding
     from trimtab.server.definitions import CheckDefinition
-    from trimtab.server.probes import Finding
     from trimtab.server.settings import Settings
     from trimtab.server.store import Record
 
@@ -148,7 +148,7 @@ class RegistryState:
         return None
 
     def _probed(self, check_id: str, finding: Finding) -> None:
-        self.agent.probed(check_id, finding.status, finding.output, now=self.now)
+        self.agent.probed(check_id, finding.status.value, finding.output, now=self.now)
         self._commit_unasked()
 
     def _arm(self) -> None:
