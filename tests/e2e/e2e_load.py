@@ -17,17 +17,20 @@ class Done:
     instance: str
     attempts: int
     failure: str
+    method: str = "GET"
 
 
 class Load:
     """Calls at a fixed rate, whether or not earlier ones have been answered.
 
     Times are in seconds from the start. On a busy machine calls begin late, and none is left out.
+    The methods take turns; what is posted must come back.
     """
 
-    def __init__(self, client, url, *, rate_per_s):
+    def __init__(self, client, url, *, rate_per_s, methods=("GET",)):
         self.done: list[Done] = []
         self._client, self._url = client, url
+        self._methods = methods
         self._rate_per_s = rate_per_s
         self._events = []
 
@@ -47,7 +50,7 @@ class Load:
                 if due_s >= end_s():
                     break
                 await self._until(due_s)
-                group.create_task(self._call())
+                group.create_task(self._call(number))
         return self.done
 
     @property
@@ -61,18 +64,22 @@ class Load:
         await self._until(when_s)
         await asyncio.to_thread(what)
 
-    async def _call(self):
+    async def _call(self, number):
         began_s = self.now_s
+        method = self._methods[number % len(self._methods)]
+        body = f"parcel {number}".encode() if method == "POST" else None
+        instance, attempts, failure = "", 0, ""
         try:
-            response = await self._client.get(self._url)
+            response = await self._client.request(method, self._url, content=body)
             info = response.extensions["trimtab"]
-            failure = "" if response.is_success else str(response.status_code)
-            self._note(began_s, info.instance.id, info.attempts, failure)
+            instance, attempts = info.instance.id, info.attempts
+            if not response.is_success:
+                failure = str(response.status_code)
+            elif body is not None and response.content != body:
+                failure = f"answered {response.content!r}"
         except Exception as error:  # noqa: BLE001 - every failed call is a finding
-            self._note(began_s, "", 0, f"{type(error).__name__}: {error}")
-
-    def _note(self, began_s, instance, attempts, failure):
-        self.done.append(Done(began_s, self.now_s, instance, attempts, failure))
+            failure = f"{type(error).__name__}: {error}"
+        self.done.append(Done(began_s, self.now_s, instance, attempts, failure, method))
 
 
 def failures(done):
