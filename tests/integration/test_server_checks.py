@@ -151,7 +151,9 @@ def test_scripts_by_exit_code(status, tmp_path):
 
 def test_a_turn_takes_as_many_looks_in_a_row_as_the_definition_says(status, tmp_path):
     looks = tmp_path / "looks"
-    script = f"echo look | tee -a {looks}; n=$(wc -l < {looks}); test $n -gt 2 -a $n -lt 8"
+    script = (
+        f"echo look | tee -a {looks}; n=$(wc -l < {looks}); test $n -gt 2 -a $n -lt 8 || exit 2"
+    )
     check = {
         "Args": ["sh", "-c", script],
         "Interval": "50ms",
