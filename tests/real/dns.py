@@ -1,4 +1,4 @@
-"""DNS servers: Knot, whose zone changes while it runs; dnsmasq, as small networks have it; Consul."""
+"""DNS servers: Knot, whose zone changes while it runs, dnsmasq, and Consul's own."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from cachetools import LRUCache
+from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
 from trimtab.errors import RegistryUnavailableError
@@ -167,7 +168,7 @@ def _brought_along(asked: Asked, kinds: Sequence[RdataType]) -> dict[str, _Addre
     """Read the addresses in the additional section, per name."""
     found: dict[str, _Addresses] = {}
     for rrset in asked.additional:
-        if rrset.rdtype in kinds:
+        if rrset.rdclass == RdataClass.IN and rrset.rdtype in kinds:
             name = rrset.name.to_text().lower()
             before = found.get(name, _Addresses((), rrset.ttl))
             texts = (*before.texts, *(record.address for record in _hosts(rrset)))

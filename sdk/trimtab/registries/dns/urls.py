@@ -39,15 +39,14 @@ def read_url(url: str) -> DnsPolledRegistry:
     options = read_options(url, parts.query, known=(*_OPTIONS, _OWN_OPTION[parts.scheme]))
     timeout_s = duration_s(url, options, "timeout", _TIMEOUT_S)
     settings: dict[str, Any] = {"name": _name(url, options), "timeout_s": timeout_s}
-    nameservers = Nameservers(
-        shown(url), _hosts(url), tcp=flag(url, options, "tcp"), timeout_s=timeout_s
-    )
+    hosts, tcp = _hosts(url), flag(url, options, "tcp")  # From here on there is no secret in it.
+    nameservers = Nameservers(url, hosts, tcp=tcp, timeout_s=timeout_s)
     records = _records(url, options, nameservers)
     if flag(url, options, "poll"):
-        return DnsPolledRegistry(shown(url), records, **settings)
+        return DnsPolledRegistry(url, records, **settings)
     settings["min_interval_s"] = duration_s(url, options, "min_interval", 1.0)
     settings["max_interval_s"] = duration_s(url, options, "max_interval", 300.0)
-    return DnsRegistry(shown(url), records, **settings)
+    return DnsRegistry(url, records, **settings)
 
 
 def _hosts(url: str) -> list[tuple[str, int]]:
