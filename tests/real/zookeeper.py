@@ -1,0 +1,182 @@
+"""ZooKeeper: one for the run, one for a test, and ensembles of three."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from real.server import Server, free_ports, running, wait_until
+
+_JAVA = Path("/usr/bin/java")
+_JAR = Path("/usr/share/java/zookeeper.jar")
+_START_S = 20.0
+_TICK_MS = 200
+"""The servers keep sessions between 2 and 20 of these: 0.4 to 4 s."""
+
+
+@pytest.fixture(scope="session")
+def zookeeper(tmp_path_factory):
+    """One ZooKeeper for the whole run; tests use base paths of their own."""
+    with running(ZooKeeperServer(tmp_path_factory.mktemp("zookeeper"))) as server:
+        yield server
+
+
+@pytest.fixture
+def own_zookeeper(tmp_path):
+    """A ZooKeeper for one test, which may kill, freeze, wipe and restart it."""
+    with running(ZooKeeperServer(tmp_path / "zookeeper")) as server:
+        yield server
+
+
+@pytest.fixture
+def zookeepers(tmp_path):
+    """An ensemble of three for one test."""
+    with running(Ensemble(tmp_path)) as ensemble:
+        yield ensemble
+
+
+class ZooKeeperServer(Server):
+    """One ZooKeeper, alone or a member of an ensemble.
+
+    Args:
+        folder: where it keeps its data.
+        members: the lines `server.N=...` of its ensemble.
+        number: which of them it is.
+    """
+
+    name = "ZooKeeper"
+
+    def __init__(self, folder, *, members=(), number=0):
+        super().__init__(_JAR if _JAVA.exists() else _JAVA, folder)
+        self.members, self.number = members, number
+        self.java_options, self.lines = [], []
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self):
+        return f"zk://{self.address}"
+
+    @property
+    def data(self):
+        return self.folder / "data"
+
+    def command(self):
+        self.data.mkdir(exist_ok=True)
+        (self.data / "myid").write_text(str(self.number))
+        config = self.folder / "zoo.cfg"
+        settings = [
+            f"tickTime={_TICK_MS}",
+            *("initLimit=20", "syncLimit=10", f"dataDir={self.data}"),
+            *(f"clientPort={self.port}", "clientPortAddress=127.0.0.1", "maxClientCnxns=0"),
+            *("admin.enableServer=false", "4lw.commands.whitelist=*"),
+            *self.members,
+            *self.lines,
+        ]
+        config.write_text("\n".join(settings) + "\n")
+        return [
+            *(_JAVA, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            *("-Dzookeeper.forceSync=no", *self.java_options, "-cp", _JAR),
+            *("org.apache.zookeeper.server.quorum.QuorumPeerMain", config),
+        ]
+
+    def is_ready(self):
+        # A member cannot be before another is.
+        return bool(self.members) or bool(self.mode())
+
+    def mode(self):
+        """`standalone`, `leader`, `follower`; "" while it does not serve."""
+        return self._said("Mode:")
+
+    def watches(self):
+        """How many watches its clients have set."""
+        return int(self.tell("wchs").rpartition(":")[2])
+
+    def clients(self):
+        """How many connections clients have to it, this question apart."""
+        return int(self._said("Connections:")) - 1
+
+    def tell(self, word):
+        """Give it one of its four-letter words; "" if it does not answer."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+                link.sendall(word.encode())
+                return b"".join(iter(lambda: link.recv(4096), b"")).decode()
+        except OSError:
+            return ""
+
+    def wipe(self):
+        """Lose all data, while it does not run."""
+        rmtree(self.data)
+
+    def _said(self, label):
+        lines = [line for line in self.tell("srvr").splitlines() if line.startswith(label)]
+        return lines[0].partition(":")[2].strip() if lines else ""
+
+
+class Ensemble:
+    """Three ZooKeepers that agree; `kill`, `freeze` and the rest act on all of them."""
+
+    name = "ZooKeeper"
+
+    def __init__(self, folder):
+        ports = free_ports(9)
+        clients, peers = ports[:3], list(zip(ports[3:6], ports[6:], strict=True))
+        lines = [
+            f"server.{n}=127.0.0.1:{peer}:{election}"
+            for n, (peer, election) in enumerate(peers, start=1)
+        ]
+        self.members = [
+            ZooKeeperServer(folder / f"zookeeper-{n}", members=lines, number=n) for n in (1, 2, 3)
+        ]
+        for member, port in zip(self.members, clients, strict=True):
+            member.ports = [port]
+        self.binary = self.members[0].binary
+
+    @property
+    def address(self):
+        return ",".join(member.address for member in self.members)
+
+    @property
+    def url(self):
+        return f"zk://{self.address}"
+
+    def start(self):
+        """Start those that do not run, and wait until all serve."""
+        for member in self.members:
+            if member.process is None or member.process.poll() is not None:
+                member.start()
+        wait_until(self.is_whole, _START_S)
+        return self
+
+    def is_whole(self):
+        """Whether one leads and all others follow it."""
+        return sorted(each.mode() for each in self.members) == ["follower", "follower", "leader"]
+
+    def kill(self):
+        for member in self.members:
+            member.kill()
+
+    def freeze(self):
+        for member in self.members:
+            member.freeze()
+
+    def thaw(self):
+        for member in self.members:
+            member.thaw()
+
+    def wipe(self):
+        for member in self.members:
+            member.wipe()
+
+    def leader(self):
+        """The member that leads; None while there is none."""
+        return next((each for each in self.members if each.mode() == "leader"), None)
+
+    def followers(self):
+        return [each for each in self.members if each.mode() == "follower"]
