@@ -28,11 +28,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from trimtab.check import Check
     from trimtab.instance import Instance
 
-__all__ = ["Listing", "Registrar", "Registry", "WatchableRegistry"]
+__all__ = ["CheckingRegistrar", "Listing", "Registrar", "Registry", "WatchableRegistry"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,4 +114,22 @@ class Registrar(Protocol):
 
     async def deregister(self, service: str, instance: Instance) -> None:
         """Remove the registration; one that is not there is no error."""
+        ...
+
+
+@runtime_checkable
+class CheckingRegistrar(Registrar, Protocol):
+    """A registrar whose registry runs checks of an instance by itself."""
+
+    def can_check(self, check: Check) -> bool:
+        """Say whether the registry carries out such a check; else the registrant does."""
+        ...
+
+    async def register(
+        self, service: str, instance: Instance, *, ttl_s: float, checks: Sequence[Check] = ()
+    ) -> None:
+        """Register, and have the registry run these checks besides the lease.
+
+        Each starts in the instance's own status. `heartbeat` renews the lease alone.
+        """
         ...
