@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,7 +21,7 @@ from trimtab.errors import (
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 
 __all__ = ["Answer", "Asker", "parse_json", "refusal"]
 
@@ -92,25 +93,55 @@ class Asker:
             ClosedError: after `aclose`.
         """
         limits = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
-        try:
+        with self._in_our_words(timeout_s):
             # The bound on the whole: httpx itself bounds each read, and a server may trickle.
             async with (
                 asyncio.timeout(timeout_s),
                 self._client().stream(method, url, timeout=limits, **options) as response,
             ):
-                body = await self._read(response)
-        except httpx.DecodingError as error:
-            raise RegistryAnswerError(f"{self.place}: broken compression: {error}") from error
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise RegistryUnavailableError(
-                f"{self.place}: no answer within {timeout_s:g} s"
-            ) from error
-        except httpx.TransportError as error:
-            reason = str(error) or "the connection broke"
-            raise RegistryUnavailableError(
-                f"{self.place}: {type(error).__name__}: {reason}"
-            ) from error
-        return Answer(response.status_code, response.headers, body)
+                return await self._whole(response)
+
+    async def stream_lines(
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout_s: float,
+        silence_s: float,
+        refused: Callable[[Answer], Exception],
+        **options: Any,
+    ) -> AsyncGenerator[bytes, None]:
+        """Send one request and yield the lines of an answer that goes on, without blank ones.
+
+        Ends when the server ends the answer. Close it (`aclosing`) to give back the connection.
+        The answer must begin within `timeout_s`, and then never be silent for `silence_s`.
+        `refused` makes the error that an answer other than 200 stands for.
+
+        Raises:
+            TimeoutError: silence; it is for the caller to say whether that is trouble.
+            RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
+            RegistryAnswerError: a line is too large, or the compression is broken.
+            ClosedError: after `aclose`.
+        """
+        limits = httpx.Timeout(
+            timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S), read=None, pool=None
+        )
+        async with AsyncExitStack() as held:
+            with self._in_our_words(timeout_s):
+                async with asyncio.timeout(timeout_s):
+                    response = await held.enter_async_context(
+                        self._client().stream(method, url, timeout=limits, **options)
+                    )
+                    if response.status_code != httpx.codes.OK:
+                        raise refused(await self._whole(response))
+            lines = await held.enter_async_context(aclosing(self._lines(response)))
+            while True:
+                async with asyncio.timeout(silence_s):
+                    with self._in_our_words(timeout_s):
+                        line = await anext(lines, None)
+                if line is None:
+                    return
+                yield line
 
     async def aclose(self) -> None:
         """Close the connections of this loop; those of other loops end with them."""
@@ -129,16 +160,49 @@ class Asker:
             )
         return self._clients[loop]
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    @contextmanager
+    def _in_our_words(self, timeout_s: float) -> Iterator[None]:
+        """Turn the errors of httpx into ours."""
+        try:
+            yield
+        except httpx.DecodingError as error:
+            raise RegistryAnswerError(f"{self.place}: broken compression: {error}") from error
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise RegistryUnavailableError(
+                f"{self.place}: no answer within {timeout_s:g} s"
+            ) from error
+        except httpx.TransportError as error:
+            reason = str(error) or "the connection broke"
+            raise RegistryUnavailableError(
+                f"{self.place}: {type(error).__name__}: {reason}"
+            ) from error
+
+    async def _whole(self, response: httpx.Response) -> Answer:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > self._max_bytes:
-                raise RegistryAnswerError(
-                    f"{self.place}: the answer is larger than {self._max_bytes} bytes; "
-                    "raise max_bytes if that is right"
-                )
-        return bytes(body)
+            self._check_size(body, "the answer")
+        return Answer(response.status_code, response.headers, bytes(body))
+
+    async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """Cut the body at line ends; what follows the last one is torn, and left out."""
+        rest = bytearray()
+        async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                rest += chunk
+                if b"\n" in chunk:
+                    *lines, rest = rest.split(b"\n")
+                    for line in lines:
+                        if line.strip():
+                            yield bytes(line)
+                self._check_size(rest, "one line of the answer")
+
+    def _check_size(self, body: bytearray, what: str) -> None:
+        if len(body) > self._max_bytes:
+            raise RegistryAnswerError(
+                f"{self.place}: {what} is larger than {self._max_bytes} bytes; "
+                "raise max_bytes if that is right"
+            )
 
 
 def refusal(place: str, answer: Answer) -> Exception:
@@ -159,14 +223,14 @@ def refusal(place: str, answer: Answer) -> Exception:
     return RegistryAnswerError(f"{said}; 200 was expected")
 
 
-def parse_json(place: str, body: bytes, type_: Any = Any) -> Any:
-    """Read JSON of a given shape.
+def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True) -> Any:
+    """Read JSON of a given shape; unless `strict`, numbers may be written as text.
 
     Raises:
         RegistryAnswerError: it is no JSON, or of another shape; the message says where.
     """
     try:
-        return msgspec.json.decode(body, type=type_)
+        return msgspec.json.decode(body, type=type_, strict=strict)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = ""
         if body.lstrip()[:1] == b"<":
