@@ -13,6 +13,9 @@ from trimtab.registries.consul.reader import ConsulReader
 from trimtab.registries.consul.writing import check_id, heartbeat_verb, registration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trimtab.check import Check
     from trimtab.instance import Instance
     from trimtab.registries.asking import Answer
 
@@ -51,10 +54,15 @@ class ConsulPolledRegistry(ConsulReader):
         self._home = next(iter(self._agents.values()))
         self.key += f" {deregister_after_s}"
 
-    async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
+    async def register(
+        self, service: str, instance: Instance, *, ttl_s: float, checks: Sequence[Check] = ()
+    ) -> None:
         """Register at the agent, with a check that turns critical after `ttl_s`.
 
+        `checks` are run by the agent besides; scripts need `enable_script_checks` there.
+
         Raises:
+            ConfigurationError: Consul cannot run one of the checks.
             RegistryError: see `trimtab.registries.protocol`.
         """
         body = registration(
@@ -63,6 +71,7 @@ class ConsulPolledRegistry(ConsulReader):
             ttl_s=ttl_s,
             tags=self._question.tags,
             deregister_after_s=self._deregister_after_s,
+            checks=checks,
         )
         answer = await self._put("/v1/agent/service/register", json=body)
         self._expect_ok(f"register {service} {instance.id!r}", service, answer)

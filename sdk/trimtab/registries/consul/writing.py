@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trimtab.instance import Status
+from trimtab.registries.consul.checks import check_definition, duration
 from trimtab.registries.consul.entries import DRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trimtab.check import Check
     from trimtab.instance import Instance
 
 __all__ = ["check_id", "heartbeat_verb", "registration"]
@@ -26,18 +28,30 @@ def registration(
     ttl_s: float,
     tags: Sequence[str],
     deregister_after_s: float | None,
+    checks: Sequence[Check] = (),
 ) -> dict[str, Any]:
-    """Write the body of `/v1/agent/service/register`."""
+    """Write the body of `/v1/agent/service/register`.
+
+    `checks` are run by Consul's agent, beside the heartbeat; each starts in the status that the
+    instance gives itself.
+
+    Raises:
+        ConfigurationError: Consul cannot run one of the checks.
+    """
     weight = min(max(round(instance.weight), 1), _MAX_WEIGHT)
-    check = {
+    # Every check starts critical unless it is told.
+    status = {"Status": _CHECK_STATUSES[heartbeat_verb(instance)]}
+    heartbeat = {
         "CheckID": check_id(instance),
         "Name": "heartbeat",
-        "TTL": _duration(ttl_s),
-        # A TTL check starts critical unless it is told.
-        "Status": _CHECK_STATUSES[heartbeat_verb(instance)],
+        "TTL": duration(ttl_s),
     }
     if deregister_after_s is not None:
-        check["DeregisterCriticalServiceAfter"] = _duration(deregister_after_s)
+        heartbeat["DeregisterCriticalServiceAfter"] = duration(deregister_after_s)
+    run_by_consul = [
+        check_definition(instance, check, check_id=f"{check_id(instance)}:{number}")
+        for number, check in enumerate(checks, start=1)
+    ]
     return {
         "ID": instance.id,
         "Name": service,
@@ -46,7 +60,8 @@ def registration(
         "Tags": list(tags),
         "Meta": _meta(instance, weight),
         "Weights": {"Passing": weight, "Warning": weight},
-        "Check": check,
+        "Check": heartbeat | status,
+        "Checks": [each | status for each in run_by_consul],
     }
 
 
@@ -71,7 +86,3 @@ def _meta(instance: Instance, weight: int) -> dict[str, str]:
     if instance.status is Status.DRAINING:
         meta["status"] = DRAINING
     return meta
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"

@@ -1,0 +1,93 @@
+"""Prepared queries: what their execution says."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import httpx
+import pytest
+
+from consul_kit import Agent, entry
+from trimtab.errors import (
+    RegistryAnswerError,
+    RegistryDeniedError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+)
+from trimtab.registries.consul import ConsulPreparedRegistry
+from trimtab.registries.consul.entries import read_executed
+
+pytestmark = pytest.mark.anyio
+
+
+def executed(*entries, headers=None, **fields):
+    said = {"Service": "orders", "Nodes": list(entries), "Datacenter": "dc1", "Failovers": 0}
+    return httpx.Response(200, json=said | fields, headers=headers)
+
+
+async def test_the_list_is_the_same_however_it_is_shuffled():
+    agent = Agent(executed(entry("a"), entry("b")), executed(entry("b"), entry("a")))
+    registry = agent.registry(ConsulPreparedRegistry)
+    first, second = await registry.fetch("near orders"), await registry.fetch("near orders")
+    assert first == second
+    assert [each.id for each in first.instances] == ["a", "b"]
+    assert agent.asked[0].url.raw_path == b"/v1/query/near%20orders/execute"
+
+
+async def test_every_option_is_asked_for():
+    agent = Agent(executed())
+    registry = agent.registry(
+        ConsulPreparedRegistry, datacenter="east", near="_agent", consistency="stale"
+    )
+    await registry.fetch("orders")
+    assert agent.params() == [("stale", ""), ("dc", "east"), ("near", "_agent")]
+
+
+async def test_a_failover_is_told_once_and_stands_with_the_instances(caplog):
+    agent = Agent(executed(entry(service={"Meta": {"k": "v"}}), Datacenter="east", Failovers=1))
+    registry = agent.registry(ConsulPreparedRegistry)
+    with caplog.at_level(logging.WARNING, "trimtab.registries"):
+        for _ in range(2):
+            (found,) = (await registry.fetch("orders")).instances
+    assert dict(found.metadata) == {"k": "v", "datacenter": "east"}
+    (message,) = caplog.messages
+    assert message.endswith("query 'orders': failed over to datacenter 'east'")
+
+
+async def test_a_bad_entry_is_left_out_and_its_fault_named():
+    agent = Agent(executed(entry("a"), entry("b", service={"Port": 0}), 7))
+    found = await agent.registry(ConsulPreparedRegistry).fetch("orders")
+    assert [each.id for each in found.instances] == ["a"]
+    assert len(found.skipped) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(404, text="Query not found"), RegistryRequestError),
+        (httpx.Response(500, text="No cluster leader"), RegistryUnavailableError),
+        (executed(headers={"x-consul-knownleader": "false"}), RegistryUnavailableError),
+        (
+            executed(headers={"x-consul-results-filtered-by-acls": "true"}),
+            RegistryDeniedError,
+        ),
+        (httpx.Response(200, json=[]), RegistryAnswerError),
+        (httpx.Response(200, json={}), RegistryAnswerError),
+    ],
+)
+async def test_each_refusal_has_its_error(answer, error):
+    with pytest.raises(error):
+        await Agent(answer).registry(ConsulPreparedRegistry).fetch("orders")
+
+
+def test_no_nodes_may_be_null():
+    body = json.dumps({"Nodes": None, "Datacenter": "dc1"}).encode()
+    assert read_executed("here", body) == ((), (), "")
+
+
+async def test_the_services_are_the_queries():
+    queries = [{"ID": "1-2", "Name": "zebra"}, {"ID": "3-4", "Name": "", "DNS": {}}]
+    agent = Agent(httpx.Response(200, json=queries))
+    assert await agent.registry(ConsulPreparedRegistry).services() == ["3-4", "zebra"]
+    assert agent.asked[0].url.path == "/v1/query"
