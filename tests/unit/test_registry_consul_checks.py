@@ -11,7 +11,9 @@ from consul_kit import MINE, Agent
 from trimtab.check import Check
 from trimtab.errors import ConfigurationError, RegistryRequestError
 from trimtab.instance import Instance, Status
+from trimtab.registries import connect
 from trimtab.registries.consul.checks import check_definition
+from trimtab.registries.protocol import CheckingRegistrar
 
 V6 = Instance(id="six", host="::1", port=80, scheme="https")
 
@@ -80,6 +82,15 @@ def test_certificates_need_not_be_checked():
 def test_what_consul_cannot_run_is_refused(text, changes, why):
     with pytest.raises(ConfigurationError, match=f"cannot be run by Consul: {why}"):
         written(MINE, text, **changes)
+
+
+def test_what_consul_cannot_run_is_left_to_the_instance():
+    registry = connect("consul://h")
+    assert isinstance(registry, CheckingRegistrar)
+    texts = ("tcp", "http:/up", "http:/up 204", "script:true")
+    assert [registry.can_check(Check.parse(each)) for each in texts] == [True, True, False, False]
+    assert connect("consul://h?scripts").can_check(Check.parse("script:true"))
+    assert connect("consul://h?scripts").key != registry.key
 
 
 @pytest.mark.anyio

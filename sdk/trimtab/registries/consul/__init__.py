@@ -2,6 +2,7 @@
 
 consul://host:8500/?dc=&tag=&tag=&near=&filter=&token=&passing&stale&consistent&wait=30s&watches=128
 consul://host:8500,other:8500         reads from either, registers at the first alone
+consul://host:8500/?scripts           its agent also runs script checks of what is registered here
 consul+https://host:8501/?ca=&cert=&key=&verify=0
 consul://host:8500/?poll              asks without blocking
 consul://host:8500/?prepared          a service's name is that of a prepared query

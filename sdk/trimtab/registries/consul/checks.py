@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trimtab.check import Check
     from trimtab.instance import Instance
 
-__all__ = ["check_definition", "duration"]
+__all__ = ["check_definition", "duration", "reason_against"]
 
 _LEAST_INTERVAL_S = 1.0
 
@@ -19,14 +19,14 @@ _LEAST_INTERVAL_S = 1.0
 def check_definition(instance: Instance, check: Check, *, check_id: str) -> dict[str, Any]:
     """Write an entry of `Checks` in a registration.
 
-    The agent, not this process, asks the instance; so `127.0.0.1` is the agent's own machine.
-    Consul runs scripts only if `enable_script_checks` is set.
+    The agent, not this process, asks the instance; so `127.0.0.1` is the agent's own machine,
+    and a script lies there. Consul follows redirects, and takes 429 for a warning.
 
     Raises:
         ConfigurationError: Consul cannot carry out such a check; the message says why.
     """
-    if check.interval_s < _LEAST_INTERVAL_S:
-        raise _cannot(check, f"interval_s is {check.interval_s:g}, and Consul asks once a second")
+    if reason := reason_against(check):
+        raise ConfigurationError(f"check {str(check)!r} cannot be run by Consul: {reason}")
     return {
         "CheckID": check_id,
         "Name": f"{check.kind} check",
@@ -37,6 +37,15 @@ def check_definition(instance: Instance, check: Check, *, check_id: str) -> dict
         "FailuresBeforeCritical": check.fall,
         **_what(instance, check),
     }
+
+
+def reason_against(check: Check) -> str | None:
+    """Say why Consul cannot carry out a check; None if it can."""
+    if check.interval_s < _LEAST_INTERVAL_S:
+        return f"interval_s is {check.interval_s:g}, and Consul asks once a second"
+    if check.statuses != SUCCESS:
+        return f"statuses is {check.statuses!r}, and Consul knows {SUCCESS} alone"
+    return None
 
 
 def duration(seconds: float) -> str:
@@ -53,10 +62,4 @@ def _what(instance: Instance, check: Check) -> dict[str, Any]:
         told = [f"TRIMTAB_{name}={value}" for name, value in about.items()]
         # Consul has no setting for the environment of a script.
         return {"Args": ["env", *told, *check.command]}
-    if check.statuses != SUCCESS:
-        raise _cannot(check, f"statuses is {check.statuses!r}, and Consul knows 200-299 alone")
     return {"HTTP": check.url(instance), "Method": "GET", "TLSSkipVerify": not check.verify}
-
-
-def _cannot(check: Check, why: str) -> ConfigurationError:
-    return ConfigurationError(f"check {str(check)!r} cannot be run by Consul: {why}")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from trimtab.errors import ConfigurationError, NotRegisteredError
+from trimtab.registries.consul.checks import reason_against
 from trimtab.registries.consul.headers import is_unknown, write_refusal
 from trimtab.registries.consul.reader import ConsulReader
 from trimtab.registries.consul.writing import check_id, heartbeat_verb, registration
@@ -35,6 +36,8 @@ class ConsulPolledRegistry(ConsulReader):
         url: see `ConsulReader`, also for the settings not named here.
         deregister_after_s: Consul drops a registration that has been critical for so long; at
             least 60, and it looks every 30 s; None means never.
+        scripts: whether the agent runs scripts (`enable_script_checks`); if not, an instance's
+            script check is left to its own process.
         settings: those of `ConsulReader`.
 
     Raises:
@@ -42,7 +45,12 @@ class ConsulPolledRegistry(ConsulReader):
     """
 
     def __init__(
-        self, url: str, *, deregister_after_s: float | None = 600.0, **settings: Any
+        self,
+        url: str,
+        *,
+        deregister_after_s: float | None = 600.0,
+        scripts: bool = False,
+        **settings: Any,
     ) -> None:
         super().__init__(url, **settings)
         if deregister_after_s is not None and not deregister_after_s >= _LEAST_DEREGISTER_S:
@@ -50,9 +58,13 @@ class ConsulPolledRegistry(ConsulReader):
                 f"{self.url}: deregister_after_s is {deregister_after_s!r}; Consul waits at least "
                 "60; None means never"
             )
-        self._deregister_after_s = deregister_after_s
+        self._deregister_after_s, self._scripts = deregister_after_s, scripts
         self._home = next(iter(self._agents.values()))
-        self.key += f" {deregister_after_s}"
+        self.key += f" {deregister_after_s} {scripts}"
+
+    def can_check(self, check: Check) -> bool:
+        """Say whether the agent carries out such a check."""
+        return reason_against(check) is None and (self._scripts or check.kind != "script")
 
     async def register(
         self, service: str, instance: Instance, *, ttl_s: float, checks: Sequence[Check] = ()

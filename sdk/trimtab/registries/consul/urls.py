@@ -18,9 +18,9 @@ Mode = Literal["watch", "poll", "prepared"]
 
 _SCHEMES = {"consul": ("http", 8500), "consul+https": ("https", 8501)}
 _ASKING = ("dc", "tag", "near", "filter", "token", "passing", "stale", "consistent")
-_MODES = ("poll", "prepared", "wait", "watches")
+_MODES = ("poll", "prepared", "scripts", "wait", "watches")
 # What a prepared query settles by itself, and what is only for questions that Consul holds.
-_NOT_PREPARED = ("tag", "filter", "passing", "poll", "wait", "watches")
+_NOT_PREPARED = ("tag", "filter", "passing", "poll", "scripts", "wait", "watches")
 _NOT_POLLED = ("wait", "watches")
 
 
@@ -46,6 +46,7 @@ def read_url(url: str) -> tuple[Mode, str, dict[str, Any]]:
             "tags": options.get("tag", ()),
             "only_passing": flag(url, options, "passing"),
             "filter_": options.get("filter", [None])[0],
+            "scripts": flag(url, options, "scripts"),
         }
     if mode == "watch":
         settings["wait_s"] = duration_s(url, options, "wait", 30.0)
