@@ -2,6 +2,7 @@
 
 from random import Random
 
+from trimtab.strategies import Maglev, RingHash
 from trimtab.testing.strategies import StrategyContract
 
 
@@ -31,6 +32,29 @@ class TestLeastRequest(StrategyContract):
 class TestLeastLatency(StrategyContract):
     strategy = "least_latency"
     weighted = True
+
+
+class TestRingHash(StrategyContract):
+    strategy = "ring_hash"
+    weighted = True
+
+
+class TestRingHashBounded(StrategyContract):
+    strategy = RingHash(points=400, load_factor=1.25)
+    weighted = True
+    calls_per_pick = None  # O(1) only where the pool tells of begins and ends
+
+
+class TestMaglev(StrategyContract):
+    # The default table takes ten times as long for each of the many lists here.
+    strategy = Maglev(table_size=4093)
+    weighted = True
+
+
+class TestMaglevBounded(StrategyContract):
+    strategy = Maglev(table_size=4093, load_factor=1.25)
+    weighted = True
+    calls_per_pick = None
 
 
 class FirstAllowed:

@@ -318,8 +318,8 @@ def test_exclusion_costs_no_more_than_the_excluded():
 
 def test_names_resolve():
     assert sorted(STRATEGIES) == [
-        "least_latency", "least_request", "random",
-        "round_robin", "weighted_random", "weighted_round_robin",
+        "least_latency", "least_request", "maglev", "random",
+        "ring_hash", "round_robin", "weighted_random", "weighted_round_robin",
     ]  # fmt: skip
     assert resolve("random") is STRATEGIES["random"]
     assert resolve(RoundRobin) is RoundRobin

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from trimtab.errors import ConfigurationError
 from trimtab.strategies.least_latency import LeastLatency
 from trimtab.strategies.least_request import LeastRequest
+from trimtab.strategies.maglev import Maglev
 from trimtab.strategies.random import RandomChoice
+from trimtab.strategies.ring_hash import RingHash
 from trimtab.strategies.round_robin import RoundRobin
+from trimtab.strategies.settings import configured, read
 from trimtab.strategies.weighted_random import WeightedRandom
 from trimtab.strategies.weighted_round_robin import WeightedRoundRobin
 
@@ -21,21 +25,30 @@ __all__ = ["STRATEGIES", "resolve"]
 STRATEGIES: dict[str, StrategyFactory] = {
     "least_latency": LeastLatency,
     "least_request": LeastRequest,
+    "maglev": Maglev(),
     "random": RandomChoice,
+    "ring_hash": RingHash(),
     "round_robin": RoundRobin,
     "weighted_random": WeightedRandom,
     "weighted_round_robin": WeightedRoundRobin,
 }
-"""The built-in strategies by name."""
+"""The built-in strategies that a name alone makes."""
+
+_SETTINGS: dict[str, Any] = {"maglev": Maglev, "ring_hash": RingHash}
+"""Those that take settings, in brackets after the name."""
 
 _GROUP = "trimtab.strategies"
 
 
 def resolve(strategy: str | StrategyFactory) -> StrategyFactory:
-    """Return the factory of a strategy: a built-in name, an entry point's name, or a factory.
+    """Return the factory of a strategy.
+
+    Args:
+        strategy: a built-in name, an entry point's name, either with settings in brackets
+            (`ring_hash(load_factor=1.25)`), or a factory.
 
     Raises:
-        ConfigurationError: no strategy has this name.
+        ConfigurationError: no strategy has this name, or a setting is wrong.
     """
     if not isinstance(strategy, str):
         if not callable(strategy):
@@ -43,11 +56,22 @@ def resolve(strategy: str | StrategyFactory) -> StrategyFactory:
                 f"strategy {strategy!r} is neither a name nor a factory (rng) -> Strategy"
             )
         return strategy
-    if strategy in STRATEGIES:
-        return STRATEGIES[strategy]
-    for entry in entry_points(group=_GROUP, name=strategy):
-        return cast("StrategyFactory", entry.load())
+    name, parts = read(strategy)
+    if parts is None and name in STRATEGIES:
+        return STRATEGIES[name]
+    found = _SETTINGS.get(name) or STRATEGIES.get(name) or _from_entry_point(name)
+    if isinstance(found, type) and is_dataclass(found):
+        return configured(strategy, cast("Any", found), parts or ())
+    if parts:
+        raise ConfigurationError(f"strategy {strategy!r}: {name} takes no settings; leave them out")
+    return cast("StrategyFactory", found)
+
+
+def _from_entry_point(name: str) -> Any:
+    for entry in entry_points(group=_GROUP, name=name):
+        return entry.load()
     raise ConfigurationError(
-        f"no strategy is called {strategy!r}; known are {', '.join(sorted(STRATEGIES))} "
-        f"and those of entry points in the group {_GROUP!r}"
+        f"no strategy is called {name!r}; known are "
+        f"{', '.join(sorted({*STRATEGIES, *_SETTINGS}))} and those of entry points in the group "
+        f"{_GROUP!r}"
     )

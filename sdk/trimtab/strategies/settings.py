@@ -1,0 +1,136 @@
+"""Strategies with settings: checked, shown, and read from a line of text.
+
+    ring_hash(load_factor=1.25)      zone_aware(eu-1, inside=ring_hash(min_size=4096))
+
+A strategy's settings are a frozen dataclass that is itself the factory: called with a generator
+it makes the strategy. Its fields may be given in their order or by name.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import MISSING, fields
+from math import isfinite
+from typing import TYPE_CHECKING, Any, cast
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from dataclasses import Field
+
+    from trimtab.strategies.protocol import StrategyFactory
+
+__all__ = ["configured", "in_words", "read", "require"]
+
+_WORDS = {"none": None, "true": True, "false": False}
+_BRACKETS = {"(": 1, ")": -1}
+
+
+def require(what: str, value: object, wanted: str, holds: Callable[[Any], bool]) -> None:
+    """Refuse a setting that is no finite number, or not the wanted one.
+
+    Raises:
+        ConfigurationError: saying what is wrong, and what it must be.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and isfinite(cast("float", value)) and holds(value)):
+        raise ConfigurationError(f"{what} is {value!r}; it must be {wanted}")
+
+
+def in_words(name: str, settings: Any) -> str:
+    """Return the text that `read` and `configured` would make these settings from."""
+    given = [
+        f"{field.name}={value if isinstance(value, str | float | int) else _name(value)}"
+        for field in fields(settings)
+        if (value := getattr(settings, field.name)) != field.default
+    ]
+    return f"{name}({', '.join(given)})" if given else name
+
+
+def read(text: str) -> tuple[str, list[str] | None]:
+    """Split `name(one, two=2)` into the name and what stands in its brackets, None without.
+
+    Raises:
+        ConfigurationError: brackets or quotes are not closed, or something follows them.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return text.strip(), None
+    inside, closing, after = rest.rpartition(")")
+    if not closing or after.strip():
+        raise ConfigurationError(f"strategy {text!r}: it must end with the bracket that it opens")
+    parts = [part.strip() for part in _split(inside, text)]
+    return name.strip(), parts if any(parts) else []
+
+
+def configured(
+    text: str, settings: Callable[..., StrategyFactory], parts: Sequence[str]
+) -> StrategyFactory:
+    """Make the settings from the parts, each `value` or `field=value`.
+
+    Raises:
+        ConfigurationError: a field is unknown, missing, given twice or out of its range.
+    """
+    known = {field.name: field for field in fields(cast("Any", settings))}
+    values: dict[str, object] = {}
+    for place, part in enumerate(parts):
+        name, equals, value = part.partition("=")
+        if not equals or "(" in name:
+            name, value = (list(known)[place] if place < len(known) else "", part)
+        name = name.strip()
+        if name not in known or name in values:
+            raise ConfigurationError(
+                f"strategy {text!r}: {part!r} is unknown or given twice; its settings are "
+                f"{', '.join(known)}"
+            )
+        values[name] = _value(value.strip(), known[name])
+    _refuse_missing(text, known, values)
+    return settings(**values)
+
+
+def _refuse_missing(
+    text: str, known: Mapping[str, Field[Any]], values: Mapping[str, object]
+) -> None:
+    for name, field in known.items():
+        if field.default is MISSING and name not in values:
+            raise ConfigurationError(
+                f"strategy {text!r}: {name} is missing; write {text.partition('(')[0]}({name}=...)"
+            )
+
+
+def _value(text: str, field: Field[Any]) -> object:
+    if text[:1] in {"'", '"'} and text[-1:] == text[:1]:
+        return text[1:-1]
+    if "str" in str(field.type):  # a zone may well be called 1
+        return text
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _split(inside: str, text: str) -> Iterator[str]:
+    """Yield what stands between commas that are in no brackets and no quotes."""
+    part, depth, quote = "", 0, ""
+    for letter in inside:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += _BRACKETS.get(letter, 0)
+        if letter == "," and not depth and not quote:
+            yield part
+            part = ""
+        else:
+            part += letter
+    if depth or quote:
+        raise ConfigurationError(f"strategy {text!r}: a bracket or a quote is not closed")
+    yield part
+
+
+def _name(factory: object) -> str:
+    return getattr(factory, "__name__", None) or type(factory).__name__
