@@ -76,7 +76,7 @@ def configured(
     values: dict[str, object] = {}
     for place, part in enumerate(parts):
         name, equals, value = part.partition("=")
-        if not equals or "(" in name:
+        if not equals or not name.strip().isidentifier():
             name, value = (list(known)[place] if place < len(known) else "", part)
         name = name.strip()
         if name not in known or name in values:
