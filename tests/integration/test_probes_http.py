@@ -10,7 +10,7 @@ import trustme
 
 from trimtab import Instance, Status
 from trimtab.check import Check
-from trimtab.probing import HttpClients, probe
+from trimtab.probing import NetworkLook, probe
 
 HTTP = Check(kind="http", path="/health", timeout_s=10.0)
 TCP = Check(kind="tcp", timeout_s=10.0)
@@ -49,12 +49,12 @@ def look(check, *answers, context=None, trusted=None, **changes):
     """Probe such an instance once; return the finding, and what the instance was asked."""
 
     async def main():
-        clients = HttpClients(trusted)
+        look_ = NetworkLook(trusted)
         try:
             async with backend(*answers, context=context, **changes) as (instance, asked):
-                return await probe(check, instance, clients), asked
+                return await probe(check, instance, look_), asked
         finally:
-            await clients.aclose()
+            await look_.aclose()
 
     return asyncio.run(main())
 
@@ -82,11 +82,11 @@ def test_nothing_secret_is_sent(monkeypatch, tmp_path):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
 
     async def main():
-        clients = HttpClients()
+        look_ = NetworkLook()
         async with backend(answer(200, "Set-Cookie: session=1")) as (instance, asked):
             for _ in range(2):
-                assert (await probe(HTTP, instance, clients)).ok
-        await clients.aclose()
+                assert (await probe(HTTP, instance, look_)).ok
+        await look_.aclose()
         return asked
 
     for request in asyncio.run(main()):
@@ -169,11 +169,11 @@ def test_tcp_is_open_or_not():
 
 def test_a_host_that_is_no_name_is_critical():
     async def main(check):
-        clients = HttpClients()
+        look_ = NetworkLook()
         try:
-            return await probe(check, Instance(host="xn--a" + "b" * 80, port=80), clients)
+            return await probe(check, Instance(host="xn--a" + "b" * 80, port=80), look_)
         finally:
-            await clients.aclose()
+            await look_.aclose()
 
     assert not asyncio.run(main(HTTP)).ok
     assert not asyncio.run(main(TCP)).ok

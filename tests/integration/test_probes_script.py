@@ -8,14 +8,14 @@ import pytest
 
 from trimtab import Instance, Status
 from trimtab.check import Check
-from trimtab.probing import HttpClients, probe, probe_script
+from trimtab.probing import NetworkLook, probe, probe_script
 
 ME = Instance(id="orders-7", host="::1", port=8080)
 
 
 def look(*command, timeout_s=20.0):
     check = Check(kind="script", command=command, timeout_s=timeout_s)
-    return asyncio.run(probe(check, ME, HttpClients()))
+    return asyncio.run(probe(check, ME, NetworkLook()))
 
 
 def is_running(pid):

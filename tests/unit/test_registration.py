@@ -141,7 +141,7 @@ def test_a_bug_in_the_registry_is_logged_and_survived(caplog):
 @pytest.mark.parametrize("trouble", ["down", "hanging", "broken", "closed"])
 def test_leaving_is_bounded_whatever_the_registry_does(trouble, caplog, monkeypatch):
     made = Noting()
-    monkeypatch.setattr("trimtab.registration.connect", lambda url: made)
+    monkeypatch.setattr("trimtab.registration.registration.connect", lambda url: made)
 
     async def main():
         async with register("fake://test", "orders", ME, ttl_s=9.0):
@@ -189,7 +189,7 @@ def test_leaving_takes_an_error_of_the_block_along():
 def test_a_start_that_fails_raises_and_closes_what_was_made(error, monkeypatch):
     made = Noting()
     made.fail(error)
-    monkeypatch.setattr("trimtab.registration.connect", lambda url: made)
+    monkeypatch.setattr("trimtab.registration.registration.connect", lambda url: made)
 
     async def main():
         with pytest.raises(type(error)):
@@ -213,7 +213,7 @@ def test_a_start_that_hangs_is_given_up():
 def test_a_persistent_start_waits_for_the_registry_and_keeps_it_open(monkeypatch):
     made = Noting()
     made.fail()
-    monkeypatch.setattr("trimtab.registration.connect", lambda url: made)
+    monkeypatch.setattr("trimtab.registration.registration.connect", lambda url: made)
 
     async def main():
         asyncio.get_running_loop().call_later(30.0, made.heal)
@@ -233,7 +233,7 @@ def test_a_persistent_start_waits_for_the_registry_and_keeps_it_open(monkeypatch
 def test_a_persistent_start_gives_up_where_waiting_cannot_help(monkeypatch):
     made = Noting()
     made.fail(RegistryDeniedError("no"))
-    monkeypatch.setattr("trimtab.registration.connect", lambda url: made)
+    monkeypatch.setattr("trimtab.registration.registration.connect", lambda url: made)
 
     async def main():
         with pytest.raises(RegistryDeniedError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trimtab.probing.finding import Finding, bounded
 from trimtab.probing.http import HttpClients, probe_http
-from trimtab.probing.one import probe
+from trimtab.probing.one import Look, NetworkLook, probe
 from trimtab.probing.repeating import repeat
 from trimtab.probing.script import probe_script
 from trimtab.probing.tcp import probe_tcp
@@ -16,6 +16,8 @@ from trimtab.probing.tcp import probe_tcp
 __all__ = [
     "Finding",
     "HttpClients",
+    "Look",
+    "NetworkLook",
     "bounded",
     "probe",
     "probe_http",

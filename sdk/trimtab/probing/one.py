@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from trimtab.check import Check
+from trimtab.instance import Instance
 from trimtab.probing.finding import Finding, bounded
 from trimtab.probing.http import HttpClients, probe_http
 from trimtab.probing.script import probe_script
 from trimtab.probing.tcp import probe_tcp
 
 if TYPE_CHECKING:
-    from trimtab.check import Check
-    from trimtab.instance import Instance
+    import ssl
 
-__all__ = ["probe"]
+__all__ = ["Look", "NetworkLook", "probe"]
+
+Look = Callable[[Check, Instance], Awaitable[Finding]]
+"""Looks at an instance, as `NetworkLook` does over real sockets, and a model in a simulation. It
+may raise and take its time: `probe` bounds it."""
 
 
-async def probe(check: Check, instance: Instance, clients: HttpClients) -> Finding:
+async def probe(check: Check, instance: Instance, look: Look) -> Finding:
     """Look at the instance once, within the check's `timeout_s`. Never raises."""
-    look = _look(check, instance, clients)
-    return await bounded(look, what=check.kind, timeout_s=check.timeout_s)
+    return await bounded(look(check, instance), what=check.kind, timeout_s=check.timeout_s)
 
 
-async def _look(check: Check, instance: Instance, clients: HttpClients) -> Finding:
-    host, port = check.address(instance)
-    if check.kind == "tcp":
-        return await probe_tcp(host, port)
-    if check.kind == "script":
-        environment = {
-            "TRIMTAB_INSTANCE_ID": instance.id,
-            "TRIMTAB_HOST": host,
-            "TRIMTAB_PORT": str(port),
-        }
-        return await probe_script(check.command, environment=environment)
-    url = check.url(instance)
-    # Loading the certificates of all authorities takes its time, and plain HTTP needs none.
-    client = clients.get(verify=check.verify and url.startswith("https:"))
-    return await probe_http(client.build_request("GET", url), client, expects=check.expects)
+class NetworkLook:
+    """Looks over the network, and by commands on this machine. Belongs to one event loop.
+
+    Args:
+        context: what HTTPS certificates are checked by, and which one is shown.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._clients = HttpClients(context)
+
+    async def __call__(self, check: Check, instance: Instance) -> Finding:
+        """Look once.
+
+        Raises:
+            Exception: whatever hinders the look; the instance is critical then.
+        """
+        host, port = check.address(instance)
+        if check.kind == "tcp":
+            return await probe_tcp(host, port)
+        if check.kind == "script":
+            environment = {
+                "TRIMTAB_INSTANCE_ID": instance.id,
+                "TRIMTAB_HOST": host,
+                "TRIMTAB_PORT": str(port),
+            }
+            return await probe_script(check.command, environment=environment)
+        url = check.url(instance)
+        # Loading the certificates of all authorities takes its time, and plain HTTP needs none.
+        client = self._clients.get(verify=check.verify and url.startswith("https:"))
+        return await probe_http(client.build_request("GET", url), client, expects=check.expects)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._clients.aclose()

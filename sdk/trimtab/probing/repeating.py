@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from trimtab.probing.finding import Finding
 
 __all__ = ["repeat"]
+
+logger = logging.getLogger("trimtab.probing")
 
 
 async def repeat(
@@ -26,7 +29,8 @@ async def repeat(
     Args:
         state: the schedule, which is told of each result.
         look: carries out one probe; must not raise.
-        tell: called with each finding and the verdict that stands after it; must not raise.
+        tell: called with each finding and the verdict that stands after it; what it raises is
+            logged.
         at_once: bounds how many look at the same time. Whoever waits for it is late, and its
             interval counts from when it gets its turn.
     """
@@ -36,4 +40,8 @@ async def repeat(
         async with at_once:
             state.begin(time())
             finding = await look()
-        tell(finding, state.result(time(), ok=finding.ok))
+        verdict = state.result(time(), ok=finding.ok)
+        try:
+            tell(finding, verdict)
+        except Exception:
+            logger.exception("a listener to probes failed")

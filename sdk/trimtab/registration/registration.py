@@ -1,38 +1,32 @@
-"""The writing side: a process registers itself, keeps its lease, and leaves cleanly.
-
-The heartbeat goes out every third of the TTL, so that two may be lost. A registry that has
-forgotten (it was restarted, or a heartbeat came too late) is told again; one that does not answer
-is asked again, with backoff, for as long as the registration is open.
-"""
+"""Registering for as long as a block lasts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from trimtab.background import background
-from trimtab.errors import (
-    ConfigurationError,
-    NotRegisteredError,
-    RegistryError,
-    RegistryUnavailableError,
-)
+from trimtab.errors import ConfigurationError, RegistryError, RegistryUnavailableError
+from trimtab.registration.keeper import Keeper
+from trimtab.registration.own_check import OwnCheck
 from trimtab.registries import Registrar, Registry, connect
-from trimtab.retry import Backoff
+from trimtab.registries.protocol import CheckingRegistrar
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
+    from trimtab.check import Check
     from trimtab.instance import Instance
+    from trimtab.probing import Look
 
 __all__ = ["Registration", "register"]
 
 logger = logging.getLogger("trimtab.registration")
 
 _HEARTBEATS_PER_TTL = 3
-_MAX_BACKOFF_S = 5.0
 _LEAST_START_S = 10.0
 
 
@@ -44,6 +38,8 @@ def register(
     ttl_s: float = 10.0,
     heartbeat_s: float | None = None,
     drain_s: float = 0.0,
+    check: Check | None = None,
+    look: Look | None = None,
     rng: Random | None = None,
 ) -> Registration:
     """Register an instance for as long as a block lasts: `async with`, or `with` in sync code.
@@ -67,7 +63,11 @@ def register(
         heartbeat_s: seconds between heartbeats, below `ttl_s`; a third of it by default.
         drain_s: seconds that leaving takes after the deregistration, 0 or more, in which clients
             notice: a little over their poll interval, or the round trip where they are told.
-        rng: the source of chance for backoff.
+        check: how to find out whether the instance is well. It is looked at once before it is
+            registered, and registered as what was found; from then on the registry checks it
+            where it can, else this process does, and tells the registry of each turn.
+        look: carries out the check instead of `trimtab.probing.probe`, in tests and simulations.
+        rng: the source of chance for backoff, and for when checks begin.
 
     Raises:
         ConfigurationError: the registry cannot be written to, or an interval is out of range.
@@ -79,12 +79,18 @@ def register(
         ttl_s=ttl_s,
         heartbeat_s=heartbeat_s,
         drain_s=drain_s,
+        check=check,
+        look=look,
         rng=rng,
     )
 
 
 class Registration:
-    """One instance's registration and lease; made by `register`."""
+    """One instance's registration and lease; made by `register`.
+
+    Attributes:
+        service: the service's name.
+    """
 
     def __init__(
         self,
@@ -95,6 +101,8 @@ class Registration:
         ttl_s: float,
         heartbeat_s: float | None,
         drain_s: float,
+        check: Check | None,
+        look: Look | None,
         rng: Random | None,
     ) -> None:
         if not 0 < ttl_s < float("inf"):
@@ -112,15 +120,45 @@ class Registration:
                 f"{made.url} cannot be written to; register in one that can, such as consul://"
             )
         self.service = service
-        self.instance = instance
+        self._given = instance
         self._registry = made
         self._registrar: Registrar = made
         self._owned = isinstance(registry, str)
         self._ttl_s = ttl_s
-        self._heartbeat_s = heartbeat_s
         self._drain_s = drain_s
-        self._rng = rng or Random()
-        self._keeper: asyncio.Task[None] | None = None
+        self._name = f"service {service!r}, instance {instance.id} at {made.url}"
+        rng = rng or Random()
+        self._is_theirs = (
+            check is not None and isinstance(made, CheckingRegistrar) and made.can_check(check)
+        )
+        self._keeper = Keeper(
+            made,
+            service,
+            instance,
+            name=self._name,
+            ttl_s=ttl_s,
+            heartbeat_s=heartbeat_s,
+            check=check if self._is_theirs else None,
+            rng=rng,
+        )
+        self._own = (
+            OwnCheck(
+                check,
+                instance,
+                name=self._name,
+                tell=self._keeper.change,
+                look=look,
+                rng=rng,
+            )
+            if check
+            else None
+        )
+        self._tasks: list[asyncio.Task[NoReturn]] = []
+
+    @property
+    def instance(self) -> Instance:
+        """The instance, with the status that it was last given here."""
+        return self._keeper.instance
 
     async def start(self) -> None:
         """Register, and keep the lease from now on.
@@ -135,24 +173,33 @@ class Registration:
             raise
 
     async def _begin(self) -> None:
+        if self._own is not None:
+            self._keeper.change(await self._own.first())
         limit_s = max(self._ttl_s, _LEAST_START_S)
         try:
             async with asyncio.timeout(limit_s):
-                await self._register()
+                await self._keeper.register()
         except TimeoutError:
             raise RegistryUnavailableError(
                 f"{self._name}: the registry gave no answer within {limit_s:g} s"
             ) from None
-        self._keeper = asyncio.get_running_loop().create_task(
-            self._keep(), name=f"trimtab registration of {self.instance.id}"
-        )
+        if self._is_theirs:
+            # From now on the registry itself adds what it finds.
+            self._keeper.change(self._given)
+        self._start(self._keeper.run(), "registration")
+        if self._own is not None and not self._is_theirs:
+            self._start(self._own.run(), "check")
+
+    def _start(self, work: Coroutine[Any, Any, NoReturn], what: str) -> None:
+        name = f"trimtab {what} of {self.instance.id}"
+        self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
 
     async def start_persistently(self) -> None:
         """Register as soon as the registry takes it, however long that lasts; keep the lease.
 
         For processes that can serve before they are found.
         """
-        backoff = self._backoff()
+        backoff = self._keeper.backoff()
         try:
             while True:
                 try:
@@ -169,11 +216,10 @@ class Registration:
 
         A registry that does not answer will drop the lease by itself.
         """
-        if self._keeper is None:
+        tasks = self.abandon()
+        if not tasks:
             return
-        keeper, self._keeper = self._keeper, None
-        keeper.cancel()
-        await asyncio.wait([keeper])
+        await asyncio.wait(tasks)
         try:
             async with asyncio.timeout(self._ttl_s):
                 await self._registrar.deregister(self.service, self.instance)
@@ -188,56 +234,22 @@ class Registration:
         if self._drain_s:
             await asyncio.sleep(self._drain_s)
 
-    def _backoff(self) -> Backoff:
-        return Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
+    def abandon(self) -> list[asyncio.Task[NoReturn]]:
+        """End the heartbeats and checks and nothing else, as a crash of this process would.
 
-    def abandon(self) -> None:
-        """End the heartbeats and nothing else, as a crash of this process would."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
+        Returns:
+            what is ending; nothing where nothing was going on.
+        """
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        return tasks
 
     async def _close(self) -> None:
+        if self._own is not None:
+            await self._own.aclose()
         if self._owned:
             await self._registry.aclose()
-
-    async def _keep(self) -> None:
-        backoff = self._backoff()
-        wait_s = self._heartbeat_s
-        failures = 0
-        while True:
-            await asyncio.sleep(wait_s)
-            try:
-                # One that hangs must leave the lease time for another.
-                async with asyncio.timeout(self._ttl_s / 2):
-                    await self._beat()
-            except (RegistryError, TimeoutError) as error:
-                if not failures:
-                    what = str(error) or "no answer in time"
-                    logger.warning("%s: no heartbeat: %s; trying on", self._name, what)
-                failures += 1
-                wait_s = backoff.next_s()
-            except Exception:
-                logger.exception("%s: no heartbeat; trying on", self._name)
-                failures += 1
-                wait_s = backoff.next_s()
-            else:
-                failures, wait_s = 0, self._heartbeat_s
-                backoff.reset()
-
-    async def _beat(self) -> None:
-        try:
-            await self._registrar.heartbeat(self.service, self.instance)
-        except NotRegisteredError:
-            logger.warning("%s: forgotten by the registry; registering again", self._name)
-            await self._register()
-
-    async def _register(self) -> None:
-        await self._registrar.register(self.service, self.instance, ttl_s=self._ttl_s)
-
-    @property
-    def _name(self) -> str:
-        return f"service {self.service!r}, instance {self.instance.id} at {self._registry.url}"
 
     async def __aenter__(self) -> Self:
         await self.start()
