@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import sys
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from trimtab.retry import Failure
 
 __all__ = ["Family", "family_of"]
+
+_CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
 
 class Family:
@@ -36,6 +39,11 @@ class Family:
             (self.module.TimeoutException, "timeout"),
             ((self.module.NetworkError, self.module.RemoteProtocolError), "no_response"),
         )
+
+    @property
+    def core(self) -> Any:
+        """The library beneath, which speaks HTTP over the network."""
+        return import_module(_CORES[self.name])
 
     def failure(self, error: BaseException) -> Failure:
         """Say how an attempt failed."""
