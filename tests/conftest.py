@@ -10,8 +10,10 @@ pytest.register_assert_rewrite("trimtab.testing", "real")
 from real.consul import (  # noqa: E402, F401 - fixtures
     consul,
     consul_cluster,
+    guarded_consul,
     own_consul,
     second_consul,
+    secure_consul,
 )
 from real.dns import consul_dns, dnsmasq, knot, own_knot  # noqa: E402, F401 - fixtures
 from real.etcd import etcd, etcd34, etcd35, etcd_cluster, own_etcd  # noqa: E402, F401 - fixtures

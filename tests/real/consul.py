@@ -6,6 +6,7 @@ import shutil
 
 import httpx
 import pytest
+import trustme
 
 from real.server import CACHE, Server, running, wait_until
 
@@ -30,6 +31,21 @@ def own_consul(tmp_path):
 def second_consul(tmp_path):
     """Another Consul dev agent for one test, which knows nothing of the first."""
     with running(ConsulAgent(_CONSUL, tmp_path / "second")) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def guarded_consul(tmp_path_factory):
+    """A Consul dev agent with access control: it speaks with the token that may do all."""
+    with running(ConsulAgent(_CONSUL, tmp_path_factory.mktemp("guarded"))) as agent:
+        agent.require_token("root-token")
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def secure_consul(tmp_path_factory):
+    """A Consul dev agent that speaks TLS with those who show a certificate of its authority."""
+    with running(SecureConsul(_CONSUL, tmp_path_factory.mktemp("secure"))) as agent:
         yield agent
 
 
@@ -63,7 +79,11 @@ class ConsulProcess(Server):
         return f"127.0.0.1:{self.ports[2]}"
 
     def command(self):
-        http, server, serf = self.ports
+        return self.with_ports(self.ports)
+
+    def with_ports(self, ports):
+        """The command line, for HTTP, the servers' own protocol, and gossip."""
+        http, server, serf = ports
         ports = (
             f"http = {http} dns = -1 server = {server} serf_lan = {serf} serf_wan = -1 grpc = -1"
         )
@@ -76,6 +96,11 @@ class ConsulProcess(Server):
     def get(self, path):
         """Ask it something, as any other client would."""
         return httpx.get(f"{self.http}{path}", headers=self._headers, trust_env=False, timeout=15)
+
+    def delete(self, path):
+        """Take something away, as any other client would."""
+        answer = httpx.delete(f"{self.http}{path}", headers=self._headers, trust_env=False)
+        assert answer.status_code == httpx.codes.OK, answer.text
 
     def put(self, path, body=None):
         """Tell it something, as any other client would."""
@@ -91,6 +116,12 @@ class ConsulAgent(ConsulProcess):
         # A leader alone is too early: the catalog is still empty then.
         return "serfHealth" in self.get("/v1/health/node/n1").text
 
+    def restart_with(self, settings):
+        """Start again with further settings."""
+        self.kill()
+        self.settings = f"{self.settings} {settings}"
+        self.start()
+
     def require_token(self, token):
         """Start again with access control: this token may do all, and nobody else anything."""
         self.kill()
@@ -100,6 +131,37 @@ class ConsulAgent(ConsulProcess):
         )
         self._headers = {"X-Consul-Token": token}
         self.start()
+
+
+class SecureConsul(ConsulAgent):
+    """An agent that speaks TLS besides: `ca`, `cert` and `key` are what its clients need."""
+
+    how_many_ports = 4
+
+    def __init__(self, binary, folder):
+        super().__init__(binary, folder)
+        authority = trustme.CA()
+        self.ca, self.cert, self.key = (folder / name for name in ("ca", "cert", "key"))
+        authority.cert_pem.write_to_path(self.ca)
+        for name, identity in (("", "client"), ("server-", "127.0.0.1")):
+            pair = authority.issue_cert(identity)
+            pair.cert_chain_pems[0].write_to_path(folder / f"{name}cert")
+            pair.private_key_pem.write_to_path(folder / f"{name}key")
+        self._settings = (
+            f'ca_file = "{self.ca}" cert_file = "{folder}/server-cert" '
+            f'key_file = "{folder}/server-key" verify_incoming_https = true'
+        )
+
+    @property
+    def url(self):
+        return f"consul+https://127.0.0.1:{self.ports[3]}"
+
+    def command(self):
+        *ports, https = self.ports
+        return [
+            *self.with_ports(ports),
+            *("-hcl", f"ports {{ https = {https} }}", "-hcl", self._settings),
+        ]
 
 
 class ConsulMember(ConsulProcess):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -175,6 +176,11 @@ class Asker:
             reason = str(error) or "the connection broke"
             raise RegistryUnavailableError(
                 f"{self.place}: {type(error).__name__}: {reason}"
+            ) from error
+        except ssl.SSLError as error:
+            # TLS 1.3 refuses a client after the handshake, where httpx does not look for it.
+            raise RegistryUnavailableError(
+                f"{self.place}: {error} (does it ask for a client certificate? name one by cert=)"
             ) from error
 
     async def _whole(self, response: httpx.Response) -> Answer:

@@ -1,0 +1,163 @@
+"""What a token may see and do, with the access control of a real Consul."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from uuid import uuid4
+
+import pytest
+
+from trimtab.errors import RegistryDeniedError
+from trimtab.instance import Instance
+from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
+from trimtab.testing.registry_harness import until
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio]
+DEADLINE_S = 30
+ROOT = "root-token"
+SERVICES = 'service_prefix "" { policy = "read" }'
+NODES = 'node_prefix "" { policy = "read" }'
+A = Instance(id="a", host="10.0.0.1", port=81)
+KINDS = pytest.mark.parametrize("kind", [ConsulRegistry, ConsulPolledRegistry])
+
+
+@pytest.fixture(scope="module")
+def guarded(guarded_consul):
+    """An agent with access control and one instance of the service "orders"."""
+    guarded_consul.put(
+        "/v1/agent/service/register",
+        {"Name": "orders", "ID": "a", "Address": A.host, "Port": A.port},
+    )
+    guarded_consul.put(
+        "/v1/agent/service/register",
+        {"Name": "others", "ID": "b", "Address": A.host, "Port": A.port, "Tags": ["blue"]},
+    )
+    return guarded_consul
+
+
+def token(agent, rules):
+    """A new token with these rules alone: its secret, and the path to delete it by."""
+    name = uuid4().hex
+    agent.put("/v1/acl/policy", {"Name": name, "Rules": rules})
+    made = agent.put("/v1/acl/token", {"Policies": [{"Name": name}]}).json()
+    return made["SecretID"], f"/v1/acl/token/{made['AccessorID']}"
+
+
+async def only_a(watch):
+    async with asyncio.timeout(DEADLINE_S):
+        async for listing in watch:
+            assert listing.instances == (A,)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (None, "give it service:read on 'orders', and node:read"),
+        ('key_prefix "" { policy = "read" }', "give it service:read on 'orders', and node:read"),
+        (NODES, "give it service:read on 'orders', and node:read"),
+        (SERVICES, "the token may not see its nodes; give it node:read"),
+        ('service "orders" { policy = "read" }', "may not see its nodes; give it node:read"),
+        (SERVICES + ' node "elsewhere" { policy = "read" }', "see its nodes; give it node:read"),
+    ],
+)
+async def test_a_hidden_list_is_denied_and_the_right_named(guarded, kind, rules, message):
+    secret = rules and token(guarded, rules)[0]
+    registry = kind(guarded.url, token=secret)
+    with pytest.raises(RegistryDeniedError, match=message) as caught:
+        await registry.fetch("orders")
+    assert str(secret) not in str(caught.value)
+    await registry.aclose()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        SERVICES + NODES,
+        'service "orders" { policy = "read" }' + NODES,
+        SERVICES + ' node "n1" { policy = "read" }',
+    ],
+)
+async def test_rights_that_suffice(guarded, rules):
+    registry = ConsulRegistry(guarded.url, token=token(guarded, rules)[0])
+    assert (await registry.fetch("orders")).instances == (A,)
+    await registry.aclose()
+
+
+async def test_what_is_not_there_is_empty_for_who_may_look(guarded):
+    for rules in (SERVICES + NODES, SERVICES, SERVICES + ' node "n1" { policy = "read" }'):
+        registry = ConsulRegistry(guarded.url, token=token(guarded, rules)[0])
+        assert (await registry.fetch("nobody")).instances == ()
+        await registry.aclose()
+    # What its tags leave out is not hidden either.
+    for rules in (SERVICES + NODES, SERVICES + ' node "n1" { policy = "read" }'):
+        registry = ConsulRegistry(guarded.url, token=token(guarded, rules)[0], tags=["green"])
+        assert (await registry.fetch("others")).instances == ()
+        await registry.aclose()
+
+
+async def test_the_catalog(guarded):
+    for rules in (None, NODES):
+        registry = ConsulRegistry(guarded.url, token=rules and token(guarded, rules)[0])
+        with pytest.raises(RegistryDeniedError, match="give it service:read"):
+            await registry.services()
+        await registry.aclose()
+    registry = ConsulRegistry(guarded.url, token=token(guarded, SERVICES)[0])
+    assert await registry.services() == ["consul", "orders", "others"]
+    await registry.aclose()
+
+
+async def test_a_token_that_does_not_exist_is_denied(guarded):
+    stranger = ConsulRegistry(guarded.url, token="wrong")
+    for asked in (
+        stranger.fetch("orders"),
+        stranger.services(),
+        stranger.register("orders", A, ttl_s=60),
+        stranger.heartbeat("orders", A),
+        stranger.deregister("orders", A),
+    ):
+        with pytest.raises(RegistryDeniedError, match="ACL not found; check the token"):
+            await asked
+    await stranger.aclose()
+
+
+async def test_writing_takes_a_right_of_its_own(guarded):
+    reader = ConsulRegistry(guarded.url, token=token(guarded, SERVICES + NODES)[0])
+    for asked in (reader.register("orders", A, ttl_s=60), reader.deregister("orders", A)):
+        with pytest.raises(RegistryDeniedError, match="give the token service:write on 'orders'"):
+            await asked
+    await reader.aclose()
+    rules = 'service "payments" { policy = "write" } ' + NODES
+    writer = ConsulRegistry(guarded.url, token=token(guarded, rules)[0])
+    mine = A.with_(id="mine")
+    await writer.register("payments", mine, ttl_s=60)
+    await until(writer, "payments", lambda found: found.instances == (mine,), DEADLINE_S)
+    await writer.deregister("payments", mine)
+    await writer.aclose()
+
+
+async def test_a_token_deleted_during_a_poll_is_denied_not_empty(guarded):
+    secret, path = token(guarded, SERVICES + NODES)
+    registry = ConsulRegistry(guarded.url, token=secret, wait_s=1)
+    async with aclosing(registry.watch("orders")) as watch:
+        assert (await anext(watch)).instances == (A,)
+        held = asyncio.create_task(only_a(watch))
+        await asyncio.to_thread(guarded.delete, path)
+        with pytest.raises(RegistryDeniedError, match="ACL not found"):
+            await held
+    await registry.aclose()
+
+
+async def test_rights_taken_away_during_a_poll_are_denied_not_empty(guarded):
+    name = uuid4().hex
+    policy = guarded.put("/v1/acl/policy", {"Name": name, "Rules": SERVICES + NODES}).json()
+    made = guarded.put("/v1/acl/token", {"Policies": [{"Name": name}]}).json()
+    registry = ConsulRegistry(guarded.url, token=made["SecretID"], wait_s=1)
+    async with aclosing(registry.watch("orders")) as watch:
+        assert (await anext(watch)).instances == (A,)
+        less = {"Name": name, "Rules": SERVICES}
+        await asyncio.to_thread(guarded.put, f"/v1/acl/policy/{policy['ID']}", less)
+        with pytest.raises(RegistryDeniedError, match="give it node:read"):
+            await only_a(watch)
+    await registry.aclose()
