@@ -68,12 +68,12 @@ class Leases:
         path = f"{folder}/{node_name(instance.id)}"
         what = f"heartbeat of {service} {instance.id!r}"
         lease = self._of.get(path)
-        if lease is None:
-            raise NotRegisteredError(f"{what}: it was not registered here")
-        data = write_node(service, instance, registered_at_ms=lease.registered_at_ms)
+        data = b""
+        if lease is not None:
+            data = write_node(service, instance, registered_at_ms=lease.registered_at_ms)
 
         async def question(session: Session) -> bool:
-            if not await is_ours(session, path):
+            if not await is_ours(session, path) or lease is None:
                 return False
             if data != lease.data:
                 try:
@@ -82,8 +82,9 @@ class Leases:
                     return False
             return True
 
-        if not await self._ensemble.ask(what, question, session_s=lease.session_s):
-            raise NotRegisteredError(f"{what}: node {path!r} is gone, or another's by now")
+        session_s = lease.session_s if lease else None
+        if not await self._ensemble.ask(what, question, session_s=session_s) or lease is None:
+            raise NotRegisteredError(f"{what}: node {path!r} is gone, or not ours (any more)")
         self._of[path] = replace(lease, data=data)
 
     async def end(self, folder: str, service: str, instance: Instance) -> None:

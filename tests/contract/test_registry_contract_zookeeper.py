@@ -1,0 +1,150 @@
+"""The contract of registries over a real ZooKeeper, watched and polled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from uuid import uuid4
+
+import pytest
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+
+from trimtab.errors import NotRegisteredError
+from trimtab.instance import Instance
+from trimtab.registries import connect
+from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
+from trimtab.testing.registry_harness import clause, until
+
+_A = Instance(id="a", host="10.0.0.1", port=8001, weight=3, zone="east", metadata={"rack": "r7"})
+
+
+class ZooKeeperHarness(RegistryHarness):
+    """Nodes written by plain kazoo, under a base of the test's own."""
+
+    options = "timeout=1s"
+
+    def __init__(self, server):
+        self.server = server
+        self.base = f"/contract-{uuid4().hex[:8]}"
+        self.client = None
+
+    def connect(self, secret=None):
+        url = (
+            self.server.url.replace("zk://", f"zk://user:{secret}@") if secret else self.server.url
+        )
+        return connect(f"{url}{self.base}?{self.options}")
+
+    async def start(self):
+        self.client = KazooClient(self.server.address, timeout=4, connection_retry=_FOREVER)
+        await asyncio.to_thread(self.client.start)
+        await asyncio.to_thread(self.client.ensure_path, self.base)
+
+    async def stop(self):
+        if self.server.process.poll() is not None:
+            await self.end_outage()
+        await asyncio.to_thread(self.client.delete, self.base, recursive=True)
+        await asyncio.to_thread(self.client.stop)
+        self.client.close()
+
+    async def publish(self, service, instances):
+        await asyncio.to_thread(self.write, service, {each.id: as_node(each) for each in instances})
+
+    async def publish_with_bad_entry(self, service, instances):
+        nodes = {each.id: as_node(each) for each in instances}
+        await asyncio.to_thread(self.write, service, nodes | {"bad": b'{"address": "10.0.0.6'})
+
+    async def begin_outage(self):
+        self.server.kill()
+
+    async def end_outage(self):
+        # Not in a thread: the kernel ends it with the thread that has started it.
+        self.server.start()
+
+    def connections(self):
+        # One is the harness's own.
+        return max(self.server.connections() - 1, 0)
+
+    def write(self, service, nodes):
+        folder = f"{self.base}/{service}"
+        retry = self.client.retry
+        retry(self.client.ensure_path, folder)
+        for name in set(retry(self.client.get_children, folder)) - set(nodes):
+            retry(self.client.delete, f"{folder}/{name}")
+        for name, data in nodes.items():
+            try:
+                retry(self.client.set, f"{folder}/{name}", data)
+            except NoNodeError:
+                retry(self.client.create, f"{folder}/{name}", data)
+
+
+_FOREVER = {"max_tries": -1, "max_delay": 0.5}
+
+
+def as_node(instance):
+    node = {"name": "any", "id": instance.id, "address": instance.host, "port": instance.port}
+    own = {
+        "weight": instance.weight,
+        "zone": instance.zone,
+        "scheme": instance.scheme,
+        "status": instance.status.value,
+        "metadata": dict(instance.metadata),
+    }
+    return json.dumps({**node, "payload": None, "trimtab": own}).encode()
+
+
+class ZooKeeperContract(RegistryContract, RegistrarContract):
+    """A lease that lapses leaves nothing behind in ZooKeeper, not even a critical instance."""
+
+    @clause
+    async def test_a_lease_that_lapses_is_critical_until_the_next_heartbeat(
+        self, harness, registry
+    ):
+        await registry.register("orders", _A, ttl_s=harness.ttl_s)
+        await asyncio.to_thread(expire, harness.server, session_of(registry, harness.ttl_s))
+        await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
+        with pytest.raises(NotRegisteredError):
+            await registry.heartbeat("orders", _A)
+        await registry.register("orders", _A, ttl_s=harness.ttl_s)
+        await registry.heartbeat("orders", _A)
+        await until(registry, "orders", lambda x: x.instances == (_A,), harness.deadline_s)
+
+    @clause
+    async def test_registering_again_revives_a_lapsed_lease(self, harness, registry):
+        await registry.register("orders", _A, ttl_s=harness.ttl_s)
+        await asyncio.to_thread(expire, harness.server, session_of(registry, harness.ttl_s))
+        await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
+        await registry.register("orders", _A, ttl_s=60)
+        await until(registry, "orders", lambda x: x.instances == (_A,), harness.deadline_s)
+
+
+def session_of(registry, ttl_s):
+    """The session that a TTL's registrations live by."""
+    return registry._ensemble._sessions.here().of(ttl_s)
+
+
+def expire(server, session):
+    """End a session as its expiry would: by a second client of the same, that closes it."""
+    twin = KazooClient(server.address, client_id=session.client.client_id)
+    twin.start()
+    twin.stop()
+    twin.close()
+
+
+class PolledZooKeeperHarness(ZooKeeperHarness):
+    options = "timeout=1s&poll"
+
+
+@pytest.mark.real
+class TestZooKeeper(ZooKeeperContract):
+    @pytest.fixture(autouse=True)
+    def subject(self, zookeeper):
+        self.harness = partial(ZooKeeperHarness, zookeeper)
+
+
+@pytest.mark.real
+class TestPolledZooKeeper(ZooKeeperContract):
+    @pytest.fixture(autouse=True)
+    def subject(self, zookeeper):
+        self.harness = partial(PolledZooKeeperHarness, zookeeper)
