@@ -64,7 +64,7 @@ class Flavour:
     def transport(self, registry, **options):
         """A balanced transport without waits and with repeatable picks."""
         options.setdefault("discovery", DiscoverySettings(grace_s=0, startup_timeout_s=DEADLINE_S))
-        return BalancedTransport(registry, **{"rng": Random(1), "trust_env": False, **options})
+        return BalancedTransport(registry, **{"rng": Random(5), "trust_env": False, **options})
 
     def client(self, transport=None, **options):
         """A client whose methods are async, whatever the flavour."""

@@ -74,7 +74,7 @@ class NoEligibleInstanceError(PickError):
 
 
 class SaturatedError(PickError):
-    """Every eligible instance has as many requests in flight as `Limits` allow."""
+    """Every eligible instance has as many requests in flight as `LoadLimits` allow."""
 
 
 class PickDoneError(TrimtabError):

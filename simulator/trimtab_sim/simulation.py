@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import simpy
 
-from trimtab.discovery import Balancer, Home
+from trimtab.discovery import Balancer, Home, Policies
 from trimtab.errors import ClosedError, DiscoveryError
-from trimtab.retry import RetryPolicy
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.collecting import patient_collector
@@ -20,7 +19,7 @@ from trimtab_sim.convergence import Convergence
 from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
-from trimtab_sim.world.clients import CoreClient
+from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
 from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
@@ -193,9 +192,8 @@ class _Stage:
         balancer = Balancer(
             Home.for_async(),
             view,
-            strategy=arguments["strategy"],
+            policies=Policies(**arguments),
             settings=discovery,
-            retry=arguments.get("retry") or RetryPolicy(),
             # As the transport does for each kind of clients: the same chance at every depth.
             rng=Random(rng.getrandbits(64)),
             on_removed=lambda _members: None,

@@ -15,7 +15,7 @@ from trimtab import (
     NoInstancesError,
     RetryPolicy,
 )
-from trimtab.discovery import Balancer, Home
+from trimtab.discovery import Balancer, Home, Policies
 from trimtab.testing import FakePolledRegistry, FakeRegistry
 from trimtab_sim.loop import run
 
@@ -26,9 +26,11 @@ def make(registry, *, strategy="round_robin", on_removed=lambda members: None, *
     return Balancer(
         Home.for_async(),
         registry,
-        strategy=strategy,
+        policies=Policies(
+            strategy=strategy,
+            retry=RetryPolicy(max_attempts=3, budget_ratio=0.0, budget_min_per_s=0.1),
+        ),
         settings=DiscoverySettings(**settings),
-        retry=RetryPolicy(max_attempts=3, budget_ratio=0.0, budget_min_per_s=0.1),
         rng=Random(1),
         on_removed=on_removed,
     )
@@ -204,14 +206,17 @@ def test_retries_need_the_policy_another_instance_and_the_budget(registry):
     async def main():
         balancer = make(registry)
         service = await balancer.open("orders")
-        get = {"method": "GET", "replayable": True}
         one, both = [TWO[0].id], [each.id for each in TWO]
-        assert service.may_retry("refused", one, **get)
-        assert not service.may_retry("refused", both, **get)
-        assert not service.may_retry("timeout", one, **get)
-        assert service.may_retry("no_response", one, **get)  # the one that the budget has
-        assert not service.may_retry("no_response", one, **get)
-        assert service.may_retry("connect_timeout", one, **get)  # costs no server anything
+        policy = service.policies.retry
+
+        def wait_s(cause, tried):
+            return service.retry_wait_s(policy, cause, tried, backoff=service.backoff(policy))
+
+        assert wait_s("refused", one) == 0.0
+        assert wait_s("refused", both) is None
+        assert 0 < wait_s("no_response", one) < policy.backoff_first_s  # all that the budget has
+        assert wait_s("no_response", one) is None
+        assert wait_s("connect_timeout", one) == 0.0  # costs no server anything
         await balancer.aclose()
 
     run(main())

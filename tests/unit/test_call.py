@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from trimtab import DiscoverySettings, Instance, RetryPolicy
-from trimtab.discovery import Balancer, Call, Home
+from trimtab.discovery import Balancer, Call, Home, Policies
 from trimtab.testing import FakeRegistry
 from trimtab_sim.loop import run
 
@@ -22,9 +22,8 @@ def with_service(test):
         balancer = Balancer(
             Home.for_async(),
             registry,
-            strategy="round_robin",
+            policies=Policies(strategy="round_robin"),
             settings=DiscoverySettings(),
-            retry=RetryPolicy(),
             rng=Random(1),
             on_removed=lambda members: None,
         )
@@ -67,7 +66,7 @@ def test_each_attempt_goes_to_another_instance_while_there_is_one():
     async def test(service):
         call = Call(service)
         again = [call.failed(call.pick(), "refused") for _ in range(3)]
-        assert again == [True, True, False]
+        assert again == [0.0, 0.0, None]
         assert sorted(call.tried) == [each.id for each in THREE]
         assert all(why == "refused" for _, why in call.tried.values())
         figures = service.statistics()
@@ -91,7 +90,7 @@ def test_whether_there_is_another_attempt(failure, method, replayable, again):
     async def test(service):
         call = Call(service, method=method, replayable=replayable)
         pick = call.pick()
-        assert call.failed(pick, failure) is again
+        assert (call.failed(pick, failure) is not None) is again
         assert pick.member.failures == 1
 
     with_service(test)
@@ -101,7 +100,7 @@ def test_a_mistake_of_ours_says_nothing_against_the_instance():
     async def test(service):
         call = Call(service)
         pick = call.pick()
-        assert not call.failed(pick, "other")
+        assert call.failed(pick, "other") is None
         assert (pick.member.cancelled, pick.member.failures, pick.member.in_flight) == (1, 0, 0)
 
     with_service(test)

@@ -10,9 +10,11 @@ from trimtab.discovery.balancer import Balancer
 from trimtab.discovery.call import Call
 from trimtab.discovery.directory import Directory, SyncDirectory
 from trimtab.discovery.home import Home
+from trimtab.discovery.policies import Policies
 from trimtab.discovery.service import Service
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.discovery.state import DiscoveryState
+from trimtab.discovery.waiting import Turn
 
 __all__ = [
     "Balancer",
@@ -21,6 +23,8 @@ __all__ = [
     "DiscoverySettings",
     "DiscoveryState",
     "Home",
+    "Policies",
     "Service",
     "SyncDirectory",
+    "Turn",
 ]

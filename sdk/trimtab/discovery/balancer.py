@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 from trimtab.discovery.service import Service
 from trimtab.discovery.services import ServiceCache
 from trimtab.errors import ClosedError
-from trimtab.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.discovery.home import Home
+    from trimtab.discovery.policies import Policies
     from trimtab.discovery.settings import DiscoverySettings
     from trimtab.member import Member
     from trimtab.registries import Registry
-    from trimtab.retry import RetryPolicy
-    from trimtab.strategies import StrategyFactory
 
 __all__ = ["Balancer"]
 
@@ -31,7 +29,8 @@ class Balancer:
     Args:
         home: the loop that keeps the lists.
         registry: a URL or an object.
-        strategy, settings, retry: as of the transport.
+        policies: how calls are balanced.
+        settings: how lists are kept fresh.
         rng: seeds pools and supervisors; give a seeded one for repeatable runs.
         on_removed: called at home with members that left a list, so that their connections can
             be closed.
@@ -42,17 +41,15 @@ class Balancer:
         home: Home,
         registry: str | Registry,
         *,
-        strategy: str | StrategyFactory,
+        policies: Policies,
         settings: DiscoverySettings,
-        retry: RetryPolicy,
         rng: Random,
         on_removed: Callable[[list[Member]], None],
     ) -> None:
         self.home = home
         self._registry = registry
-        self._strategy = strategy
+        self._policies = policies
         self._settings = settings
-        self._retry = retry
         self._rng = rng
         self._on_removed = on_removed
         self._lock = threading.Lock()
@@ -107,12 +104,11 @@ class Balancer:
         lease = self.home.hub.lease(
             self._registry, name, self._settings, rng=Random(self._rng.getrandbits(64))
         )
-        pool = Pool(strategy=self._strategy, rng=Random(self._rng.getrandbits(64)), service=name)
         service = Service(
             name,
-            pool=pool,
+            policies=self._policies,
             lease=lease,
-            retry=self._retry,
+            rng=Random(self._rng.getrandbits(64)),
             clock=self.home.clock,
             on_removed=self._on_removed,
         )

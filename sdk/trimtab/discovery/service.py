@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from math import inf
+from random import Random
 from typing import TYPE_CHECKING
 
-from trimtab.errors import PickError
-from trimtab.retry import RetryBudget
+from trimtab.discovery.waiting import Turn, Waiting
+from trimtab.errors import PickError, SaturatedError
+from trimtab.pool import Pool
+from trimtab.retry import Backoff, LatencyQuantile, RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from trimtab.discovery.hub import Lease
+    from trimtab.discovery.policies import Policies
     from trimtab.discovery.state import DiscoveryState
     from trimtab.instance import Instance, Snapshot
     from trimtab.member import Member
-    from trimtab.pool import Outcome, Pick, Pool, PoolStatistics
+    from trimtab.pool import Outcome, Pick, PoolStatistics
     from trimtab.retry import Failure, RetryPolicy
 
 __all__ = ["Service"]
@@ -27,26 +32,42 @@ class Service:
 
     Attributes:
         name: the service's name.
-        used_at: when it was last used, on the pool's clock.
+        policies: how calls to it are balanced.
+        clock: the clock that everything here goes by.
+        used_at: when it was last used, on that clock.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        pool: Pool,
+        policies: Policies,
         lease: Lease,
-        retry: RetryPolicy,
+        rng: Random,
         clock: Callable[[], float],
         on_removed: Callable[[list[Member]], None],
     ) -> None:
         self.name = name
+        self.policies = policies
+        self.clock = clock
         self.used_at = clock()
         self.lease = lease
-        self._pool = pool
-        self._retry = retry
+        self._pool = Pool(
+            strategy=policies.strategy,
+            rng=Random(rng.getrandbits(64)),
+            service=name,
+            health=policies.health,
+            load_limits=policies.load_limits,
+            subset=policies.subset,
+            listener=policies.listener,
+        )
+        self._rng = rng
+        retry, hedge = policies.retry, policies.hedge
         self._budget = RetryBudget(ratio=retry.budget_ratio, min_per_s=retry.budget_min_per_s)
-        self._clock = clock
+        self._latencies: LatencyQuantile | None = None
+        if hedge is not None and hedge.quantile is not None:
+            self._latencies = LatencyQuantile(hedge.quantile, min_samples=hedge.min_samples)
+        self._waiting = Waiting(policies.load_limits.max_pending)
         self._on_removed = on_removed
         self._lock = threading.Lock()
         # A deque can be added to without a lock.
@@ -58,45 +79,133 @@ class Service:
         """Whether a first list is known; from then on no request waits for the registry."""
         return self.lease.snapshot is not None
 
-    def pick(self, *, key: str | None = None, exclude: Collection[str] = ()) -> Pick:
+    def pick(
+        self,
+        *,
+        key: str | None = None,
+        exclude: Collection[str] = (),
+        turn: Turn | None = None,
+        is_first: bool = True,
+    ) -> Pick:
         """Pick an instance; see `Pool.pick`.
+
+        Args:
+            key: as of the pool.
+            exclude: as of the pool.
+            turn: the place in the queue of a request that waited for room.
+            is_first: whether this is a request's first attempt, which earns budget.
 
         Raises:
             NoInstancesError, NoEligibleInstanceError: with the state of discovery in the message.
+            SaturatedError: there is no room, or others wait for it; see `join`.
         """
-        now = self._clock()
+        now = self.clock()
         try:
             with self._lock:
                 if self._dropped:
                     self._settle(now)
-                if not exclude:
+                if is_first:
                     self._budget.request(now)
+                if turn is not None:
+                    return self._pick_in_turn(turn, now, key, exclude)
+                if self._waiting.is_busy:
+                    raise self._queued()
                 return self._pool.pick(now, key=key, exclude=exclude)
+        except SaturatedError:
+            raise
         except PickError as error:
             error.args = (f"{error}; {self._advice()}",)
             raise
 
-    def answered(self, pick: Pick, *, ok: bool) -> None:
+    def join(self, wake: Callable[[], object]) -> Turn | None:
+        """Wait for room: `wake` is called when it is worth another try; None: too many do."""
+        turn = Turn(wake, self.clock())
+        with self._lock:
+            return turn if self._waiting.join(turn) else None
+
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer; whoever was let in and did not go lets the next one in."""
+        with self._lock:
+            if self._waiting.leave(turn) and self._pool.has_room:
+                self._waiting.call()
+
+    def answered(
+        self, pick: Pick, *, ok: bool, status: int = 0, retry_after_s: float | None = None
+    ) -> None:
         """Note a response's head; see `Pick.answered`."""
         with self._lock:
-            pick.answered(self._clock(), ok=ok)
+            pick.answered(self.clock(), ok=ok, status=status, retry_after_s=retry_after_s)
 
     def done(self, pick: Pick, outcome: Outcome) -> bool:
         """Give a pick back, unless that has happened; say whether it was done here and now."""
         with self._lock:
-            return self._give_back(pick, self._clock(), outcome)
+            return self._give_back(pick, self.clock(), outcome)
 
-    def may_retry(
-        self, failure: Failure, tried: Collection[str], *, method: str, replayable: bool
-    ) -> bool:
-        """Say whether to try another instance after `tried` ones; charges the budget if so."""
-        policy = self._retry
-        if not policy.allows(failure, len(tried), method=method, replayable=replayable):
-            return False
+    def retry_wait_s(
+        self,
+        policy: RetryPolicy,
+        cause: Failure | int,
+        tried: Collection[str],
+        *,
+        backoff: Backoff,
+        retry_after_s: float | None = None,
+        time_left_s: float = inf,
+    ) -> float | None:
+        """Say how long to wait before the attempt after `tried` ones; None: there is none.
+
+        The policy has allowed it; the budget is charged here. Nothing is sent again to an
+        instance that refused the connection, and a wait beyond the deadline is not begun.
+        """
+        is_charged = policy.is_charged(cause)
+        now = self.clock()
         with self._lock:
-            if not self._pool.has_other(tried):
+            self._pool.review(now)
+            has_other = self._pool.has_other(tried)
+            if not has_other and not is_charged:
+                return None
+            wait_s = backoff.next_s() if is_charged else 0.0
+            if retry_after_s is not None and not (has_other and policy.retry_after == "instance"):
+                wait_s = retry_after_s
+                if wait_s > policy.max_retry_after_s:
+                    return None
+            if wait_s >= time_left_s:
+                return None
+            if is_charged and not self._budget.take(now):
+                return None
+        return wait_s
+
+    def may_hedge(self, tried: Collection[str]) -> bool:
+        """Say whether to send a hedge beside the attempts at `tried`; charges the budget if so."""
+        now = self.clock()
+        with self._lock:
+            if not self._pool.has_other(tried) or not self._pool.has_room:
                 return False
-            return not policy.is_charged(failure) or self._budget.take(self._clock())
+            return self._budget.take(now)
+
+    def hedge_delay_s(self) -> float | None:
+        """Return how late an answer must be for a hedge; None while that is not known."""
+        hedge = self.policies.hedge
+        if hedge is None:
+            return None
+        with self._lock:
+            return hedge.delay_s(self._latencies.value_s() if self._latencies else None)
+
+    def took(self, latency_s: float) -> None:
+        """Note how long a request's first attempt took, or would have taken at least."""
+        if self._latencies is not None:
+            now = self.clock()
+            with self._lock:
+                self._latencies.add(latency_s, now)
+
+    def backoff(self, policy: RetryPolicy) -> Backoff:
+        """Make the waits of one request."""
+        return Backoff(self._rng, first_s=policy.backoff_first_s, max_s=policy.backoff_max_s)
+
+    def probed(self, id_: str, *, is_well: bool, why: str = "") -> None:
+        """Take the turn of an active probe; see `Pool.probed`."""
+        now = self.clock()
+        with self._lock:
+            self._pool.probed(id_, now, is_well=is_well, why=why)
 
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
@@ -104,14 +213,16 @@ class Service:
 
     def statistics(self) -> PoolStatistics:
         """Return the pool's figures."""
-        now = self._clock()
+        now = self.clock()
         with self._lock:
             self._settle(now)
             return self._pool.statistics(now)
 
     def eligible(self) -> list[str]:
         """Return the ids of the instances that may be picked now."""
+        now = self.clock()
         with self._lock:
+            self._pool.review(now)
             return [member.id for member in self._pool.eligible]
 
     def drop(self, pick: Pick) -> None:
@@ -127,7 +238,7 @@ class Service:
 
     def _replace(self, instances: tuple[Instance, ...]) -> None:
         with self._lock:
-            removed = self._pool.update(instances, self._clock())
+            removed = self._pool.update(instances, self.clock())
         if removed:
             self._on_removed(removed)
 
@@ -139,7 +250,29 @@ class Service:
         if pick.is_done:
             return False
         pick.done(now, outcome)
+        if self._waiting.is_busy and self._pool.has_room:
+            self._waiting.call()
         return True
+
+    def _pick_in_turn(
+        self, turn: Turn, now: float, key: str | None, exclude: Collection[str]
+    ) -> Pick:
+        try:
+            pick = self._pool.pick(now, key=key, exclude=exclude)
+        except SaturatedError:
+            self._waiting.back(turn)
+            raise
+        self._waiting.leave(turn)
+        if self._pool.has_room:
+            self._waiting.call()
+        return pick
+
+    def _queued(self) -> SaturatedError:
+        return SaturatedError(
+            f"service {self.name!r}: {len(self._waiting)} requests wait for room on its instances "
+            "already; see LoadLimits",
+            service=self.name,
+        )
 
     def _advice(self) -> str:
         state = self.state()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from trimtab.health.eligibility import Reason, reason_against
 from trimtab.health.monitor import Monitor
 from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers
-from trimtab.health.settings import HealthSettings
+from trimtab.health.settings import OUTLIER_VARIANTS, HealthSettings
 from trimtab.health.slow_start import SlowStart
 
 __all__ = [
+    "OUTLIER_VARIANTS",
     "EnvoyOutliers",
     "GrpcOutliers",
     "HealthSettings",

@@ -8,9 +8,10 @@ from trimtab.errors import ConfigurationError
 from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers, OutlierSettings
 from trimtab.health.slow_start import SlowStart
 
-__all__ = ["HealthSettings"]
+__all__ = ["OUTLIER_VARIANTS", "HealthSettings"]
 
-_VARIANTS = {"envoy": EnvoyOutliers, "grpc_a50": GrpcOutliers}
+OUTLIER_VARIANTS = {"envoy": EnvoyOutliers, "grpc_a50": GrpcOutliers}
+"""The variants of outlier ejection by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,14 @@ class HealthSettings:
             raise ConfigurationError(f"panic_ratio is {self.panic_ratio!r}; it must be from 0 to 1")
         if not self.max_pause_s >= 0:
             raise ConfigurationError(f"max_pause_s is {self.max_pause_s!r}; it must be 0 or more")
+        if not isinstance(self.slow_start, SlowStart | None):
+            raise ConfigurationError(f"slow_start is {self.slow_start!r}; write SlowStart(...)")
         if isinstance(self.outliers, str):
-            if self.outliers not in _VARIANTS:
+            if self.outliers not in OUTLIER_VARIANTS:
                 raise ConfigurationError(
-                    f"outliers is {self.outliers!r}; known are {', '.join(_VARIANTS)}"
+                    f"outliers is {self.outliers!r}; known are {', '.join(OUTLIER_VARIANTS)}"
                 )
-            object.__setattr__(self, "outliers", _VARIANTS[self.outliers]())
+            object.__setattr__(self, "outliers", OUTLIER_VARIANTS[self.outliers]())
         elif not isinstance(self.outliers, EnvoyOutliers | GrpcOutliers | None):
             raise ConfigurationError(
                 f"outliers is {self.outliers!r}; write 'envoy', 'grpc_a50', EnvoyOutliers(...) or "

@@ -5,9 +5,19 @@ No I/O, no clock, no global randomness: `now` and the source of chance are given
 
 from __future__ import annotations
 
-from trimtab.pool.limits import Limits
+from trimtab.pool.limits import LoadLimits
 from trimtab.pool.pick import Outcome, Pick
 from trimtab.pool.pool import OVERLOADED, Pool
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics
+from trimtab.pool.subsets import Subset
 
-__all__ = ["OVERLOADED", "Limits", "MemberStatistics", "Outcome", "Pick", "Pool", "PoolStatistics"]
+__all__ = [
+    "OVERLOADED",
+    "LoadLimits",
+    "MemberStatistics",
+    "Outcome",
+    "Pick",
+    "Pool",
+    "PoolStatistics",
+    "Subset",
+]

@@ -14,20 +14,18 @@ from trimtab.errors import (
 )
 from trimtab.health import HealthSettings, Monitor, Reason, reason_against
 from trimtab.member import Member
-from trimtab.pool.limits import Limiter, Limits
+from trimtab.pool.limits import Limiter, LoadLimits
 from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics
 from trimtab.strategies import StrategyFactory, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Collection, Iterable, Mapping
 
     from trimtab.events import Listener
     from trimtab.instance import Instance
-
-    Subset: TypeAlias = Callable[[Sequence[Instance]], Sequence[Instance]]
+    from trimtab.pool.subsets import Subset
 
 __all__ = ["OVERLOADED", "Pool"]
 
@@ -47,7 +45,7 @@ class Pool:
         rng: the source of chance; give a seeded one for repeatable picks.
         service: the service's name, for messages.
         health: what this client judges for itself: outliers, panic, slow start.
-        limits: how much one instance may have in flight.
+        load_limits: how much one instance may have in flight.
         subset: chooses the few instances of a large fleet that this client talks to.
         listener: told of what happens, as `trimtab.events`; must neither block nor raise.
 
@@ -73,7 +71,7 @@ class Pool:
         rng: Random | None = None,
         service: str = "",
         health: HealthSettings | None = None,
-        limits: Limits | None = None,
+        load_limits: LoadLimits | None = None,
         subset: Subset | None = None,
         listener: Listener | None = None,
     ) -> None:
@@ -83,7 +81,8 @@ class Pool:
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
         self._monitor = Monitor(health or HealthSettings(), rng)
-        self._limiter = Limiter(limits) if limits is not None and limits.is_bounded else None
+        is_bounded = load_limits is not None and load_limits.is_bounded
+        self._limiter = Limiter(load_limits) if load_limits and is_bounded else None
         self._subset = subset
         self._news = News(service, listener, self._monitor.why) if listener is not None else None
         self._members: dict[str, Member] = {}
@@ -113,7 +112,7 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """Whether an eligible member may take one more request; see `Limits`."""
+        """Whether an eligible member may take one more request; see `LoadLimits`."""
         return self._limiter is None or not self._limiter.is_full
 
     def update(self, instances: Iterable[Instance], now: float) -> list[Member]:
@@ -300,7 +299,7 @@ class Pool:
         in_flight = sum(member.in_flight for member in self._eligible)
         return SaturatedError(
             f"{self._named()}: all {len(self._eligible)} eligible instances have as many requests "
-            f"in flight as they may ({in_flight} together); see Limits",
+            f"in flight as they may ({in_flight} together); see LoadLimits",
             service=self.service,
         )
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from trimtab.background import on_fork
-from trimtab.discovery import DiscoverySettings
+from trimtab.discovery import DiscoverySettings, Policies
 from trimtab.errors import ClosedError, ConfigurationError
+from trimtab.health import HealthSettings
+from trimtab.pool import LoadLimits
 from trimtab.registries import connect
 from trimtab.retry import RetryPolicy
-from trimtab.strategies import resolve
 from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
 from trimtab.transports.families import family_of
 from trimtab.transports.making import Maker
+from trimtab.transports.preparing import Addressing
+from trimtab.transports.sending import send, send_async
 from trimtab.transports.sides import AsyncSide, SyncSide
-from trimtab.transports.streams import async_stream, sync_stream
 
 if TYPE_CHECKING:
     import ssl
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trimtab.discovery import DiscoveryState
+    from trimtab.events import Listener
     from trimtab.instance import Instance
-    from trimtab.pool import PoolStatistics
+    from trimtab.pool import PoolStatistics, Subset
     from trimtab.registries import Registry
+    from trimtab.retry import HedgePolicy
     from trimtab.strategies import StrategyFactory
     from trimtab.transports.families import Family
     from trimtab.transports.preparing import NamePolicy
@@ -55,6 +59,15 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         strategy: how to pick: a name, or a factory `(rng) -> Strategy`.
         discovery: how lists are kept fresh.
         retry: what is tried again.
+        hedge: when a second attempt is sent beside a slow first one; for asynchronous clients
+            only, since a blocking call cannot be cancelled. None: never.
+        health: what is judged beyond the registry's word: outliers, panic, slow start.
+        load_limits: how much one instance may have in flight, and what waits for room.
+        subset: chooses the instances that this client talks to, of those that it may.
+        deadline_s: how long a request may take, attempts and body included; None: no bound.
+        deadline_header: the name of a header that tells the instance, in milliseconds, what is
+            left of the deadline.
+        listener: told of what happens to instances; see `trimtab.events`.
         service: the service that all requests go to; by default each URL's host names it.
         host: whose name the `Host` header carries: the instance's (as every Consul client does)
             or the service's.
@@ -79,6 +92,13 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         strategy: str | StrategyFactory = "least_latency",
         discovery: DiscoverySettings | None = None,
         retry: RetryPolicy | None = None,
+        hedge: HedgePolicy | None = None,
+        health: HealthSettings | None = None,
+        load_limits: LoadLimits | None = None,
+        subset: Subset | None = None,
+        deadline_s: float | None = None,
+        deadline_header: str | None = None,
+        listener: Listener | None = None,
         service: str | None = None,
         host: NamePolicy = "instance",
         server_name: NamePolicy | None = None,
@@ -94,12 +114,8 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         drain_timeout_s: float = 5.0,
         rng: Random | None = None,
     ) -> None:
-        resolve(strategy)
         if isinstance(registry, str):
             connect(registry)
-        for name, value in (("host", host), ("server_name", server_name or host)):
-            if value not in {"instance", "service"}:
-                raise ConfigurationError(f"{name} is {value!r}; it must be 'instance' or 'service'")
         if not drain_timeout_s >= 0:  # so that a NaN fails too
             raise ConfigurationError(
                 f"drain_timeout_s is {drain_timeout_s!r}; it must be 0 or more"
@@ -109,15 +125,25 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
                 f"connection_max_age_s is {connection_max_age_s!r}; it must be above 0, or None"
             )
         self.registry = registry
-        self.strategy = strategy
         self.discovery = discovery or DiscoverySettings()
-        self.retry = retry or RetryPolicy()
+        self.policies = Policies(
+            strategy=strategy,
+            retry=retry or RetryPolicy(),
+            hedge=hedge,
+            health=health or HealthSettings(),
+            load_limits=load_limits or LoadLimits(),
+            subset=subset,
+            deadline_s=deadline_s,
+            listener=listener,
+        )
+        self.addressing = Addressing(
+            host=host, server_name=server_name or host, deadline_header=deadline_header
+        )
         self.drain_timeout_s = drain_timeout_s
         self.connection_max_age_s = connection_max_age_s
         self.rng = rng or Random()
         self._is_seeded = rng is not None
         self._service = service
-        self._names: dict[str, NamePolicy] = {"host": host, "server_name": server_name or host}
         self.maker = Maker(
             own=transport,
             verify=verify,
@@ -137,36 +163,12 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client; see httpx's `BaseTransport`."""
         side = self._sync_side(family_of(request))
-        exchange = side.exchange(request, self._name_of(request), **self._names)
-        while True:
-            attempt = side.attempt(exchange, request)
-            try:
-                response = attempt.transport.handle_request(attempt.request)
-            except BaseException as error:
-                if exchange.failed(attempt, error):
-                    continue
-                explained = exchange.explained(error)
-                if explained is error:
-                    raise
-                raise explained from error
-            return exchange.arrived(attempt, response, sync_stream)
+        return send(side.exchange(request, self._name_of(request)))
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
         side = self._async_side(family_of(request))
-        exchange = await side.exchange(request, self._name_of(request), **self._names)
-        while True:
-            attempt = side.attempt(exchange, request)
-            try:
-                response = await attempt.transport.handle_async_request(attempt.request)
-            except BaseException as error:
-                if exchange.failed(attempt, error):
-                    continue
-                explained = exchange.explained(error)
-                if explained is error:
-                    raise
-                raise explained from error
-            return exchange.arrived(attempt, response, async_stream)
+        return await send_async(await side.exchange(request, self._name_of(request)))
 
     def statistics(self) -> dict[str, PoolStatistics]:
         """Return the figures of each service in use, by name."""

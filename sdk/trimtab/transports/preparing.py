@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["NamePolicy", "prepared", "restore_location"]
+__all__ = ["Addressing", "NamePolicy", "prepared", "restore_location"]
 
 NamePolicy: TypeAlias = Literal["instance", "service"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """How requests to a service become requests to an instance.
+
+    Attributes:
+        host: whose name the `Host` header carries.
+        server_name: whose name TLS asks for and checks the certificate against.
+        deadline_header: the name of a header that tells the server what is left of a request's
+            deadline, in milliseconds; None: none.
+    """
+
+    host: NamePolicy = "instance"
+    server_name: NamePolicy = "instance"
+    deadline_header: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("host", "server_name"):
+            value = getattr(self, name)
+            if value not in {"instance", "service"}:
+                raise ConfigurationError(f"{name} is {value!r}; it must be 'instance' or 'service'")
+
+    def prepared(self, request: Any, instance: Instance) -> Any:
+        """Return a copy of the request that is addressed to the instance."""
+        return prepared(request, instance, host=self.host, server_name=self.server_name)
 
 
 def prepared(request: Any, instance: Instance, *, host: NamePolicy, server_name: NamePolicy) -> Any:

@@ -12,10 +12,10 @@ import anyio
 import anyio.to_thread
 
 from trimtab.discovery import Balancer, Home
-from trimtab.errors import DiscoveryError, PickError
+from trimtab.errors import DiscoveryError
 from trimtab.transports.ages import Ages
 from trimtab.transports.connections import Connections
-from trimtab.transports.exchange import Attempt, Exchange
+from trimtab.transports.exchange import Exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trimtab.transports.families import Family
 
 __all__ = ["AsyncSide", "SyncSide"]
-
-_UNUSABLE = (DiscoveryError, PickError)
 
 
 class _Side:
@@ -45,12 +43,12 @@ class _Side:
         self.family = family
         self.home = home
         self.drain_timeout_s = owner.drain_timeout_s
+        self._addressing = owner.addressing
         self.balancer = Balancer(
             home,
             owner.registry,
-            strategy=owner.strategy,
+            policies=owner.policies,
             settings=owner.discovery,
-            retry=owner.retry,
             rng=Random(owner.rng.getrandbits(64)),
             on_removed=self._removed,
         )
@@ -61,26 +59,18 @@ class _Side:
         )
         self.connections = Connections(make, self._close, self._on_idle, ages)
 
-    def attempt(self, exchange: Exchange, request: Any) -> Attempt:
-        """Begin an attempt; the lack of an instance is also a connect error of the family."""
-        try:
-            return exchange.attempt()
-        except _UNUSABLE as error:
-            raise self.family.as_connect_error(error, request) from error
-
     def services(self) -> list[Service]:
         """Return the services in use."""
         return self.balancer.services()
 
-    def _begin(self, service: Service, request: Any, started_at: float, **names: Any) -> Exchange:
+    def _begin(self, service: Service, request: Any, started_at: float) -> Exchange:
         return Exchange(
             service,
             request,
             family=self.family,
             connections=self.connections,
-            clock=self.home.clock,
             started_at=started_at,
-            **names,
+            addressing=self._addressing,
         )
 
     def _removed(self, members: list[Member]) -> None:
@@ -103,16 +93,16 @@ class SyncSide(_Side):
         make = partial(owner.maker.make, family, is_async=False)
         super().__init__(owner, family, Home.for_sync(), make=make)
 
-    def exchange(self, request: Any, name: str, **names: Any) -> Exchange:
+    def exchange(self, request: Any, name: str) -> Exchange:
         """Begin a request; the first one of a service waits for its list."""
         started_at = self.home.clock()
         service = self.balancer.find(name)
         if service is None:
             try:
                 service = self.home.run_blocking(self.balancer.open(name))
-            except _UNUSABLE as error:
+            except DiscoveryError as error:
                 raise self.family.as_connect_error(error, request) from error
-        return self._begin(service, request, started_at, **names)
+        return self._begin(service, request, started_at)
 
     def close(self) -> None:
         """Drain, then close everything."""
@@ -154,7 +144,7 @@ class AsyncSide(_Side):
         """Whether the loop that this side lives on has ended."""
         return self._loop is not None and self._loop.is_closed()
 
-    async def exchange(self, request: Any, name: str, **names: Any) -> Exchange:
+    async def exchange(self, request: Any, name: str) -> Exchange:
         """Begin a request; the first one of a service waits for its list."""
         if self._unclosed and self._loop is None:
             await self._close_all()
@@ -163,9 +153,9 @@ class AsyncSide(_Side):
         if service is None:
             try:
                 service = await self.home.run(partial(self.balancer.open, name))
-            except _UNUSABLE as error:
+            except DiscoveryError as error:
                 raise self.family.as_connect_error(error, request) from error
-        return self._begin(service, request, started_at, **names)
+        return self._begin(service, request, started_at)
 
     async def aclose(self) -> None:
         """Drain, then close everything, on this side's own loop wherever this is called."""

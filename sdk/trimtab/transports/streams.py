@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from trimtab.transports.deadlines import within
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -50,7 +52,7 @@ def _async_class(family: Family) -> type:
     class CountedAsyncStream(_Counted, base):  # type: ignore[misc] # known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
-                async for chunk in self._stream:
+                async for chunk in within(self._stream, self._attempt):
                     yield chunk
             except BaseException as error:
                 self._broken(error)
@@ -74,7 +76,9 @@ def _sync_class(family: Family) -> type:
     class CountedStream(_Counted, base):  # type: ignore[misc] # known at run time only
         def __iter__(self) -> Iterator[bytes]:
             try:
-                yield from self._stream
+                for chunk in self._stream:
+                    yield chunk
+                    self._attempt.check_deadline()
             except BaseException as error:
                 self._broken(error)
                 raise

@@ -12,7 +12,7 @@ from trimtab import BalancedTransport
 from trimtab.errors import DiscoveryError, PickError
 from trimtab.transports.families import Family
 from trimtab_sim.recorder import Outcome
-from trimtab_sim.world.clients import Client
+from trimtab_sim.world.clients import FIRST_BAD_STATUS, Client
 from trimtab_sim.world.deadlines import Deadlines
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _OUTCOMES: dict[Failure, Outcome] = {
     "timeout": Outcome.TIMEOUT,
     "no_response": Outcome.BROKEN,
 }
-_FIRST_BAD_STATUS = 400
 
 
 @cache
@@ -160,4 +159,4 @@ class HttpClient(Client):
             if failure not in _OUTCOMES:
                 raise
             return _OUTCOMES[failure]
-        return Outcome.OK if response.status_code < _FIRST_BAD_STATUS else Outcome.STATUS
+        return Outcome.OK if response.status_code < FIRST_BAD_STATUS else Outcome.STATUS

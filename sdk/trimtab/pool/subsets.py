@@ -1,0 +1,15 @@
+"""What a subset is: the few instances of a large fleet that one client talks to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from trimtab.instance import Instance
+
+__all__ = ["Subset"]
+
+Subset: TypeAlias = Callable[[Sequence["Instance"]], Sequence["Instance"]]
+"""Chooses from the instances that may be picked, in the registry's order. Called when the list
+changes; the same list must give the same choice."""
