@@ -18,6 +18,7 @@ import threading
 import httpx
 import pytest
 
+from trimtab.discovery import SyncDirectory
 from trimtab.instance import Instance
 from trimtab.registration import register
 from trimtab.server import EmbeddedRegistry
@@ -163,6 +164,24 @@ def test_register_ends_with_its_command(registry):
             registering.lines_until("Registered")
             assert registering.ended()[0] == 3
     assert ids(registry, "child2") == []
+
+
+def test_register_looks_at_the_instance(registry, tmp_path, wait_until):
+    ill = tmp_path / "ill"
+    check = f"script:sh -c 'test ! -e {ill} || exit 2'"
+    argv = ("checked", "10.0.0.1:80", "--check", check, "--check-interval", "0.1", "--fall", "1")
+    with (
+        Running("register", *argv, "--registry", registry) as registering,
+        SyncDirectory(registry) as directory,
+    ):
+        registering.lines_until("Registered")
+        assert [each.status for each in directory.instances("checked")] == ["passing"]
+        ill.touch()
+        wait_until(lambda: directory.instances("checked")[0].status == "critical")
+        code, said = registering.stop(signal.SIGTERM)
+        assert code == 0
+        assert "instance 10.0.0.1:80 at consul://" in said
+        assert "now critical" in said
 
 
 def test_register_says_when_the_registry_goes_and_goes_on(wait_until):

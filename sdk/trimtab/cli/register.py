@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 import trimtab.registration
+from trimtab.check import Check
 from trimtab.cli.child import Child
 from trimtab.cli.ending import DONE
 from trimtab.cli.inputs import read_address, read_pairs
 from trimtab.cli.log import shown_log
-from trimtab.cli.options import LOCAL, Seconds, Source
+from trimtab.cli.options import LOCAL, Positive, Seconds, Source
 from trimtab.instance import Instance
 from trimtab.registries.options import shown
 
@@ -38,6 +39,11 @@ async def register(
     id_: Annotated[str, Parameter(name="--id", show_default=False)] = "",
     meta: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     ready_timeout_s: Annotated[Seconds, Parameter(name="--ready-timeout")] = 30.0,
+    check: str | None = None,
+    check_interval_s: Annotated[Seconds, Parameter(name="--check-interval")] = 5.0,
+    check_timeout_s: Annotated[Seconds, Parameter(name="--check-timeout")] = 2.0,
+    rise: Positive = 2,
+    fall: Positive = 3,
     source: Source = LOCAL,
 ) -> int:
     """Register an instance, keep it alive by heartbeats, and deregister it at the end.
@@ -49,6 +55,7 @@ async def register(
     ```
     trimtab register orders 127.0.0.1:8080 --zone a --meta version=7
     trimtab register orders 127.0.0.1:8080 -- python -m http.server 8080
+    trimtab register orders 127.0.0.1:8080 --check http:/health
     ```
 
     Args:
@@ -62,6 +69,12 @@ async def register(
         id_: Its identity in the registry; HOST:PORT by default.
         meta: KEY=VALUE, as often as wanted.
         ready_timeout_s: Seconds that a command may take until it accepts connections.
+        check: How to find out whether it is well: http:/PATH, tcp or "script:COMMAND". The
+            registry checks it where it can, else this command does.
+        check_interval_s: Seconds between checks.
+        check_timeout_s: Seconds after which a check has failed.
+        rise: How many checks in a row must pass until it is called passing.
+        fall: How many checks in a row must fail until it is called critical.
         source: The registry.
     """
     host, port = read_address(address)
@@ -74,7 +87,12 @@ async def register(
         zone=zone,
         metadata=read_pairs(meta),
     )
-    lease = trimtab.registration.register(source.registry, service, instance, ttl_s=ttl_s)
+    own_check = check and Check.parse(
+        check, interval_s=check_interval_s, timeout_s=check_timeout_s, rise=rise, fall=fall
+    )
+    lease = trimtab.registration.register(
+        source.registry, service, instance, ttl_s=ttl_s, check=own_check or None
+    )
     with shown_log(), _stop_signals() as stop:
         if not command:
             async with lease:
