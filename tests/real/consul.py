@@ -99,12 +99,19 @@ class ConsulProcess(Server):
 
     def delete(self, path):
         """Take something away, as any other client would."""
-        answer = httpx.delete(f"{self.http}{path}", headers=self._headers, trust_env=False)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        return self._tell("DELETE", path)
 
     def put(self, path, body=None):
         """Tell it something, as any other client would."""
-        answer = httpx.put(f"{self.http}{path}", json=body, headers=self._headers, trust_env=False)
+        return self._tell("PUT", path, body)
+
+    def post(self, path, body=None):
+        """Make something in it, as any other client would."""
+        return self._tell("POST", path, body)
+
+    def _tell(self, method, path, body=None):
+        url, headers = f"{self.http}{path}", self._headers
+        answer = httpx.request(method, url, json=body, headers=headers, trust_env=False)
         assert answer.status_code == httpx.codes.OK, answer.text
         return answer
 

@@ -28,6 +28,7 @@ _MISTAKES = (
     "no path to datacenter",
     "boolean expression",
     "invalid filter",
+    "prepared query template",
     "scripts are disabled",
 )
 _UNKNOWN = ("does not have associated ttl", "unknown check", "unknown service")
