@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from unittest import SkipTest
@@ -11,6 +10,7 @@ from unittest import SkipTest
 import pytest
 
 from real.dns import ZONE
+from registry_kit import completed
 from trimtab.registries import connect
 from trimtab.testing import RegistryContract, RegistryHarness
 
@@ -30,33 +30,6 @@ def kind_of(address):
     return "AAAA" if ":" in address else "A"
 
 
-class Completed:
-    """The adapter, with what DNS cannot hold filled in from what was published.
-
-    Those are ids, zones, schemes, metadata, health, names as hosts, and what else a harness
-    says. The rest must be as published, or the clause fails.
-    """
-
-    def __init__(self, adapter, complete):
-        self.adapter, self.complete = adapter, complete
-        self.key, self.url = adapter.key, adapter.url
-
-    async def fetch(self, service):
-        return self.completed(await self.adapter.fetch(service))
-
-    async def aclose(self):
-        await self.adapter.aclose()
-
-    def completed(self, listing):
-        return replace(listing, instances=tuple(map(self.complete, listing.instances)))
-
-
-class CompletedWatch(Completed):
-    async def watch(self, service):
-        async for listing in self.adapter.watch(service):
-            yield self.completed(listing)
-
-
 class SrvHarness(RegistryHarness):
     options = "min_interval=20ms&timeout=1s"
 
@@ -71,9 +44,7 @@ class SrvHarness(RegistryHarness):
     def connect(self, secret=None):
         if secret:
             raise SkipTest("DNS has no secrets")
-        adapter = connect(self.registry_url)
-        kind = CompletedWatch if hasattr(adapter, "watch") else Completed
-        return kind(adapter, self.complete)
+        return completed(connect(self.registry_url), self.complete)
 
     async def stop(self):
         if self.knot.process.poll() is not None:
@@ -101,6 +72,7 @@ class SrvHarness(RegistryHarness):
         yield (name, "SRV", 0, *rdatas) if rdatas else (name, "SRV")
 
     def complete(self, found):
+        """DNS knows no ids, zones, schemes, metadata and health, and no names as hosts."""
         if (found.host, found.port) not in self.published:
             return found
         return self.published[found.host, found.port].with_(weight=found.weight)
