@@ -72,7 +72,7 @@ class Instance:
         put(self, "address", f"{in_brackets}:{self.port}")
         if type(self.port) is not int or not 1 <= self.port <= _MAX_PORT:
             raise self._wrong("port", self.port, f"a whole number from 1 to {_MAX_PORT}")
-        if self.scheme not in {None, "http", "https"}:
+        if self.scheme not in (None, "http", "https"):
             raise self._wrong("scheme", self.scheme, "'http', 'https' or None")
         put(self, "weight", self._checked_weight())
         for name in ("id", "zone"):

@@ -46,7 +46,7 @@ def test_hosts(host, kept, address):
         *(("port", value) for value in (0, -1, 65536, 80.0, "80", True, None, math.nan)),
         *(("weight", value) for value in (-1, -0.001, math.nan, math.inf, -math.inf, 10**400)),
         *(("weight", value) for value in (True, None, "2", [1])),
-        *(("scheme", value) for value in ("ftp", "HTTP", "", 1)),
+        *(("scheme", value) for value in ("ftp", "HTTP", "", 1, [])),
         *(("status", value) for value in ("up", None, 1)),
         *(("metadata", value) for value in (None, 7, "text", ["ab", "abc"])),
         *((field, value) for field in ("id", "zone") for value in (None, 7)),

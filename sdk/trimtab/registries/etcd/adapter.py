@@ -10,6 +10,8 @@ from contextlib import aclosing
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from cachetools import LRUCache
+
 from trimtab.errors import ConfigurationError
 from trimtab.registries.entries import Complaints
 from trimtab.registries.etcd.gateway import Gateway
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["EtcdPolledRegistry", "EtcdRegistry"]
 
 _SPREAD_RATIO = 0.25
+_MAX_SERVICES_REMEMBERED = 4096
 
 
 class EtcdPolledRegistry:
@@ -76,7 +79,7 @@ class EtcdPolledRegistry:
         )
         self._leases = Leases(self._gateway, self._place)
         self._complaints = Complaints()
-        self._newest = (0, 0)
+        self._seen: LRUCache[str, tuple[int, int]] = LRUCache(_MAX_SERVICES_REMEMBERED)
 
     async def fetch(self, service: str) -> Listing:
         """Ask for the whole list; a service without keys is empty.
@@ -117,7 +120,7 @@ class EtcdPolledRegistry:
     async def _view(self, service: str) -> tuple[View, int]:
         """Read the whole list, and at which revision it was so."""
         # Before asking: of two questions at once the older may be answered last.
-        cluster, newest = self._newest
+        cluster, newest = self._seen.get(service, (0, 0))
         prefix = self._prefix(service)
         answer: RangeAnswer = await self._gateway.ask(
             "/v3/kv/range", keys_under(prefix), RangeAnswer
@@ -125,8 +128,8 @@ class EtcdPolledRegistry:
         revision, id_ = answer.header.revision, answer.header.cluster_id
         # Wiped or restored: revisions begin anew, and the cluster's id may even be the same.
         reset = bool(newest) and (revision < newest or id_ != cluster)
-        if reset or revision > self._newest[1]:
-            self._newest = (id_, revision)
+        if reset or revision > newest:
+            self._seen[service] = (id_, revision)
         return View(f"{self.url}: {service!r}", prefix, answer, reset=reset), revision
 
     def _listing(self, service: str, view: View) -> Listing:

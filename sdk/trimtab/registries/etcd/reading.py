@@ -24,6 +24,7 @@ __all__ = ["OWN_FIELDS", "View", "read_value", "services_of"]
 
 OWN_FIELDS = ("id", "weight", "zone", "scheme", "status")
 """The fields of an instance that its `Metadata` may carry, besides its metadata."""
+_NONE = (None, "")
 
 
 class View:
@@ -93,7 +94,7 @@ def read_value(name: str, value: bytes) -> Instance:
     if not said.get("addr"):
         raise InvalidInstanceError("the value has no Addr")
     metadata = _metadata(said.get("metadata"))
-    own = {field: metadata[field] for field in OWN_FIELDS if metadata.get(field) is not None}
+    own = {field: metadata[field] for field in OWN_FIELDS if metadata.get(field, "") not in _NONE}
     fields = {"id": name, "address": said["addr"]}
     try:
         return _instance(fields, own, metadata)
@@ -121,23 +122,20 @@ def _good(found: Instance | RegistryAnswerError) -> Instance:
 
 
 def _metadata(said: Any) -> dict[str, Any]:
-    if isinstance(said, str):
+    if isinstance(said, str) and said:
         try:
-            inner = parse_json("Metadata", said.encode(errors="replace"))
+            said = parse_json("Metadata", said.encode(errors="replace"), dict[str, Any])
         except RegistryAnswerError:
-            inner = said
-        said = inner if isinstance(inner, dict) else said
+            return {"metadata": said}
     if isinstance(said, dict):
         return said
-    return {} if said is None else {"metadata": said}
+    return {"metadata": said} if said else {}
 
 
 def _instance(fields: dict[str, Any], own: dict[str, Any], metadata: dict[str, Any]) -> Instance:
     others = {name: each for name, each in metadata.items() if name not in own}
-    inner = others.get("metadata")
-    if isinstance(inner, dict):
-        others = {**others, **inner}
-        del others["metadata"]
+    if isinstance(others.get("metadata"), dict):
+        others.update(others.pop("metadata"))
     return read_entry({**fields, **own, "metadata": others})
 
 
