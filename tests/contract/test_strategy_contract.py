@@ -2,7 +2,7 @@
 
 from random import Random
 
-from trimtab.strategies import Maglev, RingHash
+from trimtab.strategies import Maglev, RingHash, ZoneAware
 from trimtab.testing.strategies import StrategyContract
 
 
@@ -55,6 +55,16 @@ class TestMaglevBounded(StrategyContract):
     strategy = Maglev(table_size=4093, load_factor=1.25)
     weighted = True
     calls_per_pick = None
+
+
+class TestZoneAware(StrategyContract):
+    strategy = "zone_aware(eu-1)"
+    weighted = True
+
+
+class TestZoneAwareInside(StrategyContract):
+    strategy = ZoneAware("eu-1", inside="weighted_round_robin")
+    weighted = True
 
 
 class FirstAllowed:

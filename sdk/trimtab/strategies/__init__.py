@@ -6,14 +6,36 @@ only from the generator it was made with. To add one, write a class with these t
 name a factory `(rng) -> Strategy` in an entry point of the group `trimtab.strategies`, or give
 the factory itself wherever a strategy's name is taken.
 
-Some take settings: `RingHash(load_factor=1.25)`, or as text `ring_hash(load_factor=1.25)`.
+Some take settings: `ZoneAware(zone="eu-1", inside=RingHash(points=160))`, or the same as text
+`zone_aware(eu-1, inside=ring_hash(points=160))`.
 """
 
 from __future__ import annotations
 
+from trimtab.strategies.load_report import LoadReport, read_load_report
 from trimtab.strategies.maglev import Maglev
-from trimtab.strategies.protocol import Strategy, StrategyFactory
+from trimtab.strategies.protocol import (
+    CountsInFlight,
+    KnowsAll,
+    Strategy,
+    StrategyFactory,
+    TakesReports,
+)
 from trimtab.strategies.registry import STRATEGIES, resolve
 from trimtab.strategies.ring_hash import RingHash
+from trimtab.strategies.zone_aware import ZoneAware
 
-__all__ = ["STRATEGIES", "Maglev", "RingHash", "Strategy", "StrategyFactory", "resolve"]
+__all__ = [
+    "STRATEGIES",
+    "CountsInFlight",
+    "KnowsAll",
+    "LoadReport",
+    "Maglev",
+    "RingHash",
+    "Strategy",
+    "StrategyFactory",
+    "TakesReports",
+    "ZoneAware",
+    "read_load_report",
+    "resolve",
+]

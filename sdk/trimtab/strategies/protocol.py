@@ -1,4 +1,8 @@
-"""What a strategy is."""
+"""What a strategy is, and what it may be besides.
+
+The pool looks once for the methods of `KnowsAll`, `CountsInFlight` and `TakesReports`, and calls
+those that are there. Without the calls a strategy that has them still chooses, less well.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from trimtab.member import Member
+    from trimtab.strategies.load_report import LoadReport
 
-__all__ = ["Strategy", "StrategyFactory"]
+__all__ = ["CountsInFlight", "KnowsAll", "Strategy", "StrategyFactory", "TakesReports"]
 
 
 class Strategy(Protocol):
@@ -31,6 +36,38 @@ class Strategy(Protocol):
         O(1) wherever the rule permits. `key` is what the caller wants kept on one instance;
         rules without affinity ignore it. `exclude` is short, and empty for first attempts.
         """
+        ...
+
+
+class KnowsAll(Protocol):
+    """A strategy that wants to know how many members are missing from the eligible ones."""
+
+    def update_all(self, members: Collection[Member], eligible: Sequence[Member]) -> None:
+        """Take all present members, and those of them that are eligible, in place of `update`.
+
+        Called at every change of either; the strategy sees to it that one which changes nothing
+        for it does not disturb its turn.
+        """
+        ...
+
+
+class CountsInFlight(Protocol):
+    """A strategy that keeps a running count of requests in flight."""
+
+    def begun(self, member: Member) -> None:
+        """Note that a pick was counted in flight on the member. O(1)."""
+        ...
+
+    def ended(self, member: Member) -> None:
+        """Note that a pick is no longer in flight on the member, which may have left. O(1)."""
+        ...
+
+
+class TakesReports(Protocol):
+    """A strategy that weighs members by what they say of their load."""
+
+    def report(self, member_id: str, report: LoadReport, now: float) -> None:
+        """Take the load that a response brought along. O(1)."""
         ...
 
 

@@ -16,6 +16,7 @@ from trimtab.strategies.round_robin import RoundRobin
 from trimtab.strategies.settings import configured, read
 from trimtab.strategies.weighted_random import WeightedRandom
 from trimtab.strategies.weighted_round_robin import WeightedRoundRobin
+from trimtab.strategies.zone_aware import ZoneAware
 
 if TYPE_CHECKING:
     from trimtab.strategies.protocol import StrategyFactory
@@ -34,7 +35,7 @@ STRATEGIES: dict[str, StrategyFactory] = {
 }
 """The built-in strategies that a name alone makes."""
 
-_SETTINGS: dict[str, Any] = {"maglev": Maglev, "ring_hash": RingHash}
+_SETTINGS: dict[str, Any] = {"maglev": Maglev, "ring_hash": RingHash, "zone_aware": ZoneAware}
 """Those that take settings, in brackets after the name."""
 
 _GROUP = "trimtab.strategies"

@@ -8,6 +8,7 @@ it makes the strategy. Its fields may be given in their order or by name.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import MISSING, fields
 from math import isfinite
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["configured", "in_words", "read", "require"]
 
 _WORDS = {"none": None, "true": True, "false": False}
+_PLAIN = re.compile(r"[\w.-]+(\(.*\))?")
 _BRACKETS = {"(": 1, ")": -1}
 
 
@@ -41,7 +43,7 @@ def require(what: str, value: object, wanted: str, holds: Callable[[Any], bool])
 def in_words(name: str, settings: Any) -> str:
     """Return the text that `read` and `configured` would make these settings from."""
     given = [
-        f"{field.name}={value if isinstance(value, str | float | int) else _name(value)}"
+        f"{field.name}={_text(value)}"
         for field in fields(settings)
         if (value := getattr(settings, field.name)) != field.default
     ]
@@ -132,5 +134,9 @@ def _split(inside: str, text: str) -> Iterator[str]:
     yield part
 
 
-def _name(factory: object) -> str:
-    return getattr(factory, "__name__", None) or type(factory).__name__
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else repr(value)
+    if isinstance(value, float | int):
+        return str(value)
+    return getattr(value, "__name__", None) or type(value).__name__

@@ -1,0 +1,243 @@
+"""`zone_aware`: the own zone first, and the others for what it cannot carry."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+from typing import TYPE_CHECKING, cast
+
+from trimtab.errors import ConfigurationError
+from trimtab.strategies.hashing import hash_of
+from trimtab.strategies.settings import in_words, require
+from trimtab.strategies.zones import OVERPROVISIONING, availability, locality_weight, own_share
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from trimtab.member import Member
+    from trimtab.strategies.load_report import LoadReport
+    from trimtab.strategies.protocol import (
+        CountsInFlight,
+        Strategy,
+        StrategyFactory,
+        TakesReports,
+    )
+
+__all__ = ["ZoneAware", "Zoned"]
+
+_ZONE_SEED = 1
+"""A key's zone and its place within the zone must not depend on each other."""
+
+
+class _Zone:
+    """The eligible members of one zone, and the strategy that chooses among them."""
+
+    __slots__ = ("members", "strategy", "weights")
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        self.members: list[Member] = []
+        self.weights: list[float] = []
+
+    def update(self, members: list[Member]) -> None:
+        """Tell the strategy, if these are others than before."""
+        weights = [member.weight for member in members]
+        if members != self.members or weights != self.weights:
+            self.members, self.weights = members, weights
+            self.strategy.update(members)
+
+    def is_covered(self, exclude: Collection[str]) -> bool:
+        """Whether all are excluded. O(len(exclude))."""
+        return len(self.members) <= len(exclude) and all(
+            member.id in exclude for member in self.members
+        )
+
+
+class Zoned:
+    """Draws the zone, and lets a strategy of that zone choose.
+
+    1. Of the own zone's instances, so many are eligible; as long as that is 1 / 1.4 or more, all
+       traffic stays. Below, a share of `1.4 * eligible / all` stays.
+    2. The rest goes to the other zones, in proportion to their sizes as far as they are
+       available. When they cannot carry it either, all zones get more than they should.
+    3. Without an eligible instance in the own zone (or with its name misspelt), everything goes
+       to the others; without one in the others, everything stays. Nobody is ever without.
+    4. A key stays in its zone while the shares last, and moves when its zone gets less.
+    5. A retry stays too, until every instance of the zone was tried.
+
+    Every zone has a strategy of its own, which keeps its state while the zone is there. It costs
+    what that one costs, and O(log(zones)).
+
+    Source: see `trimtab.strategies.zones`. Without `update_all` it cannot know of instances that
+    are not eligible, and holds every zone to be whole.
+
+    Args:
+        rng: draws the zones, and seeds the strategies within.
+        zone: the own one.
+        inside: makes the strategy of each zone.
+        factor: of overprovisioning.
+    """
+
+    def __init__(
+        self, rng: Random, *, zone: str, inside: StrategyFactory, factor: float = OVERPROVISIONING
+    ) -> None:
+        self._rng = rng
+        self._own = zone
+        self._inside = inside
+        self._factor = factor
+        self._zones: dict[str, _Zone] = {}
+        self._zone_of: dict[str, _Zone] = {}
+        self._own_share = 0.0
+        self._others: list[_Zone] = []
+        self._ends: list[float] = []
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Take the eligible members, and hold them to be all."""
+        self.update_all(members, members)
+
+    def update_all(self, members: Collection[Member], eligible: Sequence[Member]) -> None:
+        """Take all members, and those of them that may be chosen."""
+        present = Counter(member.instance.zone for member in members)
+        groups: dict[str, list[Member]] = {}
+        for member in eligible:
+            groups.setdefault(member.instance.zone, []).append(member)
+        self._zones = {name: self._updated(name, group) for name, group in groups.items()}
+        self._zone_of = {
+            member.id: zone for zone in self._zones.values() for member in zone.members
+        }
+        if eligible:
+            self._share_out(present)
+
+    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
+        """Return a member of the own zone, or of another if that has too few."""
+        point = self._rng.random() if key is None else (hash_of(key, _ZONE_SEED) >> 11) / 2**53
+        zone = self._at(point)
+        if exclude and zone.is_covered(exclude):
+            zone = self._instead(point, exclude)
+        return zone.strategy.choose(now, key, exclude)
+
+    def begun(self, member: Member) -> None:
+        """Pass on that a request is in flight on the member."""
+        inner = self._inner(member.id)
+        if hasattr(inner, "begun"):
+            cast("CountsInFlight", inner).begun(member)
+
+    def ended(self, member: Member) -> None:
+        """Pass on that a request is no longer in flight on the member."""
+        inner = self._inner(member.id)
+        if hasattr(inner, "ended"):
+            cast("CountsInFlight", inner).ended(member)
+
+    def report(self, member_id: str, report: LoadReport, now: float) -> None:
+        """Pass a load report on."""
+        inner = self._inner(member_id)
+        if hasattr(inner, "report"):
+            cast("TakesReports", inner).report(member_id, report, now)
+
+    def _inner(self, member_id: str) -> Strategy | None:
+        zone = self._zone_of.get(member_id)
+        return zone.strategy if zone is not None else None
+
+    def _updated(self, name: str, members: list[Member]) -> _Zone:
+        zone = self._zones.get(name)
+        if zone is None:
+            zone = _Zone(self._inside(Random(self._rng.getrandbits(64))))
+        zone.update(members)
+        return zone
+
+    def _share_out(self, present: Mapping[str, int]) -> None:
+        names = sorted(name for name in self._zones if name != self._own)
+        counts = {name: len(zone.members) for name, zone in self._zones.items()}
+        own = counts.get(self._own, 0)
+        self._own_share = own_share(
+            availability(own, present[self._own], self._factor),
+            availability(
+                sum(counts.values()) - own,
+                sum(present.values()) - present[self._own],
+                self._factor,
+            ),
+        )
+        self._others = [self._zones[name] for name in names]
+        weights = (
+            locality_weight(present[name], counts[name], present[name], self._factor)
+            for name in names
+        )
+        self._ends = list(accumulate(weights))
+
+    def _at(self, point: float) -> _Zone:
+        if point < self._own_share:
+            return self._zones[self._own]
+        return self._other((point - self._own_share) / (1 - self._own_share))
+
+    def _other(self, point: float) -> _Zone:
+        """Return the zone at this point, 0 to 1, when the others lie side by side."""
+        return self._others[
+            bisect_right(self._ends, point * self._ends[-1], hi=len(self._ends) - 1)
+        ]
+
+    def _instead(self, point: float, exclude: Collection[str]) -> _Zone:
+        """Return the own zone, else another by its weight, else any: one with someone left."""
+        own = [zone] if (zone := self._zones.get(self._own)) else []
+        other = [self._other(point)] if self._others else []
+        candidates = (*own, *other, *self._others)
+        return next(zone for zone in candidates if not zone.is_covered(exclude))
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneAware:
+    """Prefer instances of the own zone; spill over to others when too few of it are eligible.
+
+    Keeping traffic within a zone spares its latency, its price, and the other zones' troubles.
+    It is only as even as the zones are: every zone's instances must be able to carry what that
+    zone's clients send. See `Zoned` for the rule.
+
+    Attributes:
+        zone: the one that this client runs in, as its instances' `zone` has it.
+        inside: the strategy within each zone: a name, a text with settings, or a factory.
+        overprovisioning_factor: how much of what it needs a zone has; 1 spills at once.
+
+    Raises:
+        ConfigurationError: the zone is empty, the factor below 1, or the strategy unknown.
+    """
+
+    zone: str
+    inside: str | StrategyFactory = "least_latency"
+    overprovisioning_factor: float = OVERPROVISIONING
+
+    def __post_init__(self) -> None:
+        zone: object = self.zone
+        if not (isinstance(zone, str) and zone):
+            raise ConfigurationError(
+                f"zone_aware: zone is {zone!r}; name the zone that this client runs in"
+            )
+        require(
+            "zone_aware: overprovisioning_factor",
+            self.overprovisioning_factor,
+            "1 or more",
+            lambda factor: factor >= 1,
+        )
+        _resolve(self.inside)
+
+    @property
+    def __name__(self) -> str:
+        """Return the text form, for people."""
+        return in_words("zone_aware", self)
+
+    def __call__(self, rng: Random) -> Zoned:
+        """Make the strategy."""
+        return Zoned(
+            rng,
+            zone=self.zone,
+            inside=_resolve(self.inside),
+            factor=self.overprovisioning_factor,
+        )
+
+
+def _resolve(inside: str | StrategyFactory) -> StrategyFactory:
+    # The registry knows this module.
+    from trimtab.strategies.registry import resolve  # noqa: PLC0415
+
+    return resolve(inside)
