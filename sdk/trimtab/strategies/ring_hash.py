@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.strategies.consistent import ConsistentHash, check_load_factor
 from trimtab.strategies.ring import Ring
-from trimtab.strategies.settings import in_words, require
+from trimtab.strategies.settings import in_words, require_whole
 
 if TYPE_CHECKING:
     from random import Random
@@ -54,17 +54,9 @@ class RingHash:
     def __post_init__(self) -> None:
         check_load_factor("ring_hash", self.load_factor)
         if self.points is not None:
-            self._require_size("points", 1)
-        self._require_size("min_size", 1)
-        self._require_size("max_size", self.min_size)
-
-    def _require_size(self, name: str, least: int) -> None:
-        require(
-            f"ring_hash: {name}",
-            getattr(self, name),
-            f"a whole number from {least} to {_MAX_SIZE}",
-            lambda size: isinstance(size, int) and least <= size <= _MAX_SIZE,
-        )
+            require_whole("ring_hash: points", self.points, 1, _MAX_SIZE)
+        require_whole("ring_hash: min_size", self.min_size, 1, _MAX_SIZE)
+        require_whole("ring_hash: max_size", self.max_size, self.min_size, _MAX_SIZE)
 
     @property
     def __name__(self) -> str:

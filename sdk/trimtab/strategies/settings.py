@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trimtab.strategies.protocol import StrategyFactory
 
-__all__ = ["configured", "in_words", "read", "require"]
+__all__ = ["configured", "in_words", "read", "require", "require_whole"]
 
 _WORDS = {"none": None, "true": True, "false": False}
 _PLAIN = re.compile(r"[\w.-]+(\(.*\))?")
@@ -38,6 +38,16 @@ def require(what: str, value: object, wanted: str, holds: Callable[[Any], bool])
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and isfinite(cast("float", value)) and holds(value)):
         raise ConfigurationError(f"{what} is {value!r}; it must be {wanted}")
+
+
+def require_whole(what: str, value: object, least: int, most: int = 2**64 - 1) -> None:
+    """Refuse what is no whole number from `least` to `most`.
+
+    Raises:
+        ConfigurationError: saying what it must be.
+    """
+    wanted = f"a whole number from {least} to {most}"
+    require(what, value, wanted, lambda value: isinstance(value, int) and least <= value <= most)
 
 
 def in_words(name: str, settings: Any) -> str:
