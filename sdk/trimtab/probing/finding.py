@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Finding", "bounded"]
 
@@ -25,14 +25,16 @@ class Finding(NamedTuple):
         return self.status is not Status.CRITICAL
 
 
-async def bounded(look: Awaitable[Finding], *, what: str, timeout_s: float) -> Finding:
+async def bounded(
+    look: Callable[[], Awaitable[Finding]], *, what: str, timeout_s: float
+) -> Finding:
     """Wait for a look; whatever hinders it, the instance is critical. Never raises.
 
     `what` names the kind of probe in the text.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            return await look
+            return await look()
     except TimeoutError:
         return Finding(Status.CRITICAL, f"{what} check timed out after {timeout_s:g} s")
     except Exception as error:  # noqa: BLE001 - see above

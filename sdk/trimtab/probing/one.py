@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.check import Check
@@ -24,7 +25,8 @@ may raise and take its time: `probe` bounds it."""
 
 async def probe(check: Check, instance: Instance, look: Look) -> Finding:
     """Look at the instance once, within the check's `timeout_s`. Never raises."""
-    return await bounded(look(check, instance), what=check.kind, timeout_s=check.timeout_s)
+    looking = partial(look, check, instance)
+    return await bounded(looking, what=check.kind, timeout_s=check.timeout_s)
 
 
 class NetworkLook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.probing import Finding, bounded, probe_http, probe_script, probe_tcp
@@ -21,7 +22,8 @@ async def look(definition: CheckDefinition, clients: HttpClients) -> Finding:
     timeout_s = definition.timeout_s or (
         _SCRIPT_TIMEOUT_S if definition.type == "script" else _TIMEOUT_S
     )
-    return await bounded(_look(definition, clients), what=definition.type, timeout_s=timeout_s)
+    looking = partial(_look, definition, clients)
+    return await bounded(looking, what=definition.type, timeout_s=timeout_s)
 
 
 async def _look(definition: CheckDefinition, clients: HttpClients) -> Finding:

@@ -1,0 +1,144 @@
+"""Active probes by the client: what a registry does not see, this client sees for itself.
+
+A runner is a coroutine that its owner (a `Service`) keeps as a task:
+
+    runner = ProbeRunner(settings, members=..., judge=..., rng=...)
+    task = loop.create_task(runner.run())
+    ...
+    task.cancel(); await asyncio.wait([task])  # ends every probe under way
+
+It knows nothing of pools: it asks `members` whom to probe, and tells `judge` what stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, NoReturn
+
+from trimtab.health.probing import ProbeState
+from trimtab.instance import Instance
+from trimtab.probing import NetworkLook, probe, repeat
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from trimtab.health.probing import ProbeSettings
+    from trimtab.probing import Finding, Look
+
+__all__ = ["Judge", "Members", "ProbeRunner"]
+
+logger = logging.getLogger("trimtab.discovery")
+
+_FOLLOW_S = 1.0
+
+Members = Callable[[], Iterable[Instance]]
+"""Says whom to probe now: all, or with `only_ejected` those that are ejected. Asked about once a
+second, on the runner's loop."""
+
+Judge = Callable[[str, bool, float, str], None]
+"""Takes (instance id, whether it is well, now, why): called on the runner's loop once `fall` probes
+in a row have failed, again at each that follows, and once `rise` have passed after that; of those
+that are ejected, whenever `rise` have passed."""
+
+
+class ProbeRunner:
+    """Probes the instances of one service for one client, until cancelled.
+
+    Each is probed at its own times, the first anywhere within its first interval. Whatever
+    `members`, `judge` or a probe raise is logged, and the rest goes on. Of N clients that probe
+    all M instances of a service, each instance gets N probes per interval.
+
+    Args:
+        settings: what is asked, how often, of whom.
+        members: see `Members`.
+        judge: see `Judge`.
+        rng: the source of chance.
+        look: carries out a look; over the network by default, in a simulation a model.
+    """
+
+    def __init__(
+        self,
+        settings: ProbeSettings,
+        *,
+        members: Members,
+        judge: Judge,
+        rng: Random,
+        look: Look | None = None,
+    ) -> None:
+        self._settings = settings
+        self._members = members
+        self._judge = judge
+        self._rng = rng
+        self._network = NetworkLook()
+        self._look = look or self._network
+        self._at_once = asyncio.Semaphore(settings.max_at_once)
+        self._probed: dict[str, _Probed] = {}
+        self._tasks: list[asyncio.Task[NoReturn]] = []
+
+    async def run(self) -> NoReturn:
+        """Probe until cancelled; no probe is under way any more when it has ended."""
+        try:
+            while True:
+                self._follow()
+                await asyncio.sleep(min(_FOLLOW_S, self._settings.check.interval_s))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._network.aclose()
+
+    def _follow(self) -> None:
+        """Begin with whoever is new, leave whoever has gone."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        try:
+            members = {instance.id: instance for instance in self._members()}
+        except Exception:
+            logger.exception("probes: the members cannot be had; going on with those known")
+            return
+        for id_, probed in list(self._probed.items()):
+            if id_ not in members or not probed.take(members[id_]):
+                probed.task.cancel()
+                del self._probed[id_]
+        for id_, instance in members.items():
+            if id_ not in self._probed:
+                self._begin(instance)
+
+    def _begin(self, instance: Instance) -> None:
+        probed = _Probed(instance, was_well=None if self._settings.only_ejected else True)
+        loop = asyncio.get_running_loop()
+        probed.task = loop.create_task(self._probe(probed), name=f"trimtab probe of {instance.id}")
+        self._probed[instance.id] = probed
+        self._tasks.append(probed.task)
+
+    async def _probe(self, probed: _Probed) -> NoReturn:
+        settings, time = self._settings, asyncio.get_running_loop().time
+
+        def look() -> Awaitable[Finding]:
+            return probe(settings.check, probed.instance, self._look)
+
+        def tell(finding: Finding, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+            if verdict is None:
+                return
+            was_well, probed.was_well = probed.was_well, verdict
+            if settings.only_ejected or not (verdict and was_well):
+                self._judge(probed.instance.id, verdict, time(), finding.output)
+
+        state = ProbeState.of(settings.check, self._rng, time(), jitter_ratio=settings.jitter_ratio)
+        await repeat(state, look, tell, at_once=self._at_once)
+
+
+class _Probed:
+    """An instance under probes."""
+
+    task: asyncio.Task[NoReturn]
+
+    def __init__(self, instance: Instance, *, was_well: bool | None) -> None:
+        self.instance = instance
+        self.was_well = was_well
+
+    def take(self, instance: Instance) -> bool:
+        """Take over the registry's newer word; say whether it is still found at the same place."""
+        before, self.instance = self.instance, instance
+        return (before.address, before.scheme) == (instance.address, instance.scheme)
