@@ -47,6 +47,10 @@ def test_every_transport_error_means_one_thing(module, name, failure):
     assert of(module).failure(getattr(module, name)("x")) == failure
 
 
+def test_a_tls_alert_after_the_handshake_is_a_broken_connection():
+    assert of(httpx).failure(ssl.SSLError(1, "certificate required")) == "no_response"
+
+
 def test_one_familys_errors_mean_nothing_to_the_other():
     assert of(httpx).failure(httpx2.ConnectError("x")) == "other"
     assert of(httpx2).failure(KeyboardInterrupt()) == "other"
@@ -91,5 +95,7 @@ def test_only_transport_errors_are_put_in_other_words(module):
     request = module.Request("GET", "http://orders/")
     explained = of(module).explained(module.ReadTimeout("x"), "in words", request)
     assert (type(explained), str(explained)) == (module.ReadTimeout, "in words")
+    alert = of(module).explained(ssl.SSLError(1, "alert"), "in words", request)
+    assert (type(alert), str(alert)) == (module.ReadError, "in words")
     mistake = ValueError("a mistake")
     assert of(module).explained(mistake, "in words", request) is mistake

@@ -295,7 +295,10 @@ class Exchange:
 
     def _advice(self, error: BaseException) -> str:
         if self._family.is_tls_error(error):
-            return "check `verify` and `server_name` against the certificates of these instances"
+            return (
+                "check `verify` and `server_name` against the certificates of these instances, and "
+                "`cert` against those that they ask for"
+            )
         if self._family.failure(error) in {"refused", "connect_timeout"}:
             return "check that these instances run and can be reached from here"
         if self._call.is_out_of_time():

@@ -38,6 +38,9 @@ class Family:
             (self.module.ConnectError, "refused"),
             (self.module.TimeoutException, "timeout"),
             ((self.module.NetworkError, self.module.RemoteProtocolError), "no_response"),
+            # An alert after the handshake, such as TLS 1.3's for want of a client certificate,
+            # comes through httpcore as it is on asyncio.
+            (ssl.SSLError, "no_response"),
         )
 
     @property
@@ -73,9 +76,12 @@ class Family:
         return both  # type: ignore[no-any-return]
 
     def explained(self, error: BaseException, message: str, request: Any) -> BaseException:
-        """Return an error of the same type with a better message, where the type allows it."""
-        if isinstance(error, self.module.TransportError):
-            kind: Any = type(error)
+        """Return an error of the same type with a better message, where the type allows it.
+
+        A TLS error that comes through as it is becomes a `ReadError`, as on sync and trio.
+        """
+        kind: Any = self.module.ReadError if isinstance(error, ssl.SSLError) else type(error)
+        if issubclass(kind, self.module.TransportError):
             better: BaseException = kind(message, request=request)
             return better
         return error
