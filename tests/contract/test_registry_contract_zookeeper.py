@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import ExitStack
 from functools import partial
 from uuid import uuid4
 
 import pytest
-from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 
 from trimtab.errors import NotRegisteredError
@@ -28,6 +28,7 @@ class ZooKeeperHarness(RegistryHarness):
     def __init__(self, server):
         self.server = server
         self.base = f"/contract-{uuid4().hex[:8]}"
+        self.stack = ExitStack()
         self.client = None
 
     def connect(self, secret=None):
@@ -37,16 +38,13 @@ class ZooKeeperHarness(RegistryHarness):
         return connect(f"{url}{self.base}?{self.options}")
 
     async def start(self):
-        self.client = KazooClient(self.server.address, timeout=4, connection_retry=_FOREVER)
-        await asyncio.to_thread(self.client.start)
-        await asyncio.to_thread(self.client.ensure_path, self.base)
+        self.client = self.stack.enter_context(self.server.plain_client())
+        self.client.ensure_path(self.base)
 
     async def stop(self):
         if self.server.process.poll() is not None:
             await self.end_outage()
-        await asyncio.to_thread(self.client.delete, self.base, recursive=True)
-        await asyncio.to_thread(self.client.stop)
-        self.client.close()
+        self.stack.close()
 
     async def publish(self, service, instances):
         await asyncio.to_thread(self.write, service, {each.id: as_node(each) for each in instances})
@@ -79,9 +77,6 @@ class ZooKeeperHarness(RegistryHarness):
                 retry(self.client.create, f"{folder}/{name}", data)
 
 
-_FOREVER = {"max_tries": -1, "max_delay": 0.5}
-
-
 def as_node(instance):
     node = {"name": "any", "id": instance.id, "address": instance.host, "port": instance.port}
     own = {
@@ -102,7 +97,7 @@ class ZooKeeperContract(RegistryContract, RegistrarContract):
         self, harness, registry
     ):
         await registry.register("orders", _A, ttl_s=harness.ttl_s)
-        await asyncio.to_thread(expire, harness.server, session_of(registry, harness.ttl_s))
+        await expire(harness, registry)
         await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
         with pytest.raises(NotRegisteredError):
             await registry.heartbeat("orders", _A)
@@ -113,23 +108,16 @@ class ZooKeeperContract(RegistryContract, RegistrarContract):
     @clause
     async def test_registering_again_revives_a_lapsed_lease(self, harness, registry):
         await registry.register("orders", _A, ttl_s=harness.ttl_s)
-        await asyncio.to_thread(expire, harness.server, session_of(registry, harness.ttl_s))
+        await expire(harness, registry)
         await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
         await registry.register("orders", _A, ttl_s=60)
         await until(registry, "orders", lambda x: x.instances == (_A,), harness.deadline_s)
 
 
-def session_of(registry, ttl_s):
-    """The session that a TTL's registrations live by."""
-    return registry._ensemble._sessions.here().of(ttl_s)
-
-
-def expire(server, session):
-    """End a session as its expiry would: by a second client of the same, that closes it."""
-    twin = KazooClient(server.address, client_id=session.client.client_id)
-    twin.start()
-    twin.stop()
-    twin.close()
+async def expire(harness, registry):
+    """End the session that the TTL's registrations live by."""
+    session = registry._ensemble._sessions.here().of(harness.ttl_s)
+    await asyncio.to_thread(harness.server.expire, session.client.client_id)
 
 
 class PolledZooKeeperHarness(ZooKeeperHarness):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
+from kazoo.client import KazooClient
 
 from real.server import Server, free_ports, running, wait_until
 
 _JAVA = Path("/usr/bin/java")
 _JAR = Path("/usr/share/java/zookeeper.jar")
 _START_S = 20.0
+_PATIENCE = {"max_tries": -1, "max_delay": 0.5}
 _TICK_MS = 200
 """The servers keep sessions between 2 and 20 of these: 0.4 to 4 s."""
 
@@ -109,6 +112,24 @@ class ZooKeeperServer(Server):
                 return b"".join(iter(lambda: link.recv(4096), b"")).decode()
         except OSError:
             return ""
+
+    def expire(self, client_id):
+        """End a session as its time-out would: a second client of the same closes it."""
+        twin = KazooClient(self.address, client_id=client_id)
+        twin.start()
+        twin.stop()
+        twin.close()
+
+    @contextlib.contextmanager
+    def plain_client(self, **settings):
+        """Give any other client than ours."""
+        client = KazooClient(self.address, connection_retry=_PATIENCE, **settings)
+        client.start()
+        try:
+            yield client
+        finally:
+            client.stop()
+            client.close()
 
     def wipe(self):
         """Lose all data, while it does not run."""
