@@ -11,6 +11,7 @@ plain function with all constants worked out, for the inner loop.
 | `exponential` | mean | 1 |
 | `lognormal` | mean, cv2 | as given |
 | `hyperexponential` | mean, cv2 | as given, 1 or more; balanced means |
+| `two_modes` | short, long, long_ratio | of the two exponentials mixed |
 | `pareto` | mean, shape (more than 1) | `1 / (shape * (shape - 2))`, infinite up to shape 2 |
 | `empirical` | file or values | of the values |
 """
@@ -41,6 +42,7 @@ __all__ = [
     "Law",
     "Lognormal",
     "Pareto",
+    "TwoModes",
     "parse_law",
 ]
 
@@ -142,6 +144,40 @@ class Hyperexponential(_Law, frozen=True, tag="hyperexponential"):
         return lambda u: -short * log(1 - u / p) if u < p else -long * log((1 - u) / q)
 
 
+class TwoModes(_Law, frozen=True, tag="two_modes"):
+    """Two exponentials mixed, given by themselves: usually `short`, for a few `long`.
+
+    The law of a service whose requests now and then meet a pause, and what hedging is for.
+    """
+
+    short: Duration
+    long: Duration
+    long_ratio: float
+
+    def __post_init__(self) -> None:
+        _positive("short", self.short)
+        _positive("long", self.long)
+        if not 0 < self.long_ratio < 1:
+            raise ValueError(f"long_ratio is {self.long_ratio}; it is a share between 0 and 1")
+
+    @property
+    def mean(self) -> float:
+        """Seconds."""
+        return (1 - self.long_ratio) * self.short + self.long_ratio * self.long
+
+    @property
+    def cv2(self) -> float:
+        """The squared coefficient of variation."""
+        second = 2 * ((1 - self.long_ratio) * self.short**2 + self.long_ratio * self.long**2)
+        return second / self.mean**2 - 1
+
+    def sampler(self) -> Sampler:
+        """Give the function from a uniform number to seconds."""
+        q, short, long, log = self.long_ratio, self.short, self.long, math.log
+        p = 1 - q
+        return lambda u: -short * log(1 - u / p) if u < p else -long * log((1 - u) / q)
+
+
 class Pareto(_Law, frozen=True, tag="pareto"):
     """A heavy tail: the rare request that takes a thousand times as long."""
 
@@ -208,7 +244,9 @@ class Empirical(_Law, frozen=True, tag="empirical"):
         return self.values or self.bind(Path()).values
 
 
-Law: TypeAlias = Constant | Exponential | Lognormal | Hyperexponential | Pareto | Empirical
+Law: TypeAlias = (
+    Constant | Exponential | Lognormal | Hyperexponential | TwoModes | Pareto | Empirical
+)
 
 
 def parse_law(table: Mapping[str, Any]) -> Law:

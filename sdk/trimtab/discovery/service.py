@@ -134,7 +134,10 @@ class Service:
     ) -> None:
         """Note a response's head; see `Pick.answered`."""
         with self._lock:
-            pick.answered(self.clock(), ok=ok, status=status, retry_after_s=retry_after_s)
+            now = self.clock()
+            pick.answered(now, ok=ok, status=status)
+            if retry_after_s is not None:
+                self._pool.pause(pick.member.id, retry_after_s, now)
 
     def done(self, pick: Pick, outcome: Outcome) -> bool:
         """Give a pick back, unless that has happened; say whether it was done here and now."""

@@ -37,12 +37,14 @@ class Monitor:
 
     Attributes:
         review_at: when `review` is due; the past if something has changed already.
+        watches: whether outcomes of requests are judged at all.
         is_panicking: whether so few are left that all are used.
     """
 
     def __init__(self, settings: HealthSettings, rng: Random) -> None:
         self._settings = settings
         self._detector = detector_of(settings.outliers, rng)
+        self.watches = self._detector is not None
         self._failed_probes: dict[str, str] = {}
         self._paused: dict[str, float] = {}
         self._starting: dict[str, float] = {}

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
         def note(self, pick: Pick, status: int | None, now: float) -> None:
             """Take a response's status, None for no (whole) response."""
 
-        def pause(self, pick: Pick, wait_s: float, now: float) -> None:
-            """Take an instance's wish to be left in peace."""
-
         def left(self, pick: Pick) -> None:
             """Take that the request is no longer in flight."""
 
@@ -58,9 +55,7 @@ class Pick:
         self._observer = observer
         member.begin(self, now)
 
-    def answered(
-        self, now: float, *, ok: bool = True, status: int = 0, retry_after_s: float | None = None
-    ) -> None:
+    def answered(self, now: float, *, ok: bool = True, status: int = 0) -> None:
         """Note the response's head. Only the first call counts.
 
         Args:
@@ -68,7 +63,6 @@ class Pick:
             ok: false when the response is itself a failure (a 503, say); its time counts as the
                 instance's latency if it is not.
             status: the HTTP status, for outlier ejection; 0 stands for 200 or 500, by `ok`.
-            retry_after_s: for how long the instance asks to be left in peace.
         """
         if self._answer is not None or self.is_done:
             return
@@ -76,8 +70,6 @@ class Pick:
         self.member.answer(self, now, ok=ok)
         if self._observer is not None:
             self._observer.note(self, status or (_OK if ok else _SERVER_ERROR), now)
-            if retry_after_s is not None:
-                self._observer.pause(self, retry_after_s, now)
 
     def done(self, now: float, outcome: Outcome) -> None:
         """Give the claim back: `success`, `failure` or `cancelled`.

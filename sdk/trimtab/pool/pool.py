@@ -83,6 +83,9 @@ class Pool:
         self._monitor = Monitor(health or HealthSettings(), rng)
         is_bounded = load_limits is not None and load_limits.is_bounded
         self._limiter = Limiter(load_limits) if load_limits and is_bounded else None
+        # Nobody is told of outcomes that nobody judges: it would cost every request.
+        watches = self._monitor.watches or self._limiter is not None
+        self._observer = self if watches else None
         self._subset = subset
         self._news = News(service, listener, self._monitor.why) if listener is not None else None
         self._members: dict[str, Member] = {}
@@ -164,9 +167,9 @@ class Pool:
         if exclude and self._covers(exclude):
             exclude = ()
         if self._limiter is None:
-            return Pick(self._strategy.choose(now, key, exclude), now, self)
+            return Pick(self._strategy.choose(now, key, exclude), now, self._observer)
         member = self._choose_with_room(now, key, exclude)
-        pick = Pick(member, now, self)
+        pick = Pick(member, now, self._observer)
         self._limiter.changed(member)
         return pick
 
@@ -174,6 +177,10 @@ class Pool:
         """Work out anew what time or outcomes have changed; picks and statistics do it too."""
         if now >= self._monitor.review_at and self._monitor.review(now):
             self._choose_eligible(now)
+
+    def pause(self, id_: str, wait_s: float, now: float) -> None:
+        """Leave a member in peace for as long as it asks (`Retry-After`), within bounds."""
+        self._monitor.pause(id_, wait_s, now)
 
     def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
         """Take the turn of an active probe of a member; an unknown one is ignored."""
@@ -207,10 +214,6 @@ class Pool:
         if self._limiter is not None:
             ok = status is not None and status not in OVERLOADED
             self._limiter.learn(pick.member, now - pick.started_at, ok=ok)
-
-    def pause(self, pick: Pick, wait_s: float, now: float) -> None:
-        """Take an instance's wish to be left in peace from a pick."""
-        self._monitor.pause(pick.member.id, wait_s, now)
 
     def left(self, pick: Pick) -> None:
         """Take from a pick that it is no longer in flight."""
