@@ -55,8 +55,7 @@ class KubernetesHarness(RegistryHarness):
         return completed(connect(f"{at}?tls=0{self.options}"), self.complete)
 
     async def stop(self):
-        if not self.server.connections():
-            self.server.stop()
+        if not self.server.runs:
             self.server.start()
         for namespace, name in list(self.server.slices):
             self.server.delete(name, namespace)

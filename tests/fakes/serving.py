@@ -26,6 +26,10 @@ class Serving:
     def http(self):
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def runs(self):
+        return self._thread is not None
+
     def start(self):
         logging.getLogger("uvicorn").propagate = False
         config = uvicorn.Config(
