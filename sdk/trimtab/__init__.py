@@ -3,6 +3,7 @@
 It keeps a Python program's outbound HTTP calls spread over the instances that are alive.
 """
 
+from trimtab.check import Check
 from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState, SyncDirectory
 from trimtab.errors import (
     ClosedError,
@@ -21,29 +22,45 @@ from trimtab.errors import (
     RegistryError,
     RegistryRequestError,
     RegistryUnavailableError,
+    SaturatedError,
     TrimtabError,
 )
+from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
+from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings, SlowStart
+from trimtab.health.probing import ProbeSettings
 from trimtab.instance import Instance, Snapshot, Status
-from trimtab.pool import Pick, Pool
+from trimtab.pool import LoadLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
-from trimtab.retry import RetryPolicy
-from trimtab.strategies import STRATEGIES
+from trimtab.retry import HedgePolicy, RetryPolicy
+from trimtab.strategies import STRATEGIES, Maglev, RingHash, ZoneAware
+from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 from trimtab.transports import BalancedTransport, CallInfo
 
 __all__ = [
     "STRATEGIES",
     "BalancedTransport",
     "CallInfo",
+    "Check",
     "ClosedError",
     "ConfigurationError",
+    "DeterministicAperture",
+    "DeterministicSubset",
     "Directory",
     "DiscoveryError",
     "DiscoverySettings",
     "DiscoveryState",
     "DiscoveryTimeoutError",
+    "EnvoyOutliers",
+    "GrpcOutliers",
+    "HealthSettings",
+    "HedgePolicy",
     "Instance",
+    "InstanceChanged",
     "InvalidInstanceError",
+    "LoadLimits",
+    "Maglev",
+    "MemberStatistics",
     "NoEligibleInstanceError",
     "NoInstancesError",
     "NotRegisteredError",
@@ -51,18 +68,27 @@ __all__ = [
     "PickDoneError",
     "PickError",
     "Pool",
+    "PoolStatistics",
+    "ProbeSettings",
+    "RandomSubset",
     "Registration",
     "RegistryAnswerError",
+    "RegistryChanged",
     "RegistryCursorLostError",
     "RegistryDeniedError",
     "RegistryError",
     "RegistryRequestError",
     "RegistryUnavailableError",
     "RetryPolicy",
+    "RingHash",
+    "SaturatedError",
+    "ServiceChanged",
+    "SlowStart",
     "Snapshot",
     "Status",
     "SyncDirectory",
     "TrimtabError",
+    "ZoneAware",
     "connect",
     "register",
 ]

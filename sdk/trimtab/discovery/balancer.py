@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from trimtab.discovery.probing import ProbeRunner
 from trimtab.discovery.service import Service
 from trimtab.discovery.services import ServiceCache
 from trimtab.errors import ClosedError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from trimtab.discovery.home import Home
     from trimtab.discovery.policies import Policies
     from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.health.probing import ProbeSettings
     from trimtab.member import Member
     from trimtab.registries import Registry
 
@@ -57,7 +59,8 @@ class Balancer:
             settings.max_services, settings.idle_s, clock=home.clock, let_go=self._let_go
         )
         self._sweeper: asyncio.TimerHandle | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._probing: dict[Service, asyncio.Task[NoReturn]] = {}
+        self._leaving: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def find(self, name: str) -> Service | None:
@@ -114,6 +117,8 @@ class Balancer:
         )
         with self._lock:
             self._services[name] = service
+        if self._policies.probe is not None:
+            self._probing[service] = self._probe(service, self._policies.probe)
         if self._sweeper is None:
             self._sweep()
         return service
@@ -130,8 +135,27 @@ class Balancer:
         # Called under the lock, in whichever thread made room; the lease belongs to the home.
         self.home.soon(lambda: self._leave(service))
 
+    def _probe(self, service: Service, settings: ProbeSettings) -> asyncio.Task[NoReturn]:
+        def judge(id_: str, is_well: bool, _now: float, why: str) -> None:  # noqa: FBT001 - as Judge is
+            service.probed(id_, is_well=is_well, why=why)
+
+        runner = ProbeRunner(
+            settings,
+            members=service.suspects if settings.only_ejected else service.instances,
+            judge=judge,
+            rng=Random(self._rng.getrandbits(64)),
+            look=self._policies.look,
+        )
+        return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
+
     def _leave(self, service: Service) -> None:
         service.empty()
-        task = asyncio.get_running_loop().create_task(service.lease.aclose())
+        probing = self._probing.pop(service, None)
+        if probing is not None:
+            probing.cancel()
+            self._linger(probing)
+        self._linger(asyncio.get_running_loop().create_task(service.lease.aclose()))
+
+    def _linger(self, task: asyncio.Task[Any]) -> None:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)

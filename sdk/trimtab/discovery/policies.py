@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
+from trimtab.health.probing import ProbeSettings
 from trimtab.pool import LoadLimits
 from trimtab.retry import HedgePolicy, RetryPolicy
 from trimtab.strategies import resolve
@@ -14,16 +15,19 @@ from trimtab.strategies import resolve
 if TYPE_CHECKING:
     from trimtab.events import Listener
     from trimtab.pool import Subset
+    from trimtab.probing import Look
     from trimtab.strategies import StrategyFactory
 
 __all__ = ["Policies"]
 
-_KINDS = {
+_KINDS: dict[str, type[object]] = {
     "retry": RetryPolicy,
+    "hedge": HedgePolicy,
     "health": HealthSettings,
     "load_limits": LoadLimits,
-    "hedge": HedgePolicy,
+    "probe": ProbeSettings,
 }
+_OPTIONAL = ("hedge", "probe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class Policies:
         health: what is judged beyond the registry's word.
         load_limits: how much one instance may have in flight.
         subset: chooses the instances that this client talks to, of those that it may; None: all.
+        probe: what this client asks instances by itself, to find out whether they are well.
+        look: carries out a probe; None: over the network.
         deadline_s: how long a request may take, attempts and body included; None: no bound.
         listener: told of what happens; see `trimtab.events`.
 
@@ -50,6 +56,8 @@ class Policies:
     health: HealthSettings = field(default_factory=HealthSettings)
     load_limits: LoadLimits = field(default_factory=LoadLimits)
     subset: Subset | None = None
+    probe: ProbeSettings | None = None
+    look: Look | None = None
     deadline_s: float | None = None
     listener: Listener | None = None
 
@@ -57,7 +65,7 @@ class Policies:
         resolve(self.strategy)
         for name, kind in _KINDS.items():
             value = getattr(self, name)
-            if not isinstance(value, kind) and not (name == "hedge" and value is None):
+            if not isinstance(value, kind) and not (name in _OPTIONAL and value is None):
                 raise ConfigurationError(f"{name} is {value!r}; write {name}={kind.__name__}(...)")
         check_deadline(self.deadline_s)
 

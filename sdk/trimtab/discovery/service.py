@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trimtab.member import Member
     from trimtab.pool import Outcome, Pick, PoolStatistics
     from trimtab.retry import Failure, RetryPolicy
+    from trimtab.strategies import LoadReport
 
 __all__ = ["Service"]
 
@@ -200,6 +201,16 @@ class Service:
             with self._lock:
                 self._latencies.add(latency_s, now)
 
+    @property
+    def takes_reports(self) -> bool:
+        """Whether the strategy wants what instances say of their load."""
+        return self._pool.takes_reports
+
+    def report(self, pick: Pick, report: LoadReport) -> None:
+        """Take what an instance said of its load."""
+        with self._lock:
+            self._pool.report(pick.member.id, report, self.clock())
+
     def backoff(self, policy: RetryPolicy) -> Backoff:
         """Make the waits of one request."""
         return Backoff(self._rng, first_s=policy.backoff_first_s, max_s=policy.backoff_max_s)
@@ -209,6 +220,17 @@ class Service:
         now = self.clock()
         with self._lock:
             self._pool.probed(id_, now, is_well=is_well, why=why)
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Return the present list."""
+        snapshot = self.lease.snapshot
+        return snapshot.instances if snapshot is not None else ()
+
+    def suspects(self) -> list[Instance]:
+        """Return the instances that this client itself holds something against."""
+        now = self.clock()
+        with self._lock:
+            return self._pool.suspects(now)
 
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""

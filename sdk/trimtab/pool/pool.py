@@ -14,6 +14,7 @@ from trimtab.errors import (
 )
 from trimtab.health import HealthSettings, Monitor, Reason, reason_against
 from trimtab.member import Member
+from trimtab.pool.extras import Extras
 from trimtab.pool.limits import Limiter, LoadLimits
 from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trimtab.events import Listener
     from trimtab.instance import Instance
     from trimtab.pool.subsets import Subset
+    from trimtab.strategies import LoadReport
 
 __all__ = ["OVERLOADED", "Pool"]
 
@@ -80,19 +82,21 @@ class Pool:
         self.service = service
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
+        self._extras = Extras(self._strategy)
         self._monitor = Monitor(health or HealthSettings(), rng)
         is_bounded = load_limits is not None and load_limits.is_bounded
         self._limiter = Limiter(load_limits) if load_limits and is_bounded else None
         # Nobody is told of outcomes that nobody judges: it would cost every request.
         watches = self._monitor.watches or self._limiter is not None
-        self._observer = self if watches else None
+        self._observer = self if watches or self._extras.counts_in_flight else None
         self._subset = subset
         self._news = News(service, listener, self._monitor.why) if listener is not None else None
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
         self._reasons: dict[str, Reason] = {}
-        self._outside: frozenset[str] = frozenset()
+        # The weights of those inside the subset; None: there is no subset.
+        self._inside: dict[str, float] | None = None
         self._leaving: list[Member] = []
 
     def __len__(self) -> int:
@@ -137,7 +141,7 @@ class Pool:
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
-        self._outside = self._outside_subset()
+        self._inside = self._choose_subset()
         self._monitor.update(members, now)
         self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
@@ -166,11 +170,16 @@ class Pool:
             raise self._nothing_to_pick()
         if exclude and self._covers(exclude):
             exclude = ()
+        if self._observer is None:
+            return Pick(self._strategy.choose(now, key, exclude), now)
         if self._limiter is None:
-            return Pick(self._strategy.choose(now, key, exclude), now, self._observer)
-        member = self._choose_with_room(now, key, exclude)
+            member = self._strategy.choose(now, key, exclude)
+        else:
+            member = self._choose_with_room(now, key, exclude)
         pick = Pick(member, now, self._observer)
-        self._limiter.changed(member)
+        self._extras.begun(member)
+        if self._limiter is not None:
+            self._limiter.changed(member)
         return pick
 
     def review(self, now: float) -> None:
@@ -186,6 +195,25 @@ class Pool:
         """Take the turn of an active probe of a member; an unknown one is ignored."""
         self._monitor.probed(id_, is_well=is_well, why=why)
         self.review(now)
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether the strategy weighs members by what they say of their load."""
+        return self._extras.takes_reports
+
+    def report(self, id_: str, report: LoadReport, now: float) -> None:
+        """Take what a member says of its load."""
+        self._extras.report(id_, report, now)
+
+    def suspects(self, now: float) -> list[Instance]:
+        """Return the instances that are ejected, or that a probe has found unwell. O(n)."""
+        self.review(now)
+        held = self._monitor.own_reasons(self._members)
+        return [
+            self._members[id_].instance
+            for id_, reason in held.items()
+            if reason in {Reason.EJECTED, Reason.PROBE_FAILED}
+        ]
 
     def has_other(self, exclude: Collection[str]) -> bool:
         """Say whether an eligible instance outside `exclude` is left. O(len(exclude))."""
@@ -217,6 +245,7 @@ class Pool:
 
     def left(self, pick: Pick) -> None:
         """Take from a pick that it is no longer in flight."""
+        self._extras.ended(pick.member)
         if self._limiter is not None:
             self._limiter.changed(pick.member)
 
@@ -224,19 +253,23 @@ class Pool:
 
     def _choose_eligible(self, now: float) -> None:
         monitor = self._monitor
-        inside = [member for id_, member in self._members.items() if id_ not in self._outside]
-        reasons = monitor.judge(inside, now)
-        eligible = [member for member in inside if member.id not in reasons]
+        reasons = monitor.judge(self._members.values(), now)
+        eligible = self._narrow(
+            [member for member in self._members.values() if member.id not in reasons], reasons
+        )
         for member in eligible:
             if member.id in self._reasons:
                 monitor.begin_slowly(member.id, now)
-            member.weight = member.instance.weight * monitor.weight_factor(member.id, now)
+            whole = (self._inside or {}).get(member.id, member.instance.weight)
+            member.weight = whole * monitor.weight_factor(member.id, now)
         weights = [member.weight for member in eligible]
         self._reasons = reasons
         # An update that changes neither must not disturb a strategy's turn.
         if eligible != self._eligible or weights != self._weights:
             self._eligible, self._weights = eligible, weights
-            self._strategy.update(eligible)
+            if not self._extras.knows_all:
+                self._strategy.update(eligible)
+        self._extras.update_all(self._members.values(), eligible)
         if self._limiter is not None:
             self._limiter.update(self._members.values(), eligible)
         if self._news is not None:
@@ -251,16 +284,27 @@ class Pool:
             at=now,
         )
 
-    def _outside_subset(self) -> frozenset[str]:
+    def _narrow(self, well: list[Member], reasons: dict[str, Reason]) -> list[Member]:
+        """Keep to the subset, unless nobody in it is well."""
+        if self._inside is None:
+            return well
+        inside = [member for member in well if member.id in self._inside]
+        if not inside:
+            return well
+        for member in well:
+            if member.id not in self._inside:
+                reasons[member.id] = Reason.OUTSIDE_SUBSET
+        return inside
+
+    def _choose_subset(self) -> dict[str, float] | None:
         if self._subset is None:
-            return frozenset()
+            return None
         usable = [
             member.instance
             for member in self._members.values()
             if reason_against(member.instance) is None
         ]
-        chosen = {instance.id for instance in self._subset(usable)}
-        return frozenset(instance.id for instance in usable if instance.id not in chosen)
+        return {instance.id: instance.weight for instance in self._subset(usable)}
 
     def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
         """Choose past members that are full; O(1) while few are."""
@@ -311,9 +355,7 @@ class Pool:
 
     def _figures(self, member: Member, now: float) -> MemberStatistics:
         id_, reason = member.id, self._reasons.get(member.id)
-        if id_ in self._outside:
-            reason = Reason.OUTSIDE_SUBSET
-        elif reason is None and self._limiter is not None and not self._limiter.has_room(member):
+        if reason is None and self._limiter is not None and not self._limiter.has_room(member):
             reason = Reason.SATURATED
         return MemberStatistics(
             id=id_,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.discovery import Call
 from trimtab.errors import SaturatedError
+from trimtab.strategies import read_load_report
 from trimtab.transports.deadlines import retry_after_s, with_deadline
 from trimtab.transports.options import CallOptions
 from trimtab.transports.preparing import restore_location
@@ -199,6 +200,10 @@ class Exchange:
         self._call.answered(
             attempt.pick, response.status_code, retry_after_s(response.headers, time.time)
         )
+        if self.service.takes_reports:
+            report = read_load_report(response.headers)
+            if report is not None:
+                self.service.report(attempt.pick, report)
         if response.has_redirect_location:
             restore_location(response, self._request, attempt.request)
         response.extensions = {**response.extensions, "trimtab": self._info(attempt)}
