@@ -57,6 +57,21 @@ class TestMaglevBounded(StrategyContract):
     calls_per_pick = None
 
 
+class TestLeastRequestFullScan(StrategyContract):
+    strategy = "least_request_full_scan"
+    weighted = True
+    calls_per_pick = None
+
+
+class TestWeightedLeastRequest(StrategyContract):
+    strategy = "weighted_least_request"
+    weighted = True
+
+
+class TestClientSideWeightedRoundRobin(StrategyContract):
+    strategy = "client_side_weighted_round_robin"  # without reports
+
+
 class TestZoneAware(StrategyContract):
     strategy = "zone_aware(eu-1)"
     weighted = True

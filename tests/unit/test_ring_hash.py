@@ -224,6 +224,13 @@ def test_a_bound_gives_way_when_only_the_full_are_left():
     assert {strategy.choose(0.0, str(n), ("0",)).id for n in range(20)} == {"1", "2"}
 
 
+def test_who_is_told_does_not_count_again(monkeypatch):
+    strategy = strategy_of(RingHash(load_factor=1.25), *[1] * 1000)
+    strategy.begun(strategy.choose(0.0, "k", ()))
+    monkeypatch.setattr(InFlightTotal, "_sum", None)
+    strategy.begun(strategy.choose(0.0, "k", ()))
+
+
 def test_without_a_bound_nothing_is_counted():
     strategy = strategy_of(RingHash(), 1, 1)
     member = strategy.choose(0.0, "k", ())

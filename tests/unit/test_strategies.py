@@ -318,8 +318,10 @@ def test_exclusion_costs_no_more_than_the_excluded():
 
 def test_names_resolve():
     assert sorted(STRATEGIES) == [
-        "least_latency", "least_request", "maglev", "random",
-        "ring_hash", "round_robin", "weighted_random", "weighted_round_robin",
+        "client_side_weighted_round_robin",
+        "least_latency", "least_request", "least_request_full_scan", "maglev", "random",
+        "ring_hash", "round_robin", "weighted_least_request", "weighted_random",
+        "weighted_round_robin",
     ]  # fmt: skip
     assert resolve("random") is STRATEGIES["random"]
     assert resolve(RoundRobin) is RoundRobin

@@ -12,6 +12,7 @@ Some take settings: `ZoneAware(zone="eu-1", inside=RingHash(points=160))`, or th
 
 from __future__ import annotations
 
+from trimtab.strategies.client_side_weighted_round_robin import ClientSideWeightedRoundRobin
 from trimtab.strategies.load_report import LoadReport, read_load_report
 from trimtab.strategies.maglev import Maglev
 from trimtab.strategies.protocol import (
@@ -23,10 +24,12 @@ from trimtab.strategies.protocol import (
 )
 from trimtab.strategies.registry import STRATEGIES, resolve
 from trimtab.strategies.ring_hash import RingHash
+from trimtab.strategies.weighted_least_request import WeightedLeastRequest
 from trimtab.strategies.zone_aware import ZoneAware
 
 __all__ = [
     "STRATEGIES",
+    "ClientSideWeightedRoundRobin",
     "CountsInFlight",
     "KnowsAll",
     "LoadReport",
@@ -35,6 +38,7 @@ __all__ = [
     "Strategy",
     "StrategyFactory",
     "TakesReports",
+    "WeightedLeastRequest",
     "ZoneAware",
     "read_load_report",
     "resolve",

@@ -7,13 +7,16 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from trimtab.errors import ConfigurationError
+from trimtab.strategies.client_side_weighted_round_robin import ClientSideWeightedRoundRobin
 from trimtab.strategies.least_latency import LeastLatency
 from trimtab.strategies.least_request import LeastRequest
+from trimtab.strategies.least_request_full_scan import LeastRequestFullScan
 from trimtab.strategies.maglev import Maglev
 from trimtab.strategies.random import RandomChoice
 from trimtab.strategies.ring_hash import RingHash
 from trimtab.strategies.round_robin import RoundRobin
 from trimtab.strategies.settings import configured, read
+from trimtab.strategies.weighted_least_request import WeightedLeastRequest
 from trimtab.strategies.weighted_random import WeightedRandom
 from trimtab.strategies.weighted_round_robin import WeightedRoundRobin
 from trimtab.strategies.zone_aware import ZoneAware
@@ -24,18 +27,27 @@ if TYPE_CHECKING:
 __all__ = ["STRATEGIES", "resolve"]
 
 STRATEGIES: dict[str, StrategyFactory] = {
+    "client_side_weighted_round_robin": ClientSideWeightedRoundRobin(),
     "least_latency": LeastLatency,
     "least_request": LeastRequest,
+    "least_request_full_scan": LeastRequestFullScan,
     "maglev": Maglev(),
     "random": RandomChoice,
     "ring_hash": RingHash(),
     "round_robin": RoundRobin,
+    "weighted_least_request": WeightedLeastRequest(),
     "weighted_random": WeightedRandom,
     "weighted_round_robin": WeightedRoundRobin,
 }
 """The built-in strategies that a name alone makes."""
 
-_SETTINGS: dict[str, Any] = {"maglev": Maglev, "ring_hash": RingHash, "zone_aware": ZoneAware}
+_SETTINGS: dict[str, Any] = {
+    "client_side_weighted_round_robin": ClientSideWeightedRoundRobin,
+    "maglev": Maglev,
+    "ring_hash": RingHash,
+    "weighted_least_request": WeightedLeastRequest,
+    "zone_aware": ZoneAware,
+}
 """Those that take settings, in brackets after the name."""
 
 _GROUP = "trimtab.strategies"

@@ -1,0 +1,111 @@
+"""`weighted_least_request`: turns by weight, which every request in flight makes lighter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from itertools import count
+from typing import TYPE_CHECKING
+
+from trimtab.strategies.exclusion import next_allowed
+from trimtab.strategies.settings import in_words, require
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from random import Random
+
+    from trimtab.member import Member
+
+__all__ = ["EarliestDeadline", "WeightedLeastRequest"]
+
+_LONGEST = 1e300
+_MAX_BIAS = 10
+
+
+class EarliestDeadline:
+    """Choose the member whose turn comes first; its next comes after `1 / weight` more.
+
+    The weight is `weight / (in_flight + 1) ** bias` at the time of the choice. O(log(n)).
+
+    Source: Envoy's `EdfLoadBalancerBase` and `LeastRequestLoadBalancer::hostWeight`. Turns begin
+    at random, for a fleet of clients; an update leaves the turns of those who stay where they
+    are, or brings them forward when their weight has grown.
+
+    Args:
+        rng: says where turns begin.
+        bias: how much requests in flight count; 0 gives a weighted round robin.
+    """
+
+    def __init__(self, rng: Random, *, bias: float) -> None:
+        self._rng = rng
+        self._bias = bias
+        self._members: Sequence[Member] = ()
+        self._unit = 1.0
+        self._time = 0.0
+        self._order = count()
+        self._turns: list[tuple[float, int, Member]] = []
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Take the eligible members."""
+        due = {member.id: deadline - self._time for deadline, _, member in self._turns}
+        self._members, self._time = members, 0.0
+        self._unit = max((member.weight for member in members), default=1.0)
+        self._turns = [
+            (self._first_turn(member, due.get(member.id)), next(self._order), member)
+            for member in members
+        ]
+        heapify(self._turns)
+
+    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
+        """Return the member whose turn it is."""
+        if exclude:
+            return next_allowed(self._draw, self._members, exclude, self._rng)
+        return self._draw()
+
+    def _draw(self) -> Member:
+        self._time, _, member = self._turns[0]
+        turn = (self._time + self._period(member), next(self._order), member)
+        heapreplace(self._turns, turn)
+        return member
+
+    def _period(self, member: Member) -> float:
+        busy = (member.in_flight + 1) ** self._bias
+        return float(min(busy * (self._unit / member.weight), _LONGEST))
+
+    def _first_turn(self, member: Member, due: float | None) -> float:
+        period = self._period(member)
+        return self._rng.random() * period if due is None else min(due, period)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedLeastRequest:
+    """Take turns by `weight / (in_flight + 1) ** bias`.
+
+    Idle instances are shared exactly by weight; a busy one waits longer for its next turn. Where
+    weights differ much this keeps to them better than `least_request`, and reacts later: what
+    counts is how busy an instance was at its last turn.
+
+    Attributes:
+        bias: 0 to 10; 1, as Envoy has it, makes a request in flight count as much as halving the
+            weight of an idle one; 0 ignores requests in flight.
+
+    Raises:
+        ConfigurationError: the bias is out of its range.
+    """
+
+    bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        wanted = f"0 to {_MAX_BIAS}"
+        require(
+            "weighted_least_request: bias", self.bias, wanted, lambda bias: 0 <= bias <= _MAX_BIAS
+        )
+
+    @property
+    def __name__(self) -> str:
+        """Return the text form, for people."""
+        return in_words("weighted_least_request", self)
+
+    def __call__(self, rng: Random) -> EarliestDeadline:
+        """Make the strategy."""
+        return EarliestDeadline(rng, bias=self.bias)
