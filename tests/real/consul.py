@@ -188,10 +188,6 @@ class ConsulMember(ConsulProcess):
     def is_ready(self):
         return self.get("/v1/agent/self").status_code == httpx.codes.OK
 
-    def wipe(self):
-        """Forget all, once it is dead."""
-        shutil.rmtree(self.folder / "data")
-
 
 class ConsulCluster:
     """Three servers and a client agent, which programs ask, as in production."""
@@ -238,6 +234,11 @@ class ConsulCluster:
         """End all as a power cut would."""
         for member in (self.agent, *self.servers):
             member.kill()
+
+    def wipe(self):
+        """Have all forget what they know, once they are dead."""
+        for member in (self.agent, *self.servers):
+            shutil.rmtree(member.folder / "data")
 
     def _leader(self):
         for server in self.servers:

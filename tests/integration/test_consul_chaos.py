@@ -1,0 +1,158 @@
+"""A Consul cluster loses its leader, its quorum, its agent, its memory: what a client's list does.
+
+In each trouble the list never shrinks and nothing is told to the client that is not so; after
+it a change is seen without help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+
+import pytest
+
+from trimtab.discovery import Directory
+from trimtab.instance import Instance, Status
+from trimtab.registration import register
+from trimtab.registries import connect
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio]
+DEADLINE_S = 60
+DOWN_S = pytest.mark.parametrize(
+    "down_s",
+    [pytest.param(0.5, id="short"), pytest.param(30.0, id="soak", marks=pytest.mark.soak)],
+)
+INSTANCES = [Instance(id=f"i{n}", host="10.0.0.1", port=8000 + n) for n in range(4)]
+ALL = {each.id for each in INSTANCES}
+NUMBERS = count(9000)
+
+
+class Follower:
+    """A client, and every list that it was told."""
+
+    def __init__(self, url):
+        self.told = []
+        self.directory = Directory(url)
+        self.directory.on_change("orders", lambda list_: self.told.append(list_.instances))
+
+    async def lists(self, ids):
+        """Wait until these are listed; others may be."""
+        await until(lambda: self.told and {each.id for each in self.told[-1]} >= ids)
+
+    async def is_in_trouble(self):
+        """Wait until the registry has failed it."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not (await self.directory.state("orders")).failures:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    def was_told_nothing_wrong(self):
+        """Whether all that it was told had every instance, and each of them well."""
+        return all(
+            {each.id for each in list_} >= ALL
+            and all(each.status is Status.PASSING for each in list_)
+            for list_ in self.told
+        )
+
+
+async def until(condition):
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - neither processes nor lists announce themselves
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def fleet(home, *urls):
+    """Registrants at the agent `home`, who go on whatever happens, and a client of each URL."""
+    before, threads = asyncio.all_tasks(), threading.active_count()
+    async with AsyncExitStack() as stack:
+        for instance in INSTANCES:
+            lease = register(home, "orders", instance, ttl_s=120, heartbeat_s=0.3)
+            await stack.enter_async_context(lease)
+        followers = [Follower(url) for url in urls]
+        for follower in followers:
+            stack.push_async_callback(follower.directory.aclose)
+            await follower.lists(ALL)
+            follower.told.clear()
+        yield followers
+        for follower in followers:
+            assert follower.was_told_nothing_wrong(), follower.told
+    assert asyncio.all_tasks() == before
+    assert threading.active_count() <= threads + 1  # That of `asyncio.to_thread`.
+
+
+async def changes_flow(home, followers, what):
+    """Register another instance and wait until every client lists it; tell how long it took."""
+    another = INSTANCES[0].with_(id=f"{what} {next(NUMBERS)}")
+    begun = time.monotonic()
+    registry = connect(home)
+    await registry.register("orders", another, ttl_s=120)
+    for follower in followers:
+        await follower.lists(ALL | {another.id})
+    print(f"\n{what}: a change flows after {time.monotonic() - begun:.2f} s")
+    await registry.aclose()
+
+
+async def test_the_leader_dies_and_then_the_agent(consul_cluster):
+    cluster, home = consul_cluster, consul_cluster.followers()[0].url
+    async with fleet(home, cluster.url, f"{cluster.url}?stale") as followers:
+        cluster.leader().kill()
+        await changes_flow(home, followers, "leader killed")
+    async with fleet(home, f"{cluster.url},{home.partition('//')[2]}") as followers:
+        cluster.agent.kill()
+        await changes_flow(home, followers, "agent killed")
+
+
+@pytest.mark.soak
+async def test_leaders_die_one_after_the_other(consul_cluster):
+    cluster = consul_cluster
+    async with fleet(cluster.url, cluster.url, f"{cluster.url}?stale") as followers:
+        for _ in range(8):
+            cluster.leader().kill()
+            await changes_flow(cluster.url, followers, "leader killed")
+            await asyncio.to_thread(cluster.start)
+
+
+@DOWN_S
+async def test_the_quorum_is_lost(consul_cluster, down_s):
+    cluster = consul_cluster
+    # A question that the last leader holds is not given back before its wait is over.
+    async with fleet(cluster.url, f"{cluster.url}?wait=1s", f"{cluster.url}?stale") as followers:
+        for server in cluster.followers():
+            server.kill()
+        await followers[0].is_in_trouble()
+        await asyncio.sleep(down_s)
+        assert not followers[0].told
+        await asyncio.to_thread(cluster.start)
+        await changes_flow(cluster.url, followers, "quorum back")
+
+
+@DOWN_S
+async def test_all_hang(consul_cluster, down_s):
+    cluster = consul_cluster
+    async with fleet(cluster.url, cluster.url, f"{cluster.url}?wait=1s") as followers:
+        for member in (*cluster.servers, cluster.agent):
+            member.freeze()
+        await asyncio.sleep(down_s)
+        for member in (*cluster.servers, cluster.agent):
+            member.thaw()
+        await changes_flow(cluster.url, followers, "thawed")
+
+
+@DOWN_S
+@pytest.mark.parametrize(
+    "wiped",
+    [pytest.param(False, id="kept", marks=pytest.mark.soak), pytest.param(True, id="wiped")],
+)
+async def test_all_are_killed(consul_cluster, down_s, wiped):
+    cluster = consul_cluster
+    async with fleet(cluster.url, cluster.url) as followers:
+        cluster.kill()
+        if wiped:
+            cluster.wipe()
+        await followers[0].is_in_trouble()
+        await asyncio.sleep(down_s)
+        await asyncio.to_thread(cluster.start)
+        await changes_flow(cluster.url, followers, "all back")
