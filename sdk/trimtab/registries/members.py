@@ -81,15 +81,15 @@ def place_of(url: str, *, kind: str, port: int, path: str) -> Place:
 
 
 def split_url(
-    url: str, *, known: Collection[str], kept: Collection[str]
+    url: str, *, known: Collection[str], kept: Collection[str], repeatable: Collection[str] = ()
 ) -> tuple[str, dict[str, list[str]]]:
     """Split a URL into one with the options in `kept` alone, and the options in `known`.
 
     Raises:
-        ConfigurationError: an option is in neither.
+        ConfigurationError: an option is in neither, or given twice and not in `repeatable`.
     """
     base, _, query = url.partition("?")
-    options = read_options(url, query, known=(*known, *kept))
+    options = read_options(url, query, known=(*known, *kept), repeatable=repeatable)
     left = {name: options[name][0] for name in kept if name in options}
     rest = {name: values for name, values in options.items() if name in known}
     return f"{base}?{urlencode(left)}" if left else base, rest
