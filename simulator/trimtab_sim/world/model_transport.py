@@ -54,6 +54,8 @@ class ModelTransport:
             fate, status = await trip.end
         finally:
             trip.is_over = True
+        # Of two side by side, the one that ended is the one that matters.
+        ride.server = server.place.index
         if fate == "answered":
             return client.module.Response(status, stream=self._body, request=request)
         name, message = _ERRORS[fate]
