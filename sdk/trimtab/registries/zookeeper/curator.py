@@ -22,7 +22,7 @@ import msgspec
 from trimtab.errors import RegistryAnswerError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
-from trimtab.registries.entries import gather, text_or_json
+from trimtab.registries.entries import gather
 from trimtab.registries.zookeeper.paths import service_path
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class _Node(msgspec.Struct, rename="camel"):
     port: int | None = None
     ssl_port: int | None = None
     id: str | None = None
-    payload: Any = None
+    # Not decoded as a whole: how deep it goes is its writer's affair.
+    payload: msgspec.Raw = msgspec.Raw(b"null")
     enabled: bool | None = True
     trimtab: _Own | None = None
 
@@ -89,20 +90,21 @@ def read_node(name: str, data: bytes) -> Instance:
         RegistryAnswerError: it is no JSON, or a field has a wrong type; names the node.
         InvalidInstanceError: the address or the port cannot be.
     """
-    node: _Node = parse_json(f"node {name!r}", data, _Node)
+    place = f"node {name!r}"
+    node: _Node = parse_json(place, data, _Node)
     if not node.address:
-        raise RegistryAnswerError(f"node {name!r}: it has no address")
-    own = node.trimtab or _foreign(node)
+        raise RegistryAnswerError(f"{place}: it has no address")
+    own = node.trimtab or _foreign(place, node)
     return Instance(
         id=node.id or name,
         host=node.address,
         # Curator's own rule: an instance with no port but `sslPort` speaks TLS.
-        port=_port(name, node),
+        port=_port(place, node),
         scheme=own.scheme or ("https" if node.port is None else None),
         weight=own.weight,
         zone=own.zone,
         metadata=own.metadata,
-        status=_status(name, node, own),
+        status=_status(place, node, own),
     )
 
 
@@ -134,27 +136,27 @@ def write_node(service: str, instance: Instance, *, registered_at_ms: int) -> by
     return msgspec.json.encode(fields)
 
 
-def _port(name: str, node: _Node) -> int:
+def _port(place: str, node: _Node) -> int:
     port = node.ssl_port if node.port is None else node.port
     if port is None:
-        raise RegistryAnswerError(f"node {name!r}: it has neither port nor sslPort")
+        raise RegistryAnswerError(f"{place}: it has neither port nor sslPort")
     return port
 
 
-def _status(name: str, node: _Node, own: _Own) -> Status:
+def _status(place: str, node: _Node, own: _Own) -> Status:
     """Give the status; an instance that somebody has disabled is not called, whatever else."""
     try:
         status = Status(own.status)
     except ValueError:
         raise RegistryAnswerError(
-            f"node {name!r}: status {own.status!r} is none of {', '.join(Status)}"
+            f"{place}: status {own.status!r} is none of {', '.join(Status)}"
         ) from None
     return Status.DRAINING if node.enabled is False and status not in _DISABLED else status
 
 
-def _foreign(node: _Node) -> _Own:
+def _foreign(place: str, node: _Node) -> _Own:
     """Make ours of what other writers say in their payload."""
-    metadata = _metadata(node.payload)
+    metadata = _metadata(place, bytes(node.payload))
     out_of_service = metadata.get("instance_status", "").upper() == "OUT_OF_SERVICE"
     return _Own(
         weight=_weight(metadata.get("weight", "")),
@@ -164,14 +166,24 @@ def _foreign(node: _Node) -> _Own:
     )
 
 
-def _metadata(payload: Any) -> dict[str, str]:
-    if payload is None:
+def _metadata(place: str, payload: bytes) -> dict[str, str]:
+    if payload == b"null":
         return {}
-    if not isinstance(payload, dict):
-        return {"payload": text_or_json(payload)}
-    inner = payload.get("metadata")
-    fields = inner if isinstance(inner, dict) else payload
-    return {name: text_or_json(value) for name, value in fields.items() if name != "@class"}
+    if not payload.startswith(b"{"):
+        return {"payload": _text(place, payload)}
+    fields = parse_json(place, payload, dict[str, msgspec.Raw])
+    inner = bytes(fields.get("metadata", b""))
+    if inner.startswith(b"{"):
+        fields = parse_json(place, inner, dict[str, msgspec.Raw])
+    return {name: _text(place, bytes(raw)) for name, raw in fields.items() if name != "@class"}
+
+
+def _text(place: str, raw: bytes) -> str:
+    """Give a JSON string as it is and anything else as JSON: metadata is text."""
+    if not raw.startswith(b'"'):
+        return raw.decode(errors="replace")
+    text: str = parse_json(place, raw, str)
+    return text
 
 
 def _weight(text: str) -> float:
