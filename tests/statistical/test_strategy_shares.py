@@ -12,6 +12,8 @@ import pytest
 from scipy.stats import chi2
 
 from trimtab import Instance, Pool
+from trimtab.member import Member
+from trimtab.strategies import ZoneAware
 
 ERROR_PROBABILITY = 1e-6
 SEEDS = (1, 2, 3)
@@ -53,14 +55,18 @@ def shares(weights):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("strategy", ["random", "least_request", "least_latency"])
+@pytest.mark.parametrize(
+    "strategy", ["random", "least_request", "least_request_full_scan", "least_latency"]
+)
 def test_equal_and_idle_members_share_evenly(strategy, seed):
     pool = pool_of(strategy, [1.0] * 10, seed)
     assert_fits(idle_picks(pool, 20_000), shares([1] * 10), seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("strategy", ["weighted_random", "least_request", "least_latency"])
+@pytest.mark.parametrize(
+    "strategy", ["weighted_random", "least_request", "least_request_full_scan", "least_latency"]
+)
 @pytest.mark.parametrize("weights", [[1, 2, 3, 4], [10, 1, 1], [0.3, 0.3, 0.4], [1000, 1, 1, 1]])
 def test_idle_members_share_by_weight(strategy, weights, seed):
     pool = pool_of(strategy, weights, seed)
@@ -96,7 +102,9 @@ def test_of_n_members_the_busiest_is_never_and_the_others_are_as_pairs_have_it(s
     assert_fits(counts, {str(k): 2 * (3 - k) / (4 * 3) for k in range(3)}, seed)
 
 
-@pytest.mark.parametrize("strategy", ["random", "weighted_random", "least_request"])
+@pytest.mark.parametrize(
+    "strategy", ["random", "weighted_random", "least_request", "least_request_full_scan"]
+)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_retries_share_among_the_rest_by_the_same_rule(strategy, seed):
     weights = [5.0, 1.0, 2.0, 3.0] if strategy != "random" else [1.0] * 4
@@ -109,7 +117,15 @@ def test_retries_share_among_the_rest_by_the_same_rule(strategy, seed):
     assert_fits(counts, {str(n): weights[n] / rest for n in (1, 2, 3)}, seed)
 
 
-@pytest.mark.parametrize("strategy", ["round_robin", "weighted_round_robin"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "round_robin",
+        "weighted_round_robin",
+        "weighted_least_request",
+        "client_side_weighted_round_robin",
+    ],
+)
 def test_a_fleet_of_clients_starts_everywhere_alike(strategy):
     counts = Counter(
         pool_of(strategy, [1] * 6, seed).pick(0.0).instance.id for seed in range(6_000)
@@ -128,3 +144,24 @@ def test_first_requests_of_many_clients_come_in_every_order(seed):
     # The third finds the idle one only if it is in the pair: 2 of 3 times; else a tie of busy ones.
     orders = {order: count for order, count in counts.items() if order in whole}
     assert_fits(Counter(orders), dict.fromkeys(whole, 1 / 6), seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("well", "shares_of_zones"),
+    [
+        (5, {"a": 0.7, "b": 0.1, "c": 0.2}),
+        (1, {"a": 0.14, "b": 0.86 / 3, "c": 1.72 / 3}),
+    ],
+)
+def test_requests_spill_over_in_proportion(well, shares_of_zones, seed):
+    """Zone a of 10 instances, b of 10 and c of 20: 1.4 times the share of a that is well stays."""
+    members = [
+        Member(Instance(host=zone, port=1 + n, zone=zone), 0.0)
+        for zone, size in (("a", 10), ("b", 10), ("c", 20))
+        for n in range(size)
+    ]
+    strategy = ZoneAware("a", inside="random")(Random(seed))
+    strategy.update_all(members, members[:well] + members[10:])
+    counts = Counter(strategy.choose(0.0, None, ()).instance.zone for _ in range(20_000))
+    assert_fits(counts, shares_of_zones, seed)
