@@ -1,8 +1,41 @@
-"""For the contracts of registries that cannot hold every field of an instance."""
+"""For the tests of registries: answers that a test says, and fields that a registry cannot hold."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+_RECORDED = Path(__file__).parent / "recorded"
+
+
+def recorded(name):
+    """Give what is recorded under a name such as "nacos/login"."""
+    return json.loads((_RECORDED / f"{name}.json").read_text())["answer"]
+
+
+class Answering:
+    """A transport that answers with what the test says, the last for ever, and keeps the questions.
+
+    An answer is a response, or an error to raise.
+    """
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+        self.transport = httpx.MockTransport(self._answer)
+
+    def params(self, number=-1):
+        """Give the parameters of a question."""
+        return dict(self.asked[number].url.params)
+
+    async def _answer(self, request):
+        self.asked.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def completed(adapter, complete):

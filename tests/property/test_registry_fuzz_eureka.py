@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from garbage import garbled
+from registry_kit import recorded
 from trimtab.errors import RegistryAnswerError
 from trimtab.registries.eureka.entries import read_application, read_names
 
-RECORDED = Path(__file__).parents[1] / "recorded/eureka"
-ONE, ALL = (
-    json.loads((RECORDED / f"{name}.json").read_text())["answer"]
-    for name in ("application", "applications")
-)
+ONE, ALL = (recorded(f"eureka/{name}") for name in ("application", "applications"))
 GOOD = json.dumps(ONE).encode()
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing, suppress
-from pathlib import Path
 
 import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from garbage import garbled
+from registry_kit import recorded
 from trimtab.errors import RegistryError
 from trimtab.registries.kubernetes import KubernetesRegistry
 
-RECORDED = Path(__file__).parents[1] / "recorded/kubernetes"
-SLICES = json.loads((RECORDED / "list.json").read_text())["answer"]
-EVENTS = json.loads((RECORDED / "watch.json").read_text())["answer"]
+SLICES = recorded("kubernetes/list")
+EVENTS = recorded("kubernetes/watch")
 GOOD = json.dumps(SLICES).encode()
 END = json.dumps(EVENTS[-1]).encode() + b"\n"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garbage import anything, garbled
+from registry_kit import recorded
 from trimtab.errors import RegistryError
 from trimtab.instance import Instance
 from trimtab.registries.asking import Answer
@@ -19,10 +19,7 @@ from trimtab.registries.nacos import NacosRegistry
 from trimtab.registries.nacos.asking import result_of
 from trimtab.registries.nacos.entries import read_hosts
 
-RECORDED = Path(__file__).parents[1] / "recorded/nacos"
-V1, V2, V3 = (
-    json.loads((RECORDED / f"list_{api}.json").read_text())["answer"] for api in ("v1", "v2", "v3")
-)
+V1, V2, V3 = (recorded(f"nacos/list_{api}") for api in ("v1", "v2", "v3"))
 GOOD = json.dumps(V2).encode()
 MINE = Instance(host="10.0.0.1", port=80)
 

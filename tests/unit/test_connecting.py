@@ -41,7 +41,7 @@ def test_third_parties_come_by_entry_point(monkeypatch):
             return lambda url: ("theirs", url)
 
     def entry_points(*, group, name):
-        return [Entry] if (group, name) == ("trimtab.registries", "nacos") else []
+        return [Entry] if (group, name) == ("trimtab.registries", "polaris") else []
 
     monkeypatch.setattr(connecting, "entry_points", entry_points)
-    assert connect("nacos://h:1") == ("theirs", "nacos://h:1")
+    assert connect("polaris://h:1") == ("theirs", "polaris://h:1")

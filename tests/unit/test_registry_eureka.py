@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
 
+import registry_kit
+from registry_kit import Answering
 from trimtab.errors import (
     ConfigurationError,
     NotRegisteredError,
@@ -22,14 +23,12 @@ from trimtab.instance import Instance, Status
 from trimtab.registries import Registrar, WatchableRegistry, connect
 from trimtab.registries.eureka import EurekaRegistry
 
-RECORDED = Path(__file__).parents[1] / "recorded/eureka"
 URL = "eureka://eureka.test:8761"
 MINE = Instance(id="a:orders/1", host="10.0.0.1", port=80)
 
 
 def recorded(name, status=200):
-    answer = json.loads((RECORDED / f"{name}.json").read_text())["answer"]
-    return httpx.Response(status, json=answer)
+    return httpx.Response(status, json=registry_kit.recorded(f"eureka/{name}"))
 
 
 def info(id_="a", **fields):
@@ -47,21 +46,9 @@ def application(*infos):
     return httpx.Response(200, json={"application": {"name": "ORDERS", "instance": list(infos)}})
 
 
-class Server:
-    """Answers with what the test says, and keeps what it was asked."""
-
-    def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
-
-    async def __call__(self, request):
-        self.asked.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+class Server(Answering):
     def registry(self, url=URL, **settings):
-        return EurekaRegistry(url, transport=httpx.MockTransport(self), **settings)
+        return EurekaRegistry(url, transport=self.transport, **settings)
 
     def fetch(self, **settings):
         return asyncio.run(self.registry(**settings).fetch("orders"))

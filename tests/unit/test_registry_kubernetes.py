@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
-from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
 
+from registry_kit import recorded
 from trimtab.errors import (
     ConfigurationError,
     RegistryAnswerError,
@@ -22,16 +22,11 @@ from trimtab.errors import (
 from trimtab.instance import Instance, Status
 from trimtab.registries import WatchableRegistry, connect
 from trimtab.registries.kubernetes import KubernetesPolledRegistry, KubernetesRegistry, urls
-from trimtab.registries.kubernetes import adapter as module
+from trimtab.registries.kubernetes import watched as module
 from trimtab_sim.loop import run
 
-RECORDED = Path(__file__).parents[1] / "recorded/kubernetes"
 URL = "kubernetes://api.test:6443/shop"
 PLAIN = f"{URL}?tls=0"  # Making a TLS context takes longer than a test.
-
-
-def recorded(name):
-    return json.loads((RECORDED / f"{name}.json").read_text())["answer"]
 
 
 def slices(*items, version="7"):
@@ -87,7 +82,7 @@ def listed(*items, **settings):
 
 class TestReading:
     def test_the_recorded_list(self):
-        listing = ApiServer(recorded("list")).fetch(port="http")
+        listing = ApiServer(recorded("kubernetes/list")).fetch(port="http")
         assert listing.skipped == ()
         assert listing.instances[0] == Instance(
             id="orders-5d8c-abcde",
@@ -103,7 +98,7 @@ class TestReading:
         ]
 
     def test_a_service_without_pods_is_empty(self):
-        listing = ApiServer(recorded("empty")).fetch()
+        listing = ApiServer(recorded("kubernetes/empty")).fetch()
         assert (listing.instances, listing.skipped) == ((), ())
 
     @pytest.mark.parametrize(
@@ -262,7 +257,7 @@ class TestTrouble:
             asyncio.run(registry.services())
 
     def test_missing_rights_are_said_in_the_servers_words(self):
-        answer = httpx.Response(403, json=recorded("forbidden"))
+        answer = httpx.Response(403, json=recorded("kubernetes/forbidden"))
         with pytest.raises(RegistryDeniedError, match="is forbidden: User"):
             ApiServer(answer).fetch()
 
@@ -305,7 +300,7 @@ def watched(server, how_often, *, until=None, **settings):
 
 class TestWatching:
     def test_the_recorded_watch(self):
-        server = ApiServer(recorded("list"), recorded("watch"))
+        server = ApiServer(recorded("kubernetes/list"), recorded("kubernetes/watch"))
         listings = watched(server, 4, port="http")
         statuses = [[each.status.value for each in listing.instances] for listing in listings]
         assert statuses[0] == ["passing", "critical", "draining"]
@@ -320,7 +315,9 @@ class TestWatching:
 
     def test_what_it_ends_with_is_a_lost_cursor(self):
         with pytest.raises(RegistryCursorLostError, match="too old resource version"):
-            watched(ApiServer(recorded("list"), recorded("watch")), 5, port="http")
+            watched(
+                ApiServer(recorded("kubernetes/list"), recorded("kubernetes/watch")), 5, port="http"
+            )
 
     @pytest.mark.parametrize(
         ("answer", "error"),

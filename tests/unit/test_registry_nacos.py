@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 
 import httpx
 import pytest
 
+import registry_kit
+from registry_kit import Answering
 from trimtab.errors import (
     ConfigurationError,
     NotRegisteredError,
@@ -23,15 +24,13 @@ from trimtab.registries.nacos import NacosRegistry
 from trimtab.registries.nacos import adapter as module
 from trimtab_sim.loop import run
 
-RECORDED = Path(__file__).parents[1] / "recorded/nacos"
 URL = "nacos://nacos.test:8848"
 MINE = Instance(id="a", host="10.0.0.1", port=80)
 ALL = pytest.mark.parametrize("api", ["v1", "v2", "v3"])
 
 
 def recorded(name, status=200):
-    answer = json.loads((RECORDED / f"{name}.json").read_text())["answer"]
-    return httpx.Response(status, json=answer)
+    return httpx.Response(status, json=registry_kit.recorded(f"nacos/{name}"))
 
 
 def host(ip="10.0.0.1", port=80, **fields):
@@ -42,27 +41,12 @@ def hosts(*entries):
     return httpx.Response(200, json={"hosts": list(entries)})
 
 
-class Server:
-    """Answers with what the test says, and keeps what it was asked."""
-
-    def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
-
-    async def __call__(self, request):
-        self.asked.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+class Server(Answering):
     def registry(self, url=URL, **settings):
-        return NacosRegistry(url, transport=httpx.MockTransport(self), **settings)
+        return NacosRegistry(url, transport=self.transport, **settings)
 
     def fetch(self, **settings):
         return asyncio.run(self.registry(**settings).fetch("orders"))
-
-    def params(self, number=-1):
-        return dict(self.asked[number].url.params)
 
 
 class TestReading:

@@ -23,8 +23,9 @@ Tested against recorded answers, not a real server.
 
 from __future__ import annotations
 
-from trimtab.registries.kubernetes.adapter import KubernetesPolledRegistry, KubernetesRegistry
+from trimtab.registries.kubernetes.polled import KubernetesPolledRegistry
 from trimtab.registries.kubernetes.urls import read_url
+from trimtab.registries.kubernetes.watched import KubernetesRegistry
 
 __all__ = ["KubernetesPolledRegistry", "KubernetesRegistry", "from_url"]
 

@@ -20,23 +20,16 @@ from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
 from trimtab.registries.entries import gather
 from trimtab.registries.kubernetes.ports import Port, chosen
+from trimtab.registries.kubernetes.wire import Meta  # noqa: TC001 - msgspec wants it at run time
 from trimtab.registries.options import digest
 from trimtab.registries.protocol import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Meta", "Slice", "View", "read_name"]
+__all__ = ["Slice", "View"]
 
 _KINDS = ("IPv4", "IPv6", "FQDN")
-
-
-class Meta(msgspec.Struct, rename="camel"):
-    """The part of an object's metadata that matters here."""
-
-    name: str = ""
-    resource_version: str = ""
-    labels: dict[str, str] | None = None
 
 
 class _Conditions(msgspec.Struct):
@@ -65,10 +58,6 @@ class Slice(msgspec.Struct, rename="camel"):
     address_type: str = ""
     endpoints: list[msgspec.Raw] | None = None
     ports: list[Port] | None = None
-
-
-class _Named(msgspec.Struct):
-    metadata: Meta
 
 
 _Entry = Instance | RegistryAnswerError | InvalidInstanceError
@@ -113,18 +102,6 @@ class View:
         entries = _distinct(entry for _, slice_ in sorted(self._slices.items()) for entry in slice_)
         instances, skipped = gather(entries, _good, place=self._place)
         return Listing(instances=instances, version=digest(instances), skipped=skipped)
-
-
-def read_name(raw: msgspec.Raw) -> str:
-    """Read the name of an object of which nothing else is known.
-
-    Raises:
-        RegistryAnswerError: it has none.
-    """
-    named: _Named = parse_json("an object", bytes(raw), _Named)
-    if not named.metadata.name:
-        raise RegistryAnswerError("an object has no name")
-    return named.metadata.name
 
 
 def _instances(slice_: Slice, wanted: str | None) -> Iterator[_Entry]:
