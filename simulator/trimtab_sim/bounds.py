@@ -14,8 +14,10 @@ settings allow to come between:
 - the grace of a list cut to less than half, where the scenario can cut one so;
 - trouble with the registry (away, unreachable, stale, wrong, restarted): the calm bound counts
   from the moment that everyone has recovered, which takes a timeout and a backoff of readers, the
-  same of writers and a heartbeat, and a lease, all begun anew;
-- losses: as many timeouts and backoffs as happen in a row once in a thousand million times.
+  same of writers and a heartbeat, and a lease, all begun anew; then nobody is lost for a grace,
+  and for another if the list is cut to less than half at its end;
+- losses: as many timeouts and backoffs as happen in a row once in a thousand million times; and
+  each is trouble, which begins a grace anew, as often as the guard permits.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from __future__ import annotations
 from math import ceil, inf, log
 from typing import TYPE_CHECKING
 
+from trimtab.discovery.guard import MOST_RENEWALS
 from trimtab_sim.scenario import actions as a
 from trimtab_sim.world.registry import PATIENCE_S
 
@@ -61,7 +64,7 @@ class Bounds:
         self.rtt_s = 2 * message_s + _longest(registry.latency)
         poll_s = settings.poll_interval_s * (1 + settings.jitter_ratio)
         patience_s = PATIENCE_S
-        if registry.mode != "poll":
+        if registry.mode != "poll" and settings.mode != "poll":
             poll_s = 0.0
         else:
             patience_s = min(patience_s, settings.fetch_timeout_s)
@@ -72,7 +75,9 @@ class Bounds:
         self.spread_s = _longest(registry.propagation) + self.read_s
         self.lease_s = registry.ttl + registry.sweep
         # A doubted list waits for its grace, and is then read afresh.
-        self.doubt_s = settings.grace_s + self.read_s
+        self.grace_s = settings.grace_s
+        renewals = MOST_RENEWALS + 1 if loss and self.grace_s else 0
+        self.doubt_s = self.grace_s + renewals * (self.grace_s + retry_s) + self.read_s
         self.write_s = self.rtt_s + losses * beat_s
         self.recovery_s = retry_s + beat_s + registry.heartbeat + self.write_s + self.spread_s
         self._calm_s = {
@@ -82,7 +87,7 @@ class Bounds:
             "death": self.lease_s + self.spread_s,
             "lapse": registry.heartbeat + self.write_s + self.spread_s if loss else 0.0,
         }
-        if _can_halve(scenario):
+        if _can_halve(scenario) or loss:
             self._calm_s = {
                 kind: calm_s + self.doubt_s if kind != "lapse" else calm_s
                 for kind, calm_s in self._calm_s.items()
@@ -109,7 +114,7 @@ class Bounds:
 
         It may have happened before that, or (a "lapse") be the trouble's own doing.
         """
-        return self.lease_s + self.recovery_s + self.doubt_s + self._calm_s[kind]
+        return self.lease_s + self.recovery_s + self.grace_s + self.doubt_s + self._calm_s[kind]
 
     def rows(self) -> list[tuple[str, float]]:
         """Return the bounds in calm times, for reports: what, and seconds."""
@@ -143,7 +148,9 @@ def _can_halve(scenario: Scenario) -> bool:
     takers = [action for action in scenario.timeline if isinstance(action, _TAKERS)]
     if churned or len(takers) > 1:
         return True
-    return any(_takes(action.targets, scenario.service.count) for action in takers)
+    # Those of weight 0 take no traffic, and are not missed.
+    able = sum(group.count for group in scenario.service.groups() if group.weight)
+    return any(_takes(action.targets, able) for action in takers)
 
 
 def _takes(targets: a.Targets | str, total: int) -> bool:

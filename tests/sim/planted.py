@@ -7,8 +7,8 @@ find every one of them.
 import asyncio
 from contextlib import contextmanager
 
-from trimtab.discovery.guard import ShrinkGuard
-from trimtab.discovery.supervisor import Supervisor
+from trimtab.discovery.guard import LossGuard
+from trimtab.discovery.reading import Reader
 from trimtab.pool import Pick
 from trimtab.retry import RetryPolicy
 from trimtab.strategies.random import RandomChoice
@@ -52,7 +52,14 @@ def leaking_pick():
 
 def unconfirmed_doubt():
     """A guard that holds a shrunken list back, and never has it confirmed."""
-    return _patched(ShrinkGuard, "admits", lambda _self, before, after, _now: after * 2 >= before)
+
+    def keep_all(self, before, after, _now):
+        if 2 * len(after) >= len(before):
+            return after
+        self.release_at = float("inf")
+        return before
+
+    return _patched(LossGuard, "admit", keep_all)
 
 
 def starved_member():
@@ -79,13 +86,13 @@ def endless_retries():
 
 
 def deaf_after_outage():
-    """A supervisor whose watch or poll ends for good with the first error."""
+    """A reader whose watch or poll ends for good with the first error."""
 
     async def give_up(self, error, _backoff):
-        self._note(error)
+        self._receiver.fail(error)
         await asyncio.Event().wait()
 
-    return _patched(Supervisor, "_wait_after", give_up)
+    return _patched(Reader, "_wait_after", give_up)
 
 
 BUGS = {

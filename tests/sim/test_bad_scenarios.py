@@ -165,6 +165,16 @@ WRONG = {
         "poll_intervals",
         r"15: discovery.poll_intervals: DiscoverySettings has no .* 'poll_interval_s'\?",
     ),
+    "to follow a registry that can only be polled": (
+        "poll_interval_s = 5.0",
+        'mode = "push"',
+        r"15: discovery.mode: this registry can only be polled; give \[registry\] mode",
+    ),
+    "no network": (
+        "poll_interval_s = 5.0",
+        'allow_networks = ["10.0.0.1/8"]',
+        r"15: discovery.allow_networks: allow_networks has '10.0.0.1/8', which is no network",
+    ),
     "a setting of discovery out of range": (
         "poll_interval_s = 5.0",
         "poll_interval_s = 0",

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from trimtab.discovery.supervisor import Supervisor
+from trimtab.discovery.reading import Reader
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.simulation import simulate
 
@@ -46,6 +46,11 @@ def test_who_is_told_need_not_wait_for_a_poll(scenario, mode):
     assert Bounds(scenario(CALM.format(mode=mode)))("add", 0.0) == close_to(1.2)
 
 
+def test_who_asks_a_registry_that_pushes_waits_for_a_poll_all_the_same(scenario):
+    text = CALM.format(mode="push") + 'mode = "poll"\n'
+    assert Bounds(scenario(text))("add", 0.0) == close_to(5.0 + 1.2)
+
+
 def test_laws_without_an_end_count_at_a_quantile_never_reached(scenario):
     text = "[registry]\npropagation = {law = 'exponential', mean = 1}\nmode = 'push'"
     assert Bounds(scenario(text))("add", 0.0) == pytest.approx(-math.log(1e-9), rel=1e-6)
@@ -70,6 +75,18 @@ def test_a_list_cut_to_less_than_half_may_be_doubted(scenario, action, can):
         more_s = bounds(kind, 0.0) - calm(kind, 0.0)
         assert more_s == close_to(bounds.doubt_s if can else 0.0)
     assert bounds("lapse", 0.0) == close_to(0.0)
+
+
+def test_servers_of_weight_0_are_no_part_of_the_list_that_is_halved(scenario):
+    text = "[service]\nservers = [{}, {weight = 0.0}]\n[[timeline]]\nat = 5\naction = 'crash'"
+    bounds = Bounds(scenario(text))
+    assert bounds("add", 0.0) == close_to(bounds.spread_s + bounds.doubt_s)
+
+
+def test_each_loss_is_trouble_that_begins_the_grace_anew(scenario):
+    text = "[network]\nloss = {}\n[discovery]\ngrace_s = {}"
+    gentle, none = (Bounds(scenario(text.format(0.01, grace))) for grace in (5.0, 0.0))
+    assert gentle("death", 0.0) > none("death", 0.0) + 7 * 5.0
 
 
 def test_zones_several_takers_and_churn_may_halve_too(scenario):
@@ -200,13 +217,13 @@ def test_bounds_are_not_far_from_what_happens(scenario):
 
 
 def test_slow_discovery_is_a_violation(scenario, monkeypatch):
-    poll = Supervisor._fetch
+    poll = Reader._read
 
     async def lazy(self):
         await poll(self)
         await asyncio.sleep(7.0)
 
-    monkeypatch.setattr(Supervisor, "_fetch", lazy)
+    monkeypatch.setattr(Reader, "_read", lazy)
     text = "[[churn]]\nevery = 20\ndo = {action = 'add'}"
     run = simulate(scenario(text, duration=400))
     assert run.convergence.violations(400.0)

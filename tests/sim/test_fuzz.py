@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.discovery.supervisor import Supervisor
+from trimtab.discovery.reading import Reader
 from trimtab.pool import Pool
 from trimtab_sim.fuzz import fuzz, replay
 from trimtab_sim.scenario import Scenario
@@ -77,7 +77,7 @@ def test_a_client_without_a_list_is_noticed(scenario, monkeypatch):
     async def silent(_self):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Supervisor, "_fetch", silent)
+    monkeypatch.setattr(Reader, "_read", silent)
     assert "client 0 never got a list" in replay(scenario(HEALED))
 
 

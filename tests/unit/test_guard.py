@@ -4,41 +4,177 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.discovery.guard import ShrinkGuard
+from trimtab import Instance, Status
+from trimtab.discovery.guard import MOST_RENEWALS, LossGuard
+
+SEVEN = tuple(Instance(host="10.0.0.1", port=port, id=f"i{port}") for port in range(1, 8))
+SIX = SEVEN[:6]
+MANY = tuple(Instance(host="10.0.0.2", port=port) for port in range(1, 61))
+
+
+def alarmed(grace_s=5.0):
+    guard = LossGuard(grace_s)
+    guard.alarm()
+    return guard
+
+
+def turned(instances, status):
+    return tuple(each.with_(status=status) for each in instances)
+
+
+# In calm times
 
 
 @pytest.mark.parametrize(
     ("before", "after", "admitted"),
-    [(0, 0, True), (0, 5, True), (1, 0, False), (1, 1, True), (2, 1, True), (6, 3, True),
-     (6, 2, False), (6, 0, False), (7, 4, True), (7, 3, False), (6, 60, True)],
+    [((), (), True), ((), SIX, True), (SIX[:1], (), False), (SIX[:1], SIX[:1], True),
+     (SIX[:2], SIX[:1], True), (SIX, SIX[:3], True), (SIX, SIX[:2], False), (SIX, (), False),
+     (SEVEN, SEVEN[:4], True), (SEVEN, SEVEN[:3], False), (SIX, MANY, True)],
 )  # fmt: skip
 def test_only_empty_and_more_than_halved_lists_are_doubted(before, after, admitted):
-    guard = ShrinkGuard(5.0)
-    assert guard.admits(before, after, 10.0) is admitted
+    guard = LossGuard(5.0)
+    assert guard.admit(before, after, 10.0) == (after if admitted else before)
     assert guard.release_at == (None if admitted else 15.0)
 
 
 def test_a_doubted_list_is_believed_after_the_grace():
-    guard = ShrinkGuard(5.0)
-    assert [guard.admits(6, 0, now) for now in (10.0, 12.0, 14.9)] == [False] * 3
-    assert guard.admits(6, 1, 15.0)  # it may have changed, as long as it stayed doubtful
+    guard = LossGuard(5.0)
+    assert [guard.admit(SIX, (), now) for now in (10.0, 12.0, 14.9)] == [SIX] * 3
+    assert guard.admit(SIX, SIX[:1], 15.0) == SIX[:1]
     assert guard.release_at is None
 
 
 def test_a_list_that_comes_back_ends_the_doubt():
-    guard = ShrinkGuard(5.0)
-    assert not guard.admits(6, 0, 10.0)
-    assert guard.admits(6, 5, 12.0)
-    assert not guard.admits(6, 0, 15.0)  # a new doubt, with a grace of its own
-    assert guard.release_at == 20.0
+    guard = LossGuard(5.0)
+    assert guard.admit(SIX, (), 10.0) == SIX
+    assert guard.admit(SIX, SIX, 12.0) == SIX
+    assert guard.release_at is None
+    assert guard.admit(SIX, (), 13.0) == SIX  # a new doubt, with a grace of its own
+    assert guard.release_at == 18.0
+
+
+def test_those_who_come_back_one_by_one_are_waited_for_together():
+    guard = LossGuard(5.0)
+    assert [guard.admit(SIX, SIX[:count], 10.0 + count / 10) for count in range(6)] == [SIX] * 6
+    assert guard.admit(SIX, SIX[:5], 15.0) == SIX[:5]
+
+
+def test_what_is_new_counts_at_once_beside_those_who_are_kept():
+    guard = LossGuard(5.0)
+    moved = SIX[0].with_(weight=7.0)
+    after = (moved, MANY[0])
+    assert guard.admit(SIX, after, 10.0) == (moved, *SIX[1:], MANY[0])
+    assert guard.admit((moved, *SIX[1:], MANY[0]), after, 15.0) == after
+
+
+def test_who_turns_critical_with_most_others_is_kept_as_it_was():
+    guard = LossGuard(5.0)
+    sick = turned(SIX[:5], Status.CRITICAL)
+    assert guard.admit(SIX, (*sick, SIX[5]), 10.0) == SIX
+    assert guard.admit(SIX, (*sick, SIX[5]), 15.0) == (*sick, SIX[5])
+
+
+def test_one_critical_instance_counts_at_once():
+    guard = LossGuard(5.0)
+    after = (*turned(SIX[:1], Status.CRITICAL), *SIX[1:])
+    assert guard.admit(SIX, after, 10.0) == after
+
+
+@pytest.mark.parametrize(
+    "leaving", [turned(SIX, Status.DRAINING), tuple(each.with_(weight=0.0) for each in SIX)]
+)
+@pytest.mark.parametrize("make", [LossGuard, alarmed])
+def test_who_leaves_on_purpose_may_go_at_any_time(leaving, make):
+    guard = make(5.0)
+    assert guard.admit(SIX, leaving, 10.0) == leaving
+    assert guard.admit(leaving, (), 11.0) == ()
 
 
 def test_no_grace_believes_at_once():
-    assert ShrinkGuard(0.0).admits(6, 0, 10.0)
+    assert LossGuard(0.0).admit(SIX, (), 10.0) == ()
+    assert alarmed(0.0).admit(SIX, (), 10.0) == ()
+
+
+# After trouble
+
+
+@pytest.mark.parametrize("after", [SIX[:5], (*SIX[:5], SIX[5].with_(status=Status.CRITICAL)), ()])
+def test_after_trouble_nobody_is_lost_for_a_while(after):
+    guard = alarmed()
+    assert guard.admit(SIX, after, 10.0) == SIX
+    assert guard.release_at == 15.0
+    assert guard.admit(SIX, after, 15.0) == after
+
+
+def test_a_time_of_doubt_without_losses_ends_by_itself():
+    guard = alarmed()
+    assert guard.admit(SIX, SIX, 10.0) == SIX
+    assert guard.release_at is None
+    assert guard.admit(SIX, SIX[:5], 14.9) == SIX
+    assert guard.admit(SIX, SIX[:5], 15.0) == SIX[:5]
+
+
+def test_a_list_halved_at_the_end_of_the_doubt_is_given_a_grace_of_its_own_but_once():
+    guard = alarmed()
+    guard.admit(SIX, SIX, 10.0)
+    assert guard.admit(SIX, (), 14.9) == SIX
+    assert guard.release_at == pytest.approx(19.9)
+    assert guard.admit(SIX, SIX[:5], 16.0) == SIX
+    assert guard.admit(SIX, (), 17.0) == SIX
+    assert guard.admit(SIX, (), 19.9) == ()
+
+
+def test_new_trouble_begins_the_doubt_anew():
+    guard = alarmed()
+    guard.admit(SIX, (), 10.0)
+    guard.alarm()
+    assert guard.admit(SIX, (), 40.0) == SIX  # It was away, and not empty, all the time.
+    assert guard.release_at == 45.0
+    assert guard.admit(SIX, (), 45.0) == ()
+
+
+def test_endless_trouble_does_not_keep_the_dead_for_ever():
+    guard, now = LossGuard(5.0), 0.0
+    while guard.admit(SIX, SIX[:5], now) == SIX or now == 0.0:
+        guard.alarm()
+        now += 4.0
+    assert now <= (MOST_RENEWALS + 2) * 5.0
+    assert guard.admit(SIX, SIX[:5], now + 5.0) == SIX[:5]
+    guard.alarm()
+    assert guard.admit(SIX, SIX[:5], now + 10.0) == SIX  # Later trouble is new trouble.
+
+
+# Whatever comes
+
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0, 20), st.booleans(), st.lists(st.sampled_from(SEVEN), unique=True, max_size=7)
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS, st.floats(0, 10))
+def test_everyone_listed_is_there_and_nobody_is_kept_for_ever(steps, grace_s):
+    guard, using, now = LossGuard(grace_s), (), 0.0
+    missing_since = {}
+    for wait_s, trouble, listed in steps:
+        now += wait_s
+        if trouble:
+            guard.alarm()
+        using = guard.admit(using, tuple(listed), now)
+        kept = [each for each in using if each not in listed]
+        assert set(listed) <= set(using)
+        assert len(set(using)) == len(using)
+        assert bool(kept) == (guard.release_at is not None)
+        assert not kept or guard.release_at > now
+        missing_since = {each: missing_since.get(each, now) for each in kept}
+        most_s = (MOST_RENEWALS + 3) * max(grace_s, 20.0) + 20.0
+        assert all(now - since <= most_s for since in missing_since.values())
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e4))
 def test_at_the_release_it_is_believed_whatever_the_rounding(now, grace_s):
-    guard = ShrinkGuard(grace_s)
-    if not guard.admits(6, 0, now):
-        assert guard.admits(6, 0, guard.release_at)
+    guard = LossGuard(grace_s)
+    if guard.admit(SIX, (), now):
+        assert guard.admit(SIX, (), guard.release_at) == ()

@@ -1,41 +1,108 @@
-"""Doubt a list that has suddenly lost most of its instances.
+"""Doubt lists that have suddenly lost instances.
 
-A registry that was restarted without its memory, or is half partitioned, answers promptly and
-wrongly: with nothing, or with the few that have registered again so far. Source: Dubbo's empty
-protection, Kratos; deviation: a list cut to less than half is doubted too, and a doubted list is
-confirmed rather than refused.
+A registry that was restarted without its memory, was frozen, or is half partitioned, answers
+promptly and wrongly: with nothing, with the few that have registered again so far, or with
+everything critical for want of heartbeats. It looks just like a great many deaths.
+
+The rule: an *alarm* (a failure, a reset, a lost cursor, or more than half of the instances gone
+in one answer) begins a time of `grace_s`, in which nobody is lost: whoever is missing or has
+turned critical is kept as it was, and everything else in the list counts at once. When that time
+is over, what a fresh read says is believed.
+
+In calm times, the loss of up to a half counts at once; and so does at any time what instances or
+people say on purpose, draining or a weight of 0. Doubting *every* sudden loss of more than half,
+not only those after trouble, costs little where it is real (requests that meet a dead instance go
+on to the next, and an announced departure is no loss) and saves everything where it is not.
+
+Source: Dubbo's empty protection, Eureka's self-preservation, Kratos; deviation: what is doubted
+is kept beside what is new, and confirmed rather than refused.
 """
 
 from __future__ import annotations
 
-__all__ = ["ShrinkGuard"]
+import math
+from typing import TYPE_CHECKING
+
+from trimtab.health import reason_against
+from trimtab.instance import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trimtab.instance import Instance
+
+__all__ = ["MOST_RENEWALS", "LossGuard"]
+
+MOST_RENEWALS = 5
+"""How often trouble may begin the time anew while somebody is kept: a registry that fails now and
+then for ever must not keep the dead for ever."""
 
 
-class ShrinkGuard:
-    """Holds an empty or more than halved list back until it has stayed so for `grace_s`.
+class LossGuard:
+    """Keeps instances that were lost in doubtful circumstances for `grace_s`.
+
+    Attributes:
+        release_at: from when on a fresh read is believed; None while nobody is kept.
 
     Args:
-        grace_s: how long; 0 lets everything through.
+        grace_s: how long; longer than the heartbeat interval of the instances. 0 believes at once.
     """
 
     def __init__(self, grace_s: float) -> None:
+        self.release_at: float | None = None
         self._grace_s = grace_s
-        self._held_since: float | None = None
+        self._calm_at = -math.inf
+        self._alarmed = False
+        self._has_halved = False
+        self._renewals = 0
 
-    @property
-    def release_at(self) -> float | None:
-        """From when on a fresh read of a doubted list is believed; None when nothing is held."""
-        return None if self._held_since is None else self._held_since + self._grace_s
+    def alarm(self) -> None:
+        """Note trouble: from the next answer on, nobody is lost for a while."""
+        self._alarmed = True
 
-    def admits(self, before: int, after: int, now: float) -> bool:
-        """Say whether a list of `after` instances, read at `now`, may replace one of `before`."""
-        if before == 0 or after * 2 >= before:
-            self._held_since = None
-            return True
-        if self._held_since is None:
-            self._held_since = now
-        # The same sum as `release_at`: a difference may round to just below the grace for ever.
-        if now < self._held_since + self._grace_s:
-            return False
-        self._held_since = None
-        return True
+    def admit(
+        self, before: tuple[Instance, ...], after: tuple[Instance, ...], now: float
+    ) -> tuple[Instance, ...]:
+        """Return the list to use when `after` is read at `now`, and `before` was in use. O(n).
+
+        It is `after`, or `after` and those who are kept, in the order of `before`.
+        """
+        lost = _lost(before, after)
+        halved = bool(lost) and 2 * _count_able(after) < _count_able(before)
+        self._take_alarm(halved=halved, now=now)
+        if now >= self._calm_at:
+            self._renewals = 0
+        elif lost:
+            self.release_at = self._calm_at
+            return _merged(before, after, lost)
+        self.release_at, self._has_halved = None, False
+        return after
+
+    def _take_alarm(self, *, halved: bool, now: float) -> None:
+        alarmed, self._alarmed = self._alarmed, False
+        if alarmed and self._renewals <= MOST_RENEWALS:
+            self._renewals += 1
+        elif not halved or self._has_halved:
+            return
+        self._has_halved = self._has_halved or halved
+        self._calm_at = now + self._grace_s
+
+
+def _count_able(instances: Iterable[Instance]) -> int:
+    return sum(reason_against(each) is None for each in instances)
+
+
+def _lost(before: tuple[Instance, ...], after: tuple[Instance, ...]) -> set[str]:
+    """Give the ids of those who took traffic, and now are gone or critical."""
+    if before == after:
+        return set()
+    there = {each.id for each in after if each.status is not Status.CRITICAL}
+    return {each.id for each in before if each.id not in there and not reason_against(each)}
+
+
+def _merged(
+    before: tuple[Instance, ...], after: tuple[Instance, ...], lost: set[str]
+) -> tuple[Instance, ...]:
+    new = {each.id: each for each in after if each.id not in lost}
+    old = [each if each.id in lost else new.pop(each.id, None) for each in before]
+    return (*(each for each in old if each is not None), *new.values())

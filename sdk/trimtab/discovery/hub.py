@@ -15,7 +15,8 @@ from weakref import WeakKeyDictionary
 from trimtab.background import on_fork
 from trimtab.discovery.last_known_good import LastKnownGood
 from trimtab.discovery.supervisor import Supervisor
-from trimtab.registries import Registry, connect
+from trimtab.errors import ConfigurationError
+from trimtab.registries import Registry, WatchableRegistry, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +48,20 @@ class Hub:
             hub = _hubs.setdefault(loop, Hub(loop))
         return hub
 
-    def hold(self, registry: str | Registry) -> RegistryHold:
+    def hold(self, registry: str | Registry, *, mode: str = "auto") -> RegistryHold:
         """Hold a registry, by URL or as an object; the first with a key stands for all.
 
         One made here from a URL is closed with its last holder; a caller's own object is not.
+
+        Raises:
+            ConfigurationError: the mode is "push", and the registry cannot; or the URL is wrong.
         """
         made = connect(registry) if isinstance(registry, str) else registry
+        if mode == "push" and not isinstance(made, WatchableRegistry):
+            raise ConfigurationError(
+                f"{made.url} cannot push its changes, as mode='push' demands; set mode='poll', or "
+                "'auto', which follows the registries that can"
+            )
         hold = self._registries.get(made.key)
         if hold is None:
             owned = isinstance(registry, str)
@@ -72,7 +81,7 @@ class Hub:
 
         `rng` seeds the supervisor if it is started here.
         """
-        hold = self.hold(registry)
+        hold = self.hold(registry, mode=settings.mode)
         key = (hold.registry.key, service, settings)
         supervised = self._supervised.get(key)
         if supervised is None:

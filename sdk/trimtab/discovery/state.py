@@ -19,7 +19,8 @@ class DiscoveryState:
         source: "registry" or "disk"; "" before the first list.
         failures: failed attempts in a row.
         last_error: the latest failure's message while `failures` is above 0.
-        held: the length of a list that is held back as doubtful; None when none is.
+        held: how many instances the registry lists, while it is not believed that others are
+            lost, and they stay in use; None when nobody is kept so.
     """
 
     service: str

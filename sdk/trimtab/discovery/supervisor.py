@@ -1,32 +1,30 @@
 """The supervisor: keeps one service's list fresh, whatever the registry does.
 
-It owns everything that adapters do not: polling or following, backoff, the last good list, the
-doubt about sudden losses, the list on disk, and who is told. One runs per registry and service;
-users hold it through `trimtab.discovery.hub`.
+It owns everything that adapters do not: the last good list, what is let in of an answer, the
+doubt about sudden losses, the list on disk, and who is told; `trimtab.discovery.reading` asks on
+its behalf. One runs per registry and service; users hold it through `trimtab.discovery.hub`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from trimtab.discovery.guard import ShrinkGuard
+from trimtab.discovery.admission import Admission
+from trimtab.discovery.guard import LossGuard
+from trimtab.discovery.reading import LASTING, Reader
 from trimtab.discovery.state import DiscoveryState
 from trimtab.errors import (
     ClosedError,
     DiscoveryError,
     DiscoveryTimeoutError,
-    RegistryDeniedError,
+    RegistryAnswerError,
     RegistryError,
-    RegistryRequestError,
     RegistryUnavailableError,
 )
 from trimtab.instance import Snapshot
-from trimtab.registries import WatchableRegistry
-from trimtab.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +32,13 @@ if TYPE_CHECKING:
 
     from trimtab.discovery.last_known_good import LastKnownGood
     from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.instance import Instance
     from trimtab.registries import Listing, Registry
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger("trimtab.discovery")
 
-_LASTING = (RegistryDeniedError, RegistryRequestError)
-_LASTING_WAIT_S = 5.0
 _CONFIRM_DISK_EVERY_S = 60.0
 
 
@@ -65,12 +62,12 @@ class Supervisor:
         self.snapshot: Snapshot | None = None
         self._registry = registry
         self._settings = settings
-        self._rng = rng
+        self._reader = Reader(registry, service, settings, rng=rng, receiver=self)
+        self._admission = Admission(registry.url, service, settings)
+        self._guard = LossGuard(settings.grace_s)
+        self._held: int | None = None
         self._store = store
         self._stored_at = 0.0
-        self._guard = ShrinkGuard(settings.grace_s)
-        self._held: int | None = None
-        self._confirming: asyncio.Task[None] | None = None
         self._failures = 0
         self._last_error: RegistryError | None = None
         self._ended = False
@@ -92,7 +89,7 @@ class Supervisor:
                 while self.snapshot is None:
                     if self._ended:
                         raise ClosedError(f"service {self.service!r} was let go; call it again")
-                    if isinstance(self._last_error, _LASTING):
+                    if isinstance(self._last_error, LASTING):
                         self._refuse(DiscoveryError, "there is no list of its instances")
                     changed = self._changed
                     await changed.wait()
@@ -131,119 +128,49 @@ class Supervisor:
     async def run(self) -> None:
         """Keep the list fresh until cancelled."""
         half = self._settings.startup_timeout_s / 2
-        fallback = asyncio.get_running_loop().call_later(half, self._fall_back)
+        fallback = asyncio.get_running_loop().call_later(half, self._fall_back, "does not answer")
         try:
-            if isinstance(self._registry, WatchableRegistry):
-                await self._follow(self._registry)
-            else:
-                await self._poll()
+            await self._reader.run()
         finally:
             fallback.cancel()
-            if self._confirming is not None:
-                self._confirming.cancel()
             # Its loop may have ended under its users, whom nothing then unsubscribes.
             self._subscribers.clear()
             self._ended = True
             self._wake()
 
-    async def _follow(self, registry: WatchableRegistry) -> None:
-        backoff, time = self._backoff(), asyncio.get_running_loop().time
-        while True:
-            heard_at = math.inf
-            try:
-                # An adapter's generator is closed at once, and with it its connection.
-                async with aclosing(registry.watch(self.service)) as listings:  # type: ignore[type-var]
-                    async for listing in listings:
-                        heard_at = min(heard_at, time())
-                        self._take(listing)
-                raise RegistryUnavailableError(f"{registry.url} ended the watch")  # noqa: TRY301
-            except Exception as error:  # noqa: BLE001 - a bug in an adapter must not end discovery
-                # A watch that breaks after its first word each time must not be begun in haste.
-                if time() - heard_at > self._settings.backoff_max_s:
-                    backoff.reset()
-                await self._wait_after(error, backoff)
+    # -- what came; the reader calls these ---------------------------------------------------
 
-    async def _poll(self) -> None:
-        backoff = self._backoff()
-        # The first wait falls anywhere in the interval: clients that start together must not
-        # ask together ever after (consul #9283, fabio #627).
-        wait_s = self._settings.poll_interval_s * self._rng.random()
-        while True:
-            try:
-                await self._fetch()
-            except Exception as error:  # noqa: BLE001 - as above
-                await self._wait_after(error, backoff)
-                continue
-            backoff.reset()
-            await asyncio.sleep(wait_s)
-            spread = self._settings.jitter_ratio * (2 * self._rng.random() - 1)
-            wait_s = self._settings.poll_interval_s * (1 + spread)
+    def take(self, listing: Listing) -> None:
+        """Take an answer: let in what may be called, keep who was lost in doubt, tell who listens.
 
-    async def _fetch(self) -> None:
-        timeout_s = self._settings.fetch_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                listing = await self._registry.fetch(self.service)
-        except TimeoutError:
-            raise RegistryUnavailableError(
-                f"{self._registry.url} gave no answer within {timeout_s:g} s"
-            ) from None
-        self._take(listing)
-
-    async def _wait_after(self, error: Exception, backoff: Backoff) -> None:
-        self._note(error)
-        lasting = isinstance(error, _LASTING)
-        await asyncio.sleep(backoff.next_s(at_least_s=_LASTING_WAIT_S if lasting else 0.0))
-
-    async def _confirm(self) -> None:
-        """Read a doubted list again once its grace is over, until it is believed or refuted."""
-        loop, backoff = asyncio.get_running_loop(), self._backoff()
-        while (release_at := self._guard.release_at) is not None:
-            await asyncio.sleep(max(0.0, release_at - loop.time()))
-            try:
-                await self._fetch()
-            except Exception as error:  # noqa: BLE001 - as above
-                await self._wait_after(error, backoff)
-
-    # -- what came ---------------------------------------------------------------------------
-
-    def _take(self, listing: Listing) -> None:
-        now = asyncio.get_running_loop().time()
+        Raises:
+            RegistryAnswerError: it is refused as a whole; the list before stays in use.
+        """
+        instances = self._admission.admit(listing.instances)
         if self._failures:
             logger.info("service %r: %s answers again", self.service, self._registry.url)
         self._failures, self._last_error = 0, None
+        if listing.reset:
+            self._guard.alarm()
+        if self.snapshot is None and not instances and self._settings.grace_s:
+            self._fall_back("lists nothing")
         before = self.snapshot
-        size = len(listing.instances)
-        if before is not None and not self._guard.admits(len(before.instances), size, now):
-            self._hold(size)
+        now = asyncio.get_running_loop().time()
+        kept = self._guard.admit(before.instances if before else (), instances, now)
+        if before is not None and self._guard.release_at is not None:
+            self._hold(before, kept, size=len(instances))
             return
         self._held = None
         snapshot = Snapshot(
-            service=self.service,
-            instances=listing.instances,
-            version=listing.version,
-            fetched_at=now,
+            service=self.service, instances=instances, version=listing.version, fetched_at=now
         )
-        changed = before is None or before.instances != snapshot.instances
+        changed = before is None or before.instances != instances
         self._store_list(snapshot, changed=changed or before is None or before.source == "disk")
         self._publish(snapshot, changed=changed)
 
-    def _hold(self, size: int) -> None:
-        if self._held is None:
-            logger.warning(
-                "service %r: %s now lists %d instances instead of %d; held back for %g s until "
-                "confirmed",
-                self.service,
-                self._registry.url,
-                size,
-                len(self.snapshot.instances) if self.snapshot else 0,
-                self._settings.grace_s,
-            )
-        self._held = size
-        if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.get_running_loop().create_task(self._confirm())
-
-    def _note(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Note a failure; the list stays as it is, and the next answer is doubted."""
+        self._guard.alarm()
         if not isinstance(error, RegistryError):
             logger.error("service %r: %s failed", self.service, self._registry.url, exc_info=error)
             error = RegistryUnavailableError(f"{type(error).__name__}: {error}")
@@ -252,10 +179,29 @@ class Supervisor:
             logger.warning("service %r: %s; %s", self.service, error, kept)
         self._failures += 1
         self._last_error = error
-        self._fall_back()
+        self._fall_back("does not answer")
         self._wake()
 
-    def _fall_back(self) -> None:
+    def doubt(self) -> None:
+        """Note that the next answer comes after trouble, which is no failure."""
+        self._guard.alarm()
+
+    def _hold(self, before: Snapshot, kept: tuple[Instance, ...], *, size: int) -> None:
+        if self._held is None:
+            logger.warning(
+                "service %r: %s suddenly lists %d instances instead of %d, or some as critical; "
+                "who was lost is held back in use for %g s, until that is confirmed",
+                self.service,
+                self._registry.url,
+                size,
+                len(before.instances),
+                self._settings.grace_s,
+            )
+        self._held = size
+        self._publish(replace(before, instances=kept), changed=before.instances != kept)
+        self._reader.confirm(lambda: self._guard.release_at)
+
+    def _fall_back(self, why: str) -> None:
         """Use the list on disk if there is none better."""
         if self.snapshot is not None or self._store is None:
             return
@@ -263,11 +209,17 @@ class Supervisor:
         if loaded is None:
             return
         instances, age_s = loaded
+        try:
+            instances = self._admission.admit(instances)
+        except RegistryAnswerError as error:
+            logger.warning("service %r: the list on disk is not used: %s", self.service, error)
+            return
         logger.warning(
-            "service %r: starting from the last known list, %.0f s old, since %s does not answer",
+            "service %r: starting from the last known list, %.0f s old, since %s %s",
             self.service,
             age_s,
             self._registry.url,
+            why,
         )
         now = asyncio.get_running_loop().time()
         snapshot = Snapshot(
@@ -302,11 +254,6 @@ class Supervisor:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    def _backoff(self) -> Backoff:
-        return Backoff(
-            self._rng, first_s=self._settings.backoff_first_s, max_s=self._settings.backoff_max_s
-        )
 
     def _refuse(self, kind: type[DiscoveryError], what: str) -> NoReturn:
         why = f"the last error was: {self._last_error}" if self._last_error else "it is silent"

@@ -76,6 +76,11 @@ def _registry(scenario: Scenario) -> Iterator[Complaint]:
             f"a heartbeat each {registry.heartbeat:g} s cannot keep a registration of "
             f"{registry.ttl:g} s alive; make it shorter (a third of the ttl) or raise ttl",
         )
+    if registry.mode == "poll" and scenario.discovery.get("mode") == "push":
+        yield Complaint(
+            ("discovery", "mode"),
+            'this registry can only be polled; give [registry] mode = "push" or "long_poll"',
+        )
 
 
 def _zones(scenario: Scenario) -> list[str]:

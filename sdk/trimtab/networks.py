@@ -1,0 +1,166 @@
+"""Which addresses may be called at all. No I/O.
+
+What a registry says is untrusted: whoever can write to it, or stands between, could send a
+program's requests, with their tokens, to the metadata service of its cloud. So some ranges are
+refused unless they are named, and a list of permitted networks may shut out all others.
+
+An address is judged as the operating system will read it: `2852039166`, `0xA9FEA9FE`,
+`169.254.43518` and `::ffff:169.254.169.254` are all 169.254.169.254. A host name says nothing
+about where it leads: judge the address that it resolves to, when connecting.
+
+Source: RFC 6890 (special ranges), RFC 6052 and RFC 3056 (IPv4 inside IPv6), inet_aton(3), and
+the providers' documentation for the addresses of their metadata services.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from trimtab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NetworkPolicy"]
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_REFUSED: tuple[tuple[_Network, str], ...] = tuple(
+    (ipaddress.ip_network(network), what)
+    for network, what in (
+        ("169.254.0.0/16", "link-local, where clouds keep their metadata"),
+        ("fe80::/10", "link-local"),
+        ("fd00:ec2::/32", "a cloud's metadata service"),
+        ("fd20:ce::254/128", "a cloud's metadata service"),
+        ("100.100.100.200/32", "a cloud's metadata service"),
+        ("168.63.129.16/32", "a cloud's metadata service"),
+        ("192.0.0.192/32", "a cloud's metadata service"),
+        ("0.0.0.0/8", "unspecified"),
+        ("::/128", "unspecified"),
+        ("224.0.0.0/4", "multicast"),
+        ("ff00::/8", "multicast"),
+        ("255.255.255.255/32", "broadcast"),
+    )
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_BITS, _LAST_32_BITS = 32, 2**32 - 1
+_MOST_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """Which addresses are permitted.
+
+    Args:
+        allow: networks like "10.0.0.0/8"; everything outside them is refused. None allows every
+            address but link-local, metadata services, multicast, broadcast and unspecified ones.
+            Those are refused under any policy, unless `allow` names such a range itself, or a
+            part of it: "169.254.0.0/16" does, "0.0.0.0/0" does not.
+
+    Raises:
+        ConfigurationError: an entry is no network.
+    """
+
+    allow: Sequence[str] | None = None
+    _networks: tuple[_Network, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.allow is not None:
+            if not isinstance(self.allow, (list, tuple)):
+                raise ConfigurationError(
+                    f"allow_networks is {self.allow!r}; it must be a list, like ['10.0.0.0/8']"
+                )
+            object.__setattr__(self, "allow", tuple(self.allow))
+        object.__setattr__(self, "_networks", tuple(map(_network, self.allow or ())))
+
+    def refusal_of(self, host: str) -> str | None:
+        """Say why a host may not be called; None if it may, or is a name.
+
+        Costs some microseconds for an address, and less for a name.
+        """
+        address = _address(host)
+        if address is None:
+            return None
+        if reason := self._special(address) or self._special(_inside(address)):
+            return reason
+        if self.allow is None or any(address in network for network in self._networks):
+            return None
+        return f"{address} lies in none of allow_networks, {', '.join(self.allow)}"
+
+    def _special(self, address: _Address | None) -> str | None:
+        for range_, what in _REFUSED:
+            if address is not None and address in range_ and not self._names(address, range_):
+                return f"{address} is {what}; name {range_} in allow_networks to permit it"
+        return None
+
+    def _names(self, address: _Address, range_: _Network) -> bool:
+        return any(
+            address in network and network.subnet_of(range_)  # type: ignore[arg-type]
+            for network in self._networks
+        )
+
+
+def _network(text: object) -> _Network:
+    try:
+        return ipaddress.ip_network(str(text))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"allow_networks has {text!r}, which is no network: {error}; write it like 10.0.0.0/8"
+        ) from None
+
+
+def _address(host: str) -> _Address | None:
+    """Read a host as the operating system does; None for a name."""
+    try:
+        # Sockets encode host names so, which turns digits of every script into plain ones.
+        host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return None
+    if ":" not in host:
+        number = _inet_aton(host)
+        return None if number is None else ipaddress.IPv4Address(number)
+    try:
+        # Without its scope, which networks do not know.
+        address = ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address
+
+
+def _inside(address: _Address) -> ipaddress.IPv4Address | None:
+    """Give the IPv4 address that an IPv6 one leads to by a gateway."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
+    return address.sixtofour
+
+
+def _inet_aton(text: str) -> int | None:
+    """Read one to four numbers, decimal, octal or hexadecimal; the last fills what is left."""
+    parts = [_number(part) for part in text.split(".")]
+    if len(parts) > _MOST_PARTS or None in parts:
+        return None
+    *first, last = [part for part in parts if part is not None]
+    left = _BITS - 8 * len(first)
+    if last >= 1 << left or any(part >= 1 << 8 for part in first):
+        return None
+    head = sum(part << (_BITS - 8 * (at + 1)) for at, part in enumerate(first))
+    return head + last
+
+
+def _number(text: str) -> int | None:
+    if not text.isalnum():
+        return None
+    digits, base = text, 10
+    if text[:2] in {"0x", "0X"}:
+        digits, base = text[2:], 16
+    elif text[0] == "0":
+        base = 8
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None
