@@ -239,25 +239,33 @@ def test_without_a_bound_nothing_is_counted():
     assert strategy._in_flight.now() == 0
 
 
-def test_the_total_in_flight_is_a_sum_until_someone_tells():
+def test_the_total_in_flight_is_counted_when_nobody_tells():
     everyone, total = members(1, 1), InFlightTotal()
-    total.update(everyone)
     everyone[0].in_flight = 3
+    total.update(everyone)
     assert total.now() == 3
     everyone[0].in_flight = 4
-    total.begun(everyone[0])
     assert total.now() == 4
-    total.begun(everyone[1])
-    total.ended(everyone[0])
-    total.ended(everyone[0])
-    assert total.now() == 3
+    everyone[0].in_flight = 2
+    assert total.now() == 2
+
+
+def test_the_total_in_flight_is_kept_when_told_of_everything():
+    everyone, total = members(1, 1), InFlightTotal()
+    total.update(everyone)
+    for number in range(3):
+        assert total.now() == number
+        everyone[0].in_flight += 1
+        total.begun(everyone[0])
     (stranger,) = members(1)
     total.begun(stranger)
     total.ended(stranger)
-    assert total.now() == 3
-    everyone[0].in_flight, everyone[1].in_flight = 2, 7
+    everyone[0].in_flight -= 1
+    total.ended(everyone[0])
+    assert total.now() == 2
+    everyone[1].in_flight = 7
     total.update(everyone[1:])
-    assert total.now() == 7
+    total.begun(everyone[0])  # it has left
     total.ended(everyone[0])
     assert total.now() == 7
 

@@ -246,6 +246,44 @@ def test_in_a_pool_the_own_zone_is_preferred():
     assert {pool.pick(1.0).instance.zone for _ in range(50)} == {"b"}
 
 
+def test_a_pool_tells_how_much_of_a_zone_is_missing():
+    pool = Pool(strategy="zone_aware(a)", rng=Random(1))
+    own, b = zone("a", 10), zone("b", 10)
+    ill = [member.instance.with_(status=Status.CRITICAL) for member in own[:5]]
+    pool.update([*ill, *(member.instance for member in (*own[5:], *b))], 0.0)
+    assert shares_of(pool) == pytest.approx({"a": 0.7, "b": 0.3}, abs=0.07)
+
+
+def test_what_a_subset_leaves_out_is_not_missing():
+    own, b, c = zone("a", 10), zone("b", 10), zone("c", 10)
+    everyone = [*own, *b, *c]
+    strategy = ZoneAware("a", "random")(Random(1))
+    strategy.update_all(everyone, [own[0], b[0], *c[:3]], everyone)
+    assert shares(strategy) == {"a": 1.0}
+    # Half of the zone is ill; what is left goes to the others by what the subset has of them.
+    strategy.update_all(everyone, [own[0], b[0], *c[:3]], [*own[:5], *b, *c])
+    assert shares(strategy) == pytest.approx({"a": 0.7, "b": 0.075, "c": 0.225}, abs=1e-3)
+
+
+def test_a_subset_may_leave_a_zone_out():
+    own, b = zone("a", 10), zone("b", 10)
+    strategy = ZoneAware("a", "random")(Random(1))
+    strategy.update_all([*own, *b], b[:3], [*own, *b])
+    assert shares(strategy) == {"b": 1.0}
+    strategy.update_all([*own, *b], own[:3], [*own[:5], *b])
+    assert shares(strategy) == {"a": 1.0}
+
+
+def shares_of(pool, picks=2000):
+    """Return the share of each zone in a pool; six sigma of 0.3 are 0.06 here."""
+    counts = Counter()
+    for _ in range(picks):
+        pick = pool.pick(1.0)
+        pick.done(1.0, "success")
+        counts[pick.instance.zone] += 1
+    return {name: count / picks for name, count in counts.items()}
+
+
 @pytest.mark.parametrize(
     ("text", "settings"),
     [

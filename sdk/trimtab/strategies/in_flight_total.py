@@ -13,17 +13,18 @@ __all__ = ["InFlightTotal"]
 
 
 class InFlightTotal:
-    """A running total, where the pool tells of every begin and end; else a sum each time.
+    """A running total while every begin and end is told; when it is not, a sum each time.
 
-    Whoever calls `begun` once must call both from then on.
+    Each question should be followed by a `begun`. One that is not, shows that nobody tells (or
+    that the choice was not taken), and the next one is answered by counting.
     """
 
-    __slots__ = ("_members", "_told", "_total")
+    __slots__ = ("_asked", "_members", "_total")
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self._total = 0
-        self._told = False
+        self._asked = 0
 
     def update(self, members: Sequence[Member]) -> None:
         """Count over these members from now on. O(n)."""
@@ -31,11 +32,9 @@ class InFlightTotal:
         self._total = self._sum()
 
     def begun(self, member: Member) -> None:
-        """Note a request that has been counted in flight. O(1), but for the first."""
-        if not self._told:
-            self._told = True
-            self._total = self._sum()
-        elif self._members.get(member.id) is member:
+        """Note a request that has been counted in flight. O(1)."""
+        self._asked = 0
+        if self._members.get(member.id) is member:
             self._total += 1
 
     def ended(self, member: Member) -> None:
@@ -44,8 +43,9 @@ class InFlightTotal:
             self._total -= 1
 
     def now(self) -> int:
-        """Return the total: O(1) if the pool tells, O(n) if not."""
-        return self._total if self._told else self._sum()
+        """Return the total: O(1) if every begin is told, O(n) if not."""
+        self._asked += 1
+        return self._total if self._asked == 1 else self._sum()
 
     def _sum(self) -> int:
         return sum(member.in_flight for member in self._members.values())

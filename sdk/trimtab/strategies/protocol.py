@@ -42,11 +42,20 @@ class Strategy(Protocol):
 class KnowsAll(Protocol):
     """A strategy that wants to know how many members are missing from the eligible ones."""
 
-    def update_all(self, members: Collection[Member], eligible: Sequence[Member]) -> None:
-        """Take all present members, and those of them that are eligible, in place of `update`.
+    def update_all(
+        self,
+        members: Collection[Member],
+        eligible: Sequence[Member],
+        well: Sequence[Member] | None = None,
+    ) -> None:
+        """Take the members in place of `update`; called at every change of any of these.
 
-        Called at every change of either; the strategy sees to it that one which changes nothing
-        for it does not disturb its turn.
+        The strategy sees to it that what changes nothing for it does not disturb its turn.
+
+        Args:
+            members: all that are present.
+            eligible: those that may be chosen.
+            well: those that might be, if it were not for a subset. None: the eligible ones.
         """
         ...
 

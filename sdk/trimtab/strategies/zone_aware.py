@@ -15,7 +15,7 @@ from trimtab.strategies.settings import in_words, require
 from trimtab.strategies.zones import OVERPROVISIONING, availability, locality_weight, own_share
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from trimtab.member import Member
     from trimtab.strategies.load_report import LoadReport
@@ -98,9 +98,13 @@ class Zoned:
         """Take the eligible members, and hold them to be all."""
         self.update_all(members, members)
 
-    def update_all(self, members: Collection[Member], eligible: Sequence[Member]) -> None:
-        """Take all members, and those of them that may be chosen."""
-        present = Counter(member.instance.zone for member in members)
+    def update_all(
+        self,
+        members: Collection[Member],
+        eligible: Sequence[Member],
+        well: Sequence[Member] | None = None,
+    ) -> None:
+        """Take all members, those that may be chosen, and those that a subset left out or not."""
         groups: dict[str, list[Member]] = {}
         for member in eligible:
             groups.setdefault(member.instance.zone, []).append(member)
@@ -109,7 +113,7 @@ class Zoned:
             member.id: zone for zone in self._zones.values() for member in zone.members
         }
         if eligible:
-            self._share_out(present)
+            self._share_out(_by_zone(members), _by_zone(eligible if well is None else well))
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
         """Return a member of the own zone, or of another if that has too few."""
@@ -148,24 +152,24 @@ class Zoned:
         zone.update(members)
         return zone
 
-    def _share_out(self, present: Mapping[str, int]) -> None:
-        names = sorted(name for name in self._zones if name != self._own)
-        counts = {name: len(zone.members) for name, zone in self._zones.items()}
-        own = counts.get(self._own, 0)
-        self._own_share = own_share(
-            availability(own, present[self._own], self._factor),
-            availability(
-                sum(counts.values()) - own,
-                sum(present.values()) - present[self._own],
-                self._factor,
-            ),
+    def _share_out(self, present: Counter[str], well: Counter[str]) -> None:
+        others = sorted(name for name in self._zones if name != self._own)
+        own = availability(well[self._own], present[self._own], self._factor)
+        rest = availability(
+            well.total() - well[self._own], present.total() - present[self._own], self._factor
         )
-        self._others = [self._zones[name] for name in names]
-        weights = (
-            locality_weight(present[name], counts[name], present[name], self._factor)
-            for name in names
+        self._own_share = own_share(own if self._own in self._zones else 0.0, rest)
+        if not others:
+            self._own_share = 1.0
+        self._others = [self._zones[name] for name in others]
+        self._ends = list(
+            accumulate(self._weight(name, present[name], well[name]) for name in others)
         )
-        self._ends = list(accumulate(weights))
+
+    def _weight(self, name: str, present: int, well: int) -> float:
+        """Return a zone's weight among the others: by its size, or what a subset has of it."""
+        part = len(self._zones[name].members) / well
+        return locality_weight(present * part, well, present, self._factor)
 
     def _at(self, point: float) -> _Zone:
         if point < self._own_share:
@@ -184,6 +188,10 @@ class Zoned:
         other = [self._other(point)] if self._others else []
         candidates = (*own, *other, *self._others)
         return next(zone for zone in candidates if not zone.is_covered(exclude))
+
+
+def _by_zone(members: Collection[Member]) -> Counter[str]:
+    return Counter(member.instance.zone for member in members)
 
 
 @dataclass(frozen=True, slots=True)
