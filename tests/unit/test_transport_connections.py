@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,11 @@ class Book:
 
     def _make(self, instance):
         self.made.append(instance.address)
-        return f"to {instance.address}"
+        return self.pool_of(f"to {instance.address}")
+
+    @staticmethod
+    def pool_of(name):
+        return name
 
     def _on_idle(self):
         self.idle += 1
@@ -168,3 +173,56 @@ def test_an_old_transport_whose_member_is_gone_stays_closed_once():
     assert book.closed == []
     book.connections.give_back(use)
     assert book.closed == ["to h:1"]
+
+
+class Pooled(str):
+    """An inner transport with a pool, in which a connection may be busy for ever."""
+
+    __slots__ = ("_pool",)
+
+
+def pooled(name, *, busy=0, requests=0):
+    transport = Pooled(name)
+    connections = [
+        SimpleNamespace(is_idle=lambda: False, is_closed=lambda: False) for _ in range(busy)
+    ]
+    transport._pool = SimpleNamespace(_requests=[None] * requests, connections=connections)
+    return transport
+
+
+@pytest.mark.parametrize("leak", [{"busy": 1}, {"requests": 1}])
+def test_a_transport_that_a_cancellation_left_busy_is_replaced_once_nobody_uses_it(book, leak):
+    member = Member(HERE, 0.0)
+    book.pool_of = lambda name: pooled(name, **leak)
+    one, two = (book.connections.use(member, HERE) for _ in range(2))
+    book.connections.give_back(one, is_clean=False)
+    assert book.closed == []
+    book.connections.give_back(two, is_clean=True)
+    assert book.closed == ["to h:1"]
+    assert len(book.connections) == 0
+    book.connections.use(member, HERE)
+    assert book.made == ["h:1", "h:1"]
+
+
+def test_a_transport_that_knows_itself_unused_is_kept(book):
+    member = Member(HERE, 0.0)
+    book.pool_of = pooled
+    for _ in range(2):
+        book.connections.give_back(book.connections.use(member, HERE), is_clean=False)
+    assert (book.made, book.closed) == (["h:1"], [])
+
+
+def test_a_transport_after_regular_ends_is_not_looked_at(book):
+    member = Member(HERE, 0.0)
+    book.pool_of = lambda name: pooled(name, busy=1)
+    book.connections.give_back(book.connections.use(member, HERE), is_clean=True)
+    assert book.closed == []
+
+
+def test_what_was_abandoned_is_not_closed_again_for_being_left_busy(book):
+    member = Member(HERE, 0.0)
+    book.pool_of = lambda name: pooled(name, busy=1)
+    use = book.connections.use(member, HERE)
+    book.connections.abandon()
+    book.connections.give_back(use, is_clean=False)
+    assert book.closed == []

@@ -17,6 +17,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from trimtab.transports.guarding import is_quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -92,14 +94,19 @@ class Connections:
             self._ages.begin(inner)
         return inner
 
-    def give_back(self, inner: _Inner) -> None:
-        """Note that an attempt has left its connection."""
+    def give_back(self, inner: _Inner, *, is_clean: bool = False) -> None:
+        """Note that an attempt has left its connection.
+
+        Args:
+            inner: what `use` gave.
+            is_clean: whether it came to a regular end; otherwise the transport is looked at as
+                soon as nothing uses it, and replaced if it still holds a connection to be busy.
+        """
         with self._lock:
             inner.users -= 1
             self.in_use -= 1
-            over = inner.retired and inner.users == 0
-            if over:
-                del self._leaving[inner]
+            inner.suspect = inner.suspect or not is_clean
+            over = inner.users == 0 and self._is_over(inner)
             idle = self.in_use == 0
         if over:
             self._close([inner.transport])
@@ -135,6 +142,18 @@ class Connections:
                 inner.retired = False
         return [inner.transport for inner in left]
 
+    def _is_over(self, inner: _Inner) -> bool:
+        """Say whether to close what nobody uses any more; it is forgotten then."""
+        if inner.retired:
+            del self._leaving[inner]
+            return True
+        is_leaky = inner.suspect and not is_quiet(inner.transport)
+        inner.suspect = False
+        if is_leaky and self._inner.get(inner.member) is inner:
+            del self._inner[inner.member]
+            return True
+        return False
+
     def _retire_old(self) -> None:
         with self._lock:
             old = [each for each in self._ages.over() if self._inner.get(each.member) is each]
@@ -156,7 +175,7 @@ class Connections:
 class _Inner:
     """One instance's inner transport."""
 
-    __slots__ = ("address", "member", "retired", "transport", "users")
+    __slots__ = ("address", "member", "retired", "suspect", "transport", "users")
 
     def __init__(self, member: Member, address: str, transport: Any) -> None:
         self.member = member
@@ -164,3 +183,4 @@ class _Inner:
         self.transport = transport
         self.users = 0
         self.retired = False
+        self.suspect = False

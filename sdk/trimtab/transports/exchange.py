@@ -98,11 +98,15 @@ class Attempt:
         """Give the pick back, the first time."""
         self._service.done(self.pick, outcome)
 
-    def released(self) -> None:
-        """Note that the connection is free, the first time."""
+    def released(self, *, is_clean: bool = False) -> None:
+        """Note that the connection is free, the first time.
+
+        Args:
+            is_clean: whether its use came to a regular end, with nothing cut short.
+        """
         inner, self._inner = self._inner, None
         if inner is not None:
-            self._connections.give_back(inner)
+            self._connections.give_back(inner, is_clean=is_clean)
 
     def dropped(self) -> None:
         """Note, from a finalizer, that nobody will end this attempt any more."""

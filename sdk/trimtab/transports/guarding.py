@@ -6,6 +6,9 @@
   is judged before.
 * *A TLS handshake that is cancelled closes its connection.* httpcore closes it after errors alone,
   and leaves it to the garbage collector after a cancellation.
+* *What a cancellation left behind is noticed.* asyncio's own cancellation (`asyncio.timeout`,
+  `wait_for`) may hit httpcore while it tidies up after a request, which its shields do not keep
+  off; it then takes a connection for busy for ever.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from trimtab.transports.families import Family
 
-__all__ = ["guard"]
+__all__ = ["guard", "is_quiet"]
 
 
 def guard(
@@ -40,6 +43,16 @@ def guard(
     pool = transport._pool  # noqa: SLF001 - there is no public way
     backend = pool._network_backend  # noqa: SLF001 - as above
     pool._network_backend = kind(backend, refusal_of, family)  # noqa: SLF001 - as above
+
+
+def is_quiet(transport: Any) -> bool:
+    """Say whether an inner transport that nobody uses knows that; True if it cannot be told."""
+    try:
+        pool = transport._pool  # noqa: SLF001 - there is no public way
+        is_free = not pool._requests  # noqa: SLF001 - as above
+        return is_free and all(each.is_idle() or each.is_closed() for each in pool.connections)
+    except AttributeError:
+        return True
 
 
 class _Judge:

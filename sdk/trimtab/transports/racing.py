@@ -43,10 +43,12 @@ class End:
     async def discard(self) -> None:
         """Close a response that is not wanted, and free its connection."""
         if self.response is not None:
+            is_clean = False
             try:
                 await self.response.aclose()
+                is_clean = True
             finally:
-                self.attempt.released()
+                self.attempt.released(is_clean=is_clean)
 
 
 async def try_once(exchange: Exchange, attempt: Attempt) -> End:
@@ -75,44 +77,55 @@ class _Race:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        # A dict, for its order.
+        self._unbegun: dict[Attempt, None] = {}
         self._ends: deque[End] = deque()
+        self._winner: End | None = None
         self._news = anyio.Event()
         self._running = 0
-        self._is_won = False
 
     async def run(self, first: Attempt, delay_s: float) -> End:
         """See `race`."""
-        async with anyio.create_task_group() as group:
-            self._start(group, first)
-            with anyio.move_on_after(delay_s):
-                await self._news.wait()
-            if not self._ends and self._exchange.may_hedge():
-                # Nobody else to ask, after all: the first one goes on alone.
-                with suppress(PickError):
-                    self._start(group, self._exchange.attempt())
+        try:
+            async with anyio.create_task_group() as group:
+                end = self._winner = await self._first_answer(group, first, delay_s)
+                group.cancel_scope.cancel()
+            await self._tidy_up()
+        except BaseException:
+            if self._winner is not None:  # The caller does not get it.
+                self._ends.append(self._winner)
+            await self._tidy_up()
+            raise
+        return end
+
+    async def _first_answer(self, group: TaskGroup, first: Attempt, delay_s: float) -> End:
+        self._start(group, first)
+        with anyio.move_on_after(delay_s):
+            await self._news.wait()
+        if not self._ends and self._exchange.may_hedge():
+            # Nobody else to ask, after all: the first one goes on alone.
+            with suppress(PickError):
+                self._start(group, self._exchange.attempt())
+        end = await self._next()
+        while self._running and not end.is_answer:
+            await end.discard()
             end = await self._next()
-            while self._running and not end.is_answer:
-                await end.discard()
-                end = await self._next()
-            self._is_won = True
-            group.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            for late in self._ends:
-                await self._drop(late)
         return end
 
     def _start(self, group: TaskGroup, attempt: Attempt) -> None:
         self._running += 1
+        self._unbegun[attempt] = None
         group.start_soon(self._try, attempt)
 
     async def _try(self, attempt: Attempt) -> None:
         exchange = self._exchange
+        del self._unbegun[attempt]
         try:
             response = await attempt.transport.handle_async_request(attempt.request)
         except Exception as error:  # noqa: BLE001 - told by the caller, in words
             end = End(attempt, None, error, exchange.failed(attempt, error))
         except BaseException as error:
-            if self._is_won:
+            if self._winner is not None:
                 exchange.lost(attempt)
             else:
                 exchange.failed(attempt, error)
@@ -129,10 +142,23 @@ class _Race:
         self._running -= 1
         return self._ends.popleft()
 
+    async def _tidy_up(self) -> None:
+        """Give back what is left over when the race has ended, however it did."""
+        while self._unbegun:
+            # A task that is cancelled before its first turn never runs.
+            attempt, _ = self._unbegun.popitem()
+            attempt.done("cancelled")
+            attempt.released(is_clean=True)
+        with anyio.CancelScope(shield=True):
+            while self._ends:
+                await self._drop(self._ends.popleft())
+
     async def _drop(self, late: End) -> None:
         """Let go of an answer that came in the same moment as the winner."""
         if late.is_answer:
-            await late.response.aclose()
-            self._exchange.lost(late.attempt)
+            try:
+                await late.response.aclose()
+            finally:
+                self._exchange.lost(late.attempt)
         else:
             await late.discard()

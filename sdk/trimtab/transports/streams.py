@@ -36,12 +36,14 @@ class _Counted:
     def __init__(self, stream: Any, attempt: Attempt) -> None:
         self._stream = stream
         self._attempt = attempt
+        self._is_whole = True
 
     def __del__(self) -> None:
         # A response that nobody closed must not count in flight for ever.
         self._attempt.dropped()
 
     def _broken(self, error: BaseException) -> None:
+        self._is_whole = False
         self._attempt.done("failure" if isinstance(error, Exception) else "cancelled")
 
 
@@ -60,11 +62,13 @@ def _async_class(family: Family) -> type:
             self._attempt.done("success")
 
         async def aclose(self) -> None:
+            is_clean = False
             try:
                 await self._stream.aclose()
+                is_clean = self._is_whole
             finally:
                 self._attempt.done("cancelled")
-                self._attempt.released()
+                self._attempt.released(is_clean=is_clean)
 
     return CountedAsyncStream
 
@@ -85,10 +89,12 @@ def _sync_class(family: Family) -> type:
             self._attempt.done("success")
 
         def close(self) -> None:
+            is_clean = False
             try:
                 self._stream.close()
+                is_clean = self._is_whole
             finally:
                 self._attempt.done("cancelled")
-                self._attempt.released()
+                self._attempt.released(is_clean=is_clean)
 
     return CountedStream
