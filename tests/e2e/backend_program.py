@@ -4,12 +4,14 @@
 
 It prints `ready PORT` once it is registered. `GET /work` takes 20 ms, or 20 times that after
 SIGUSR1; `GET /stream` sends a first chunk and holds the rest back until `POST /open`.
+`POST /behave?fail_ratio=0.5&stall_ratio=0.01&stall_s=0.5&work_s=0.005` changes what follows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -30,6 +32,8 @@ class Backend:
         self.name = name
         self.work_s = WORK_S
         self.gate = asyncio.Event()
+        self.fail_ratio = self.stall_ratio = self.stall_s = 0.0
+        self.rng = random.Random(name)
 
     def app(self):
         return Starlette(
@@ -37,12 +41,21 @@ class Backend:
                 Route("/work", self.work),
                 Route("/stream", self.stream),
                 Route("/open", self.open, methods=["POST"]),
+                Route("/behave", self.behave, methods=["POST"]),
             ]
         )
 
     async def work(self, request):
-        await asyncio.sleep(self.work_s)
+        if self.rng.random() < self.fail_ratio:
+            return PlainTextResponse("out of order", status_code=503)
+        stalls = self.rng.random() < self.stall_ratio
+        await asyncio.sleep(self.stall_s if stalls else self.work_s)
         return PlainTextResponse(self.name)
+
+    async def behave(self, request):
+        for name, value in request.query_params.items():
+            setattr(self, name, float(value))
+        return PlainTextResponse("as you wish")
 
     async def stream(self, request):
         async def body():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 _HERE = Path(__file__).parent
@@ -92,6 +93,15 @@ class Program:
         """End it as a crash would."""
         self.process.kill()
         self.process.wait()
+
+    def freeze(self):
+        """Make it a black hole: its ports stay open, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def behave(self, **ways):
+        """Make it fail or stall; see the program."""
+        url = f"http://127.0.0.1:{self.port}/behave"
+        httpx.post(url, params=ways, trust_env=False).raise_for_status()
 
     def slow_down(self):
         """Make its work take 20 times as long."""
