@@ -6,12 +6,17 @@ import asyncio
 import json
 
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fakes.serving import Serving
 
 _LABEL = "kubernetes.io/service-name"
+EXPIRED = {
+    "type": "ERROR",
+    "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
+}
+"""What a watch ends with whose place is forgotten."""
 
 
 class FakeApiServer(Serving):
@@ -24,9 +29,9 @@ class FakeApiServer(Serving):
         bookmark_first: send a bookmark at the beginning of each watch.
     """
 
-    def __init__(self):
+    def __init__(self, **config):
         path = "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
-        super().__init__(Starlette(routes=[Route(path, self._slices)]))
+        super().__init__(Starlette(routes=[Route(path, self._slices)]), **config)
         self.slices, self.history = {}, []
         self.version = 100
         self.forgotten = 0
@@ -83,8 +88,7 @@ class FakeApiServer(Serving):
     def _watch(self, namespace, service, params):
         after = int(params["resourceVersion"])
         if after < self.forgotten:
-            status = {"kind": "Status", "code": 410, "reason": "Expired"}
-            return JSONResponse({"type": "ERROR", "object": status}, 200)
+            return Response(json.dumps(EXPIRED) + "\n")
         queue = asyncio.Queue()
         for version, place, event in self.history:
             label = event["object"]["metadata"]["labels"][_LABEL]

@@ -14,10 +14,13 @@ _SILENT = {"version": 1, "disable_existing_loggers": False, "loggers": {"uvicorn
 
 
 class Serving:
-    """Serves `app` on a port of its own; `stop` breaks all connections, as a crash would."""
+    """Serves `app` on a port of its own; `stop` breaks all connections, as a crash would.
 
-    def __init__(self, app):
-        self.app = app
+    `config` is uvicorn's, for TLS say.
+    """
+
+    def __init__(self, app, **config):
+        self.app, self.config = app, config
         (self.port,) = free_ports(1)
         self.loop = None
         self._server = self._thread = None
@@ -40,6 +43,7 @@ class Serving:
             access_log=False,
             lifespan="off",
             ws="none",
+            **self.config,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True)
