@@ -2,196 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass
-from itertools import accumulate
-from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from trimtab.errors import ConfigurationError
-from trimtab.strategies.hashing import hash_of
 from trimtab.strategies.settings import in_words, require
-from trimtab.strategies.zones import OVERPROVISIONING, availability, locality_weight, own_share
+from trimtab.strategies.zoned import Zoned
+from trimtab.strategies.zones import OVERPROVISIONING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from random import Random
 
-    from trimtab.member import Member
-    from trimtab.strategies.load_report import LoadReport
-    from trimtab.strategies.protocol import (
-        CountsInFlight,
-        Strategy,
-        StrategyFactory,
-        TakesReports,
-    )
+    from trimtab.strategies.protocol import StrategyFactory
 
-__all__ = ["ZoneAware", "Zoned"]
-
-_ZONE_SEED = 1
-"""A key's zone and its place within the zone must not depend on each other."""
-
-
-class _Zone:
-    """The eligible members of one zone, and the strategy that chooses among them."""
-
-    __slots__ = ("members", "strategy", "weights")
-
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.members: list[Member] = []
-        self.weights: list[float] = []
-
-    def update(self, members: list[Member]) -> None:
-        """Tell the strategy, if these are others than before."""
-        weights = [member.weight for member in members]
-        if members != self.members or weights != self.weights:
-            self.members, self.weights = members, weights
-            self.strategy.update(members)
-
-    def is_covered(self, exclude: Collection[str]) -> bool:
-        """Whether all are excluded. O(len(exclude))."""
-        return len(self.members) <= len(exclude) and all(
-            member.id in exclude for member in self.members
-        )
-
-
-class Zoned:
-    """Draws the zone, and lets a strategy of that zone choose.
-
-    1. Of the own zone's instances, so many are eligible; as long as that is 1 / 1.4 or more, all
-       traffic stays. Below, a share of `1.4 * eligible / all` stays.
-    2. The rest goes to the other zones, in proportion to their sizes as far as they are
-       available. When they cannot carry it either, all zones get more than they should.
-    3. Without an eligible instance in the own zone (or with its name misspelt), everything goes
-       to the others; without one in the others, everything stays. Nobody is ever without.
-    4. A key stays in its zone while the shares last, and moves when its zone gets less.
-    5. A retry stays too, until every instance of the zone was tried.
-
-    Every zone has a strategy of its own, which keeps its state while the zone is there. It costs
-    what that one costs, and O(log(zones)).
-
-    Source: see `trimtab.strategies.zones`. Without `update_all` it cannot know of instances that
-    are not eligible, and holds every zone to be whole.
-
-    Args:
-        rng: draws the zones, and seeds the strategies within.
-        zone: the own one.
-        inside: makes the strategy of each zone.
-        factor: of overprovisioning.
-    """
-
-    def __init__(
-        self, rng: Random, *, zone: str, inside: StrategyFactory, factor: float = OVERPROVISIONING
-    ) -> None:
-        self._rng = rng
-        self._own = zone
-        self._inside = inside
-        self._factor = factor
-        self._zones: dict[str, _Zone] = {}
-        self._zone_of: dict[str, _Zone] = {}
-        self._own_share = 0.0
-        self._others: list[_Zone] = []
-        self._ends: list[float] = []
-
-    def update(self, members: Sequence[Member]) -> None:
-        """Take the eligible members, and hold them to be all."""
-        self.update_all(members, members)
-
-    def update_all(
-        self,
-        members: Collection[Member],
-        eligible: Sequence[Member],
-        well: Sequence[Member] | None = None,
-    ) -> None:
-        """Take all members, those that may be chosen, and those that a subset left out or not."""
-        groups: dict[str, list[Member]] = {}
-        for member in eligible:
-            groups.setdefault(member.instance.zone, []).append(member)
-        self._zones = {name: self._updated(name, group) for name, group in groups.items()}
-        self._zone_of = {
-            member.id: zone for zone in self._zones.values() for member in zone.members
-        }
-        if eligible:
-            self._share_out(_by_zone(members), _by_zone(eligible if well is None else well))
-
-    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
-        """Return a member of the own zone, or of another if that has too few."""
-        point = self._rng.random() if key is None else (hash_of(key, _ZONE_SEED) >> 11) / 2**53
-        zone = self._at(point)
-        if exclude and zone.is_covered(exclude):
-            zone = self._instead(point, exclude)
-        return zone.strategy.choose(now, key, exclude)
-
-    def begun(self, member: Member) -> None:
-        """Pass on that a request is in flight on the member."""
-        inner = self._inner(member.id)
-        if hasattr(inner, "begun"):
-            cast("CountsInFlight", inner).begun(member)
-
-    def ended(self, member: Member) -> None:
-        """Pass on that a request is no longer in flight on the member."""
-        inner = self._inner(member.id)
-        if hasattr(inner, "ended"):
-            cast("CountsInFlight", inner).ended(member)
-
-    def report(self, member_id: str, report: LoadReport, now: float) -> None:
-        """Pass a load report on."""
-        inner = self._inner(member_id)
-        if hasattr(inner, "report"):
-            cast("TakesReports", inner).report(member_id, report, now)
-
-    def _inner(self, member_id: str) -> Strategy | None:
-        zone = self._zone_of.get(member_id)
-        return zone.strategy if zone is not None else None
-
-    def _updated(self, name: str, members: list[Member]) -> _Zone:
-        zone = self._zones.get(name)
-        if zone is None:
-            zone = _Zone(self._inside(Random(self._rng.getrandbits(64))))
-        zone.update(members)
-        return zone
-
-    def _share_out(self, present: Counter[str], well: Counter[str]) -> None:
-        others = sorted(name for name in self._zones if name != self._own)
-        own = availability(well[self._own], present[self._own], self._factor)
-        rest = availability(
-            well.total() - well[self._own], present.total() - present[self._own], self._factor
-        )
-        self._own_share = own_share(own if self._own in self._zones else 0.0, rest)
-        if not others:
-            self._own_share = 1.0
-        self._others = [self._zones[name] for name in others]
-        self._ends = list(
-            accumulate(self._weight(name, present[name], well[name]) for name in others)
-        )
-
-    def _weight(self, name: str, present: int, well: int) -> float:
-        """Return a zone's weight among the others: by its size, or what a subset has of it."""
-        part = len(self._zones[name].members) / well
-        return locality_weight(present * part, well, present, self._factor)
-
-    def _at(self, point: float) -> _Zone:
-        if point < self._own_share:
-            return self._zones[self._own]
-        return self._other((point - self._own_share) / (1 - self._own_share))
-
-    def _other(self, point: float) -> _Zone:
-        """Return the zone at this point, 0 to 1, when the others lie side by side."""
-        return self._others[
-            bisect_right(self._ends, point * self._ends[-1], hi=len(self._ends) - 1)
-        ]
-
-    def _instead(self, point: float, exclude: Collection[str]) -> _Zone:
-        """Return the own zone, else another by its weight, else any: one with someone left."""
-        own = [zone] if (zone := self._zones.get(self._own)) else []
-        other = [self._other(point)] if self._others else []
-        candidates = (*own, *other, *self._others)
-        return next(zone for zone in candidates if not zone.is_covered(exclude))
-
-
-def _by_zone(members: Collection[Member]) -> Counter[str]:
-    return Counter(member.instance.zone for member in members)
+__all__ = ["ZoneAware"]
 
 
 @dataclass(frozen=True, slots=True)
