@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from transport_kit import FLAVOURS, HttpServer, every, figures, listing
-from trimtab import Instance
+from trimtab import DiscoverySettings, Instance
 
 _resolve = socket.getaddrinfo
 
@@ -86,6 +86,31 @@ async def test_when_its_address_dies_the_name_is_asked_again(flavour, kit):
             kit.names.addresses[name] = kit.three.host
         assert (await client.get("http://orders/who")).text == "three"
         assert figures(client_transport(client)).members["named"].failures == 0
+
+
+@every(FLAVOURS)
+async def test_a_name_that_leads_where_nobody_may_call_is_not_called(flavour, kit):
+    instance, _ = named(kit, flavour, kit.two)
+    elsewhere = DiscoverySettings(grace_s=0, allow_networks=["127.0.0.3/32"])
+    calls = len(kit.two.seen)
+    async with flavour.client(flavour.transport(listing(instance), discovery=elsewhere)) as client:
+        with pytest.raises(
+            flavour.family.ConnectError, match=r"leads to 127\.0\.0\.2: .* allow_networks"
+        ):
+            await client.get("http://orders/who")
+        assert figures(client_transport(client)).in_flight == 0
+    assert len(kit.two.seen) == calls
+
+
+@every(FLAVOURS)
+async def test_another_instance_is_called_instead(flavour, kit):
+    instance, _ = named(kit, flavour, kit.two)
+    elsewhere = DiscoverySettings(grace_s=0, allow_networks=["127.0.0.3/32"])
+    registry = listing(instance, kit.three.instance())
+    transport = flavour.transport(registry, discovery=elsewhere, strategy="round_robin")
+    async with flavour.client(transport) as client:
+        answers = [await client.post("http://orders/echo", content=b"x") for _ in range(2)]
+    assert {answer.extensions["trimtab"].instance.id for answer in answers} == {"three"}
 
 
 @every(FLAVOURS)

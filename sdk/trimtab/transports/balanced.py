@@ -11,6 +11,7 @@ from trimtab.background import on_fork
 from trimtab.discovery import DiscoverySettings, Policies
 from trimtab.errors import ClosedError, ConfigurationError
 from trimtab.health import HealthSettings
+from trimtab.networks import NetworkPolicy
 from trimtab.pool import LoadLimits
 from trimtab.registries import connect
 from trimtab.retry import RetryPolicy
@@ -161,6 +162,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             http2=http2,
             limits=limits,
             local_address=local_address,
+            refusal_of=NetworkPolicy(self.discovery.allow_networks).refusal_of,
         )
         self._lock = threading.Lock()
         self._sync: dict[str, SyncSide] = {}
