@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from math import inf
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trimtab.discovery.hub import Lease
     from trimtab.discovery.policies import Policies
     from trimtab.discovery.state import DiscoveryState
+    from trimtab.events import Event
     from trimtab.instance import Instance, Snapshot
     from trimtab.member import Member
     from trimtab.pool import Outcome, Pick, PoolStatistics
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from trimtab.strategies import LoadReport
 
 __all__ = ["Service"]
+
+logger = logging.getLogger("trimtab.discovery")
 
 
 class Service:
@@ -53,6 +57,9 @@ class Service:
         self.clock = clock
         self.used_at = clock()
         self.lease = lease
+        # A deque can be added to without a lock.
+        self._dropped: deque[Pick] = deque()
+        self._events: deque[Event] = deque()
         self._pool = Pool(
             strategy=policies.strategy,
             rng=Random(rng.getrandbits(64)),
@@ -60,7 +67,7 @@ class Service:
             health=policies.health,
             load_limits=policies.load_limits,
             subset=policies.subset,
-            listener=policies.listener,
+            listener=self._events.append if policies.listener is not None else None,
         )
         self._rng = rng
         retry, hedge = policies.retry, policies.hedge
@@ -71,8 +78,6 @@ class Service:
         self._waiting = Waiting(policies.load_limits.max_pending)
         self._on_removed = on_removed
         self._lock = threading.Lock()
-        # A deque can be added to without a lock.
-        self._dropped: deque[Pick] = deque()
         lease.subscribe(self._update)
 
     @property
@@ -117,6 +122,9 @@ class Service:
         except PickError as error:
             error.args = (f"{error}; {self._advice()}",)
             raise
+        finally:
+            if self._events:
+                self._tell()
 
     def join(self, wake: Callable[[], object]) -> Turn | None:
         """Wait for room: `wake` is called when it is worth another try; None: too many do."""
@@ -163,7 +171,6 @@ class Service:
         is_charged = policy.is_charged(cause)
         now = self.clock()
         with self._lock:
-            self._pool.review(now)
             has_other = self._pool.has_other(tried)
             if not has_other and not is_charged:
                 return None
@@ -220,6 +227,7 @@ class Service:
         now = self.clock()
         with self._lock:
             self._pool.probed(id_, now, is_well=is_well, why=why)
+        self._tell()
 
     def instances(self) -> tuple[Instance, ...]:
         """Return the present list."""
@@ -230,7 +238,9 @@ class Service:
         """Return the instances that this client itself holds something against."""
         now = self.clock()
         with self._lock:
-            return self._pool.suspects(now)
+            suspects = self._pool.suspects(now)
+        self._tell()
+        return suspects
 
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
@@ -241,14 +251,18 @@ class Service:
         now = self.clock()
         with self._lock:
             self._settle(now)
-            return self._pool.statistics(now)
+            figures = self._pool.statistics(now)
+        self._tell()
+        return figures
 
     def eligible(self) -> list[str]:
         """Return the ids of the instances that may be picked now."""
         now = self.clock()
         with self._lock:
             self._pool.review(now)
-            return [member.id for member in self._pool.eligible]
+            eligible = [member.id for member in self._pool.eligible]
+        self._tell()
+        return eligible
 
     def drop(self, pick: Pick) -> None:
         """Give a pick back from a finalizer, where no lock may be waited for."""
@@ -264,8 +278,22 @@ class Service:
     def _replace(self, instances: tuple[Instance, ...]) -> None:
         with self._lock:
             removed = self._pool.update(instances, self.clock())
+        self._tell()
         if removed:
             self._on_removed(removed)
+
+    def _tell(self) -> None:
+        """Tell the listener what happened, outside of the lock: it may ask for figures."""
+        listener = self.policies.listener
+        while self._events and listener is not None:
+            try:
+                event = self._events.popleft()
+            except IndexError:  # Another thread has taken the last one.
+                return
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("service %r: a listener to events failed", self.name)
 
     def _settle(self, now: float) -> None:
         while self._dropped:
