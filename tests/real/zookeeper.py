@@ -55,7 +55,7 @@ class ZooKeeperServer(Server):
     def __init__(self, folder, *, members=(), number=0):
         super().__init__(_JAR if _JAVA.exists() else _JAVA, folder)
         self.members, self.number = members, number
-        self.java_options, self.lines = [], []
+        self.java_options, self.lines, self.classpath = [], [], str(_JAR)
 
     @property
     def address(self):
@@ -84,7 +84,7 @@ class ZooKeeperServer(Server):
         config.write_text("\n".join(settings) + "\n")
         return [
             *(_JAVA, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-            *("-Dzookeeper.forceSync=no", *self.java_options, "-cp", _JAR),
+            *("-Dzookeeper.forceSync=no", *self.java_options, "-cp", self.classpath),
             *("org.apache.zookeeper.server.quorum.QuorumPeerMain", config),
         ]
 

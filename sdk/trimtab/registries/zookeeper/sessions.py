@@ -60,9 +60,10 @@ class Sessions:
                 del self._alarms[path]
 
     async def aclose(self) -> None:
-        """End the sessions; nothing of theirs runs afterwards."""
+        """End the sessions and wake who waits; nothing of theirs runs afterwards."""
         sessions = tuple(self._open.values())
         self._open.clear()
+        self._ring(None)
         await asyncio.gather(*(session.aclose() for session in sessions), *self._ending)
 
     def abandon(self) -> None:
