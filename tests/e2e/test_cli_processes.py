@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.server
 import json
 import os
 import pty
@@ -19,7 +20,7 @@ import httpx
 import pytest
 
 from trimtab.discovery import SyncDirectory
-from trimtab.instance import Instance
+from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.server import EmbeddedRegistry
 
@@ -220,6 +221,58 @@ def test_watch_tells_changes_as_json_and_the_registry_s_failure():
         registry.stop()
         assert json.loads(watching.line())["event"] == "registry_fails"
         assert watching.stop(signal.SIGINT) == (130, "")
+
+
+def test_watch_alerts_a_webhook_of_faults_and_at_the_end_of_what_still_waits(registry, tmp_path):
+    one = Instance(host="10.0.0.1", port=80, id="one", status=Status.CRITICAL)
+    with webhook() as (url, posted):
+        argv = ("watch", "ill", "--alert", f"{url}?token=hunter2", "--registry", registry)
+        with register(registry, "ill", one), Running(*argv) as watching:
+            watching.lines_until("+ one")
+            assert watching.stop(signal.SIGINT) == (130, "")
+    ((path, message),) = posted
+    assert path == "/hook?token=hunter2"
+    assert message["title"] == "ill: 2 faults"
+    assert message["lines"] == [
+        "one (10.0.0.1:80): critical",
+        "the service: without an eligible instance (0 of 1 eligible)",
+    ]
+
+
+def test_watch_says_that_nobody_could_be_told_and_no_secret(registry):
+    one = Instance(host="10.0.0.1", port=80, id="one", status=Status.CRITICAL)
+    argv = ("watch", "untold", "--alert", "http://127.0.0.1:1/hunter2", "--registry", registry)
+    with register(registry, "untold", one), Running(*argv) as watching:
+        watching.lines_until("+ one")
+        code, said = watching.stop(signal.SIGINT)
+    assert code == 130
+    assert "not told by webhook http://...: untold: 2 faults; SendingError: ConnectError" in said
+    assert "hunter2" not in said
+
+
+@contextlib.contextmanager
+def webhook():
+    """Take what is posted, as (path, JSON)."""
+    posted = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append((self.path, json.loads(body)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook", posted
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_watch_on_a_terminal_is_a_live_table(registry):

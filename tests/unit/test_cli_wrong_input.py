@@ -24,6 +24,8 @@ WRONG = [
     (["ls", "--json=perhaps", *LOCAL], "perhaps"),
     (["watch"], "SERVICE"),
     (["watch", "orders", "--registry", "static://"], "static://"),
+    (["watch", "orders", "--alert", "nonsense://x"], "alerts by nonsense://...: apprise cannot"),
+    (["watch", "orders", "--alert-every", "0"], "above 0"),
     (["register"], "SERVICE"),
     (["register", "orders"], "ADDRESS"),
     (["register", "orders", "8080"], "write HOST:PORT"),

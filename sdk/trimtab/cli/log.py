@@ -15,9 +15,12 @@ __all__ = ["shown_log"]
 
 
 @contextmanager
-def shown_log() -> Iterator[None]:
-    """Show warnings and errors of the library, one line each, for as long as the block lasts."""
-    logger, handler = logging.getLogger("trimtab"), _Lines(logging.WARNING)
+def shown_log(name: str = "trimtab") -> Iterator[None]:
+    """Show warnings and errors of the library, one line each, for as long as the block lasts.
+
+    `name` is the logger's, for a part of the library.
+    """
+    logger, handler = logging.getLogger(name), _Lines(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield

@@ -11,14 +11,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from trimtab.cli.changes import changes
 from trimtab.cli.instances import as_json, instance_table
+from trimtab.discovery.changes import changes
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from trimtab.cli.changes import Change
     from trimtab.discovery import DiscoveryState
+    from trimtab.discovery.changes import Change
     from trimtab.instance import Instance, Snapshot
 
     class View(AbstractContextManager["View"], Protocol):

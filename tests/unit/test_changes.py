@@ -1,6 +1,6 @@
 """What differs between two lists."""
 
-from trimtab.cli.changes import changes
+from trimtab.discovery.changes import changes
 from trimtab.instance import Instance, Status
 
 A = Instance(host="10.0.0.1", port=80, id="a")

@@ -1,0 +1,94 @@
+"""What discovery sees of a service, told as events, in virtual time."""
+
+import asyncio
+
+from trimtab import Directory, DiscoverySettings, Instance, Status
+from trimtab.discovery.telling import tell
+from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
+from trimtab.testing import FakeRegistry
+from trimtab_sim.loop import run
+
+A, B = (Instance(host=f"10.0.0.{n}", port=80, id=name) for n, name in enumerate("ab", 1))
+ILL = A.with_(status=Status.CRITICAL)
+AT_ONCE = DiscoverySettings(grace_s=0.0)
+
+
+def told(*steps, listener=None):
+    """Tell what happens in these steps, a minute each; return the events of each step."""
+
+    async def main():
+        registry, events = FakeRegistry(), []
+        async with Directory(registry, settings=AT_ONCE) as directory:
+            telling = asyncio.create_task(tell(directory, "orders", listener or events.append))
+            per_step = []
+            for step in steps:
+                step(registry)
+                await asyncio.sleep(60)
+                per_step.append(list(events))
+                events.clear()
+            telling.cancel()
+            await asyncio.wait([telling])
+        assert len(asyncio.all_tasks()) == 1
+        return per_step
+
+    return run(main())
+
+
+def lists(*instances):
+    return lambda registry: registry.set("orders", instances)
+
+
+def short(event):
+    if isinstance(event, InstanceChanged):
+        return event.instance.id, event.kind, event.before, event.after
+    if isinstance(event, ServiceChanged):
+        return event.kind, event.eligible, event.total
+    return event.kind, event.registry
+
+
+def test_each_change_of_the_list_is_an_event():
+    steps = told(
+        lists(A, B),
+        lists(ILL, B),
+        lists(ILL, B.with_(weight=3.0)),
+        lists(ILL),
+        lists(A),
+        lists(),
+    )
+    assert [[short(event) for event in events] for events in steps] == [
+        [("a", "added", "", "passing"), ("b", "added", "", "passing")],
+        [("a", "status", "passing", "critical")],
+        [("b", "changed", "passing", "passing")],
+        [("b", "removed", "passing", ""), ("starved", 0, 1)],
+        [("a", "status", "critical", "passing"), ("fed", 1, 1)],
+        [("a", "removed", "passing", ""), ("starved", 0, 0)],
+    ]
+    assert {event.service for events in steps for event in events} == {"orders"}
+    assert [event.at // 60 for events in steps for event in events] == [
+        *(0, 0, 1, 2, 3, 3, 4, 4, 5, 5)
+    ]
+
+
+def test_the_registry_s_failures_and_its_return_are_events():
+    steps = told(lists(A), FakeRegistry.fail, FakeRegistry.heal)
+    assert [short(event) for event in steps[1]] == [("unavailable", "fake://test")]
+    assert [short(event) for event in steps[2]] == [("available", "fake://test")]
+    assert isinstance(steps[1][0], RegistryChanged)
+    assert "the test says so" in steps[1][0].reason
+
+
+def test_a_service_that_has_no_instance_from_the_first_is_starved():
+    (events,) = told(lists())
+    assert [short(event) for event in events] == [("starved", 0, 0)]
+
+
+def test_a_listener_that_fails_is_logged_and_called_again(caplog):
+    calls = []
+
+    def listener(event):
+        calls.append(event)
+        raise RuntimeError("a bug")
+
+    told(lists(A), lists(ILL), listener=listener)
+    assert len(calls) == 3
+    assert "service 'orders': a listener to events failed" in caplog.text
