@@ -8,12 +8,15 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 from kazoo.client import KazooClient
 
 from real.server import Server, free_ports, running, wait_until
 
 _JAVA = Path("/usr/bin/java")
 _JAR = Path("/usr/share/java/zookeeper.jar")
+_PACKAGE = "org.apache.zookeeper.server"
 _START_S = 20.0
 _PATIENCE = {"max_tries": -1, "max_delay": 0.5}
 _TICK_MS = 200
@@ -24,6 +27,13 @@ _TICK_MS = 200
 def zookeeper(tmp_path_factory):
     """One ZooKeeper for the whole run; tests use base paths of their own."""
     with running(ZooKeeperServer(tmp_path_factory.mktemp("zookeeper"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded_zookeeper(tmp_path_factory):
+    """One ZooKeeper with a second port for TLS, and with users of its own for SASL."""
+    with running(GuardedZooKeeper(tmp_path_factory.mktemp("guarded"))) as server:
         yield server
 
 
@@ -85,7 +95,7 @@ class ZooKeeperServer(Server):
         return [
             *(_JAVA, "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             *("-Dzookeeper.forceSync=no", *self.java_options, "-cp", self.classpath),
-            *("org.apache.zookeeper.server.quorum.QuorumPeerMain", config),
+            *(f"{_PACKAGE}.quorum.QuorumPeerMain", config),
         ]
 
     def is_ready(self):
@@ -138,6 +148,49 @@ class ZooKeeperServer(Server):
     def _said(self, label):
         lines = [line for line in self.tell("srvr").splitlines() if line.startswith(label)]
         return lines[0].partition(":")[2].strip() if lines else ""
+
+
+class GuardedZooKeeper(ZooKeeperServer):
+    """It wants certificates of clients at its second port, and knows the SASL user "me"."""
+
+    how_many_ports = 2
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.authority = trustme.CA()
+        jars = ("netty-codec", "netty-resolver", "netty-transport-native-unix-common")
+        self.classpath += "".join(f":{_JAR.with_name(jar)}.jar" for jar in jars)
+        self.java_options = [
+            f"-Djava.security.auth.login.config={folder}/jaas.conf",
+            f"-Dzookeeper.authProvider.sasl={_PACKAGE}.auth.SASLAuthenticationProvider",
+            f"-Dzookeeper.serverCnxnFactory={_PACKAGE}.NettyServerCnxnFactory",
+        ]
+
+    @property
+    def tls_address(self):
+        return f"localhost:{self.ports[1]}"
+
+    def command(self):
+        self._write_files()
+        self.lines = [
+            *(f"secureClientPort={self.ports[1]}", "secureClientPortAddress=127.0.0.1"),
+            *(f"ssl.keyStore.location={self.folder}/server.pem", "ssl.keyStore.type=PEM"),
+            *(f"ssl.trustStore.location={self.folder}/ca.pem", "ssl.trustStore.type=PEM"),
+            "ssl.hostnameVerification=false",
+        ]
+        return super().command()
+
+    def _write_files(self):
+        (self.folder / "jaas.conf").write_text(
+            "Server { org.apache.zookeeper.server.auth.DigestLoginModule required "
+            'user_me="s3cr3t"; };'
+        )
+        self.authority.cert_pem.write_to_path(self.folder / "ca.pem")
+        client = self.authority.issue_cert("client@example.org")
+        client.private_key_and_cert_chain_pem.write_to_path(self.folder / "client.pem")
+        server = self.authority.issue_cert("localhost")
+        chain = b"".join(each.bytes() for each in server.cert_chain_pems)
+        (self.folder / "server.pem").write_bytes(_as_pkcs8(server.private_key_pem) + chain)
 
 
 class Ensemble:
@@ -201,3 +254,13 @@ class Ensemble:
 
     def followers(self):
         return [each for each in self.members if each.mode() == "follower"]
+
+
+def _as_pkcs8(key):
+    """Write a key in the one form that Java reads."""
+    loaded = serialization.load_pem_private_key(key.bytes(), None)
+    return loaded.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
