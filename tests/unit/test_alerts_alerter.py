@@ -62,7 +62,7 @@ def test_leaving_tells_what_still_waits():
         sent = Sent()
         async with Alerter(sent) as alerter:
             alerter(turn())
-        await alerter.aclose()
+        await alerter.stop()
         assert len(asyncio.all_tasks()) == 1
         return sent
 

@@ -9,18 +9,16 @@ import logging
 from collections import deque
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.alerts.digest import Digest
 from trimtab.alerts.senders import name_of, sender_of
 from trimtab.alerts.settings import AlertSettings
-from trimtab.background import background
+from trimtab.blocks import Block
 from trimtab.errors import ConfigurationError
 from trimtab.retry import Backoff
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from trimtab.alerts.alert import Alert
     from trimtab.alerts.senders import Sender
     from trimtab.events import Event
@@ -36,7 +34,7 @@ _CLOSE_S = 10.0
 _MOST_EVENTS = 100_000
 
 
-class Alerter:
+class Alerter(Block):
     """Tells people of faults and recoveries; a `trimtab.events.Listener`, open for a block.
 
     Used with `async with`, or with `with` in synchronous code. It may be called from any thread,
@@ -89,7 +87,7 @@ class Alerter:
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name="trimtab alerter")
 
-    async def aclose(self) -> None:
+    async def stop(self) -> None:
         """Send what still waits, within 10 s, and end. Again: nothing."""
         if self._task is None:
             return
@@ -145,30 +143,6 @@ class Alerter:
         finally:
             if reason is not None:
                 logger.error("not told by %s: %s; %s", name_of(sender), alert.title, reason)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
-
-    def __enter__(self) -> Self:
-        background().run(self.start())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        background().run(self.aclose())
 
 
 async def _attempt(sender: Sender, alert: Alert) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from trimtab.background import background
+from trimtab.blocks import Block
 from trimtab.errors import ConfigurationError, RegistryError, RegistryUnavailableError
 from trimtab.registration.keeper import Keeper
 from trimtab.registration.own_check import OwnCheck
@@ -16,7 +16,6 @@ from trimtab.registries.protocol import CheckingRegistrar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from types import TracebackType
 
     from trimtab.check import Check
     from trimtab.instance import Instance
@@ -85,7 +84,7 @@ def register(
     )
 
 
-class Registration:
+class Registration(Block):
     """One instance's registration and lease; made by `register`.
 
     Attributes:
@@ -250,27 +249,3 @@ class Registration:
             await self._own.aclose()
         if self._owned:
             await self._registry.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self.stop()
-
-    def __enter__(self) -> Self:
-        background().run(self.start())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        background().run(self.stop())
