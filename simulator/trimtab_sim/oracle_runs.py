@@ -230,6 +230,69 @@ def dialogue_short_outage(trial: Trial, *, strategy: str) -> dict[str, float]:
     return {"success": found.success_ratio or 0.0}
 
 
+TWO_MODES = ((0.99, 0.010), (0.01, 0.500))
+HEDGE_AFTER_S = 0.050
+
+
+def hedging(trial: Trial, *, requests: int) -> dict[str, float]:
+    """Hedge a service of two modes after a fixed time; give the p99.9 and the added load."""
+    (_, short), (long_ratio, long) = TWO_MODES
+    text = f"""
+        [scenario]
+        duration = {trial.size * requests / 200}
+        [service]
+        servers = 20
+        concurrency = 1000
+        time = {{ law = "two_modes", short = {short}, long = {long}, long_ratio = {long_ratio} }}
+        [balancer.hedge]
+        after_s = {HEDGE_AFTER_S}
+        min_samples = 1000000000
+        [[clients]]
+        arrivals = {{ kind = "poisson", rate = 200 }}
+        timeout = 60
+        """
+    run, _ = trial.run(text, "random")
+    recorder = run.recorder
+    return {
+        "p999": recorder.latency.quantile(0.999),
+        "attempts": recorder.attempts / recorder.begun,
+    }
+
+
+def storm(trial: Trial, *, budget: str) -> dict[str, float]:
+    """Multiply the load by four while time-outs are tried again; give how it ends.
+
+    Args:
+        trial: see there.
+        budget: settings of the retry budget.
+    """
+    text = f"""
+        [scenario]
+        duration = 150
+        [service]
+        servers = 10
+        queue_limit = 1000000
+        time = {{ law = "exponential", mean = "100ms" }}
+        [balancer.retry]
+        max_attempts = 4
+        failures = ["refused", "connect_timeout", "no_response", "timeout"]
+        backoff_first_s = 0.0
+        {budget}
+        [[clients]]
+        arrivals = {{ kind = "poisson", rate = 50 }}
+        timeout = 1
+        [[timeline]]
+        at = 20
+        action = "load"
+        factor = 4
+        duration = 10
+        """
+    _, found = trial.run(text, "least_latency")
+    tail = slice(len(found.good) * 2 // 3, -1)
+    good, bad = sum(found.good[tail]), sum(found.bad[tail])
+    return {"tail": good / (good + bad)}
+
+
 def spike(trial: Trial) -> dict[str, float]:
     """Multiply the load by four for ten seconds, with a crash; give how it ends."""
     text = """

@@ -82,6 +82,8 @@ def _at_least(label: str, of: str, expected: float) -> Oracle:
 
 
 _LITTLE = _at_most("  Little's law, residue", "little", 1e-9)
+_TWO_MODES = oracles.mixture_survival(runs.TWO_MODES)
+_HEDGED = oracles.hedged_survival(_TWO_MODES, runs.HEDGE_AFTER_S)
 _JITTER, _ROUND_S = 0.1, 1e-6
 
 _QUEUES = (
@@ -258,6 +260,37 @@ _FAULTS = (
         runs.dialogue_short_outage,
         "least_latency",
         _at_least("short_outage, least_latency: success", "success", 0.996),
+    ),
+    Experiment(
+        name="hedging",
+        measure=partial(runs.hedging, requests=100_000),
+        reps=8,
+        oracles=(
+            Oracle(
+                label="two modes, hedged at 50 ms: p99.9 s",
+                of="p999",
+                expected=oracles.quantile_of(_HEDGED, 0.999),
+                tolerance=0.03,
+            ),
+            Oracle(
+                label="two modes, hedged at 50 ms: attempts",
+                of="attempts",
+                expected=oracles.hedged_load(_TWO_MODES, runs.HEDGE_AFTER_S),
+                tolerance=0.001,
+            ),
+        ),
+    ),
+    Experiment(
+        name="retry-storm-no-budget",
+        measure=partial(runs.storm, budget="budget_ratio = 1000\nbudget_min_per_s = 1000000"),
+        reps=3,
+        oracles=(_at_most("time-outs tried again, no budget: success after", "tail", 0.0),),
+    ),
+    Experiment(
+        name="retry-storm-budget",
+        measure=partial(runs.storm, budget="budget_ratio = 0.1\nbudget_min_per_s = 0"),
+        reps=3,
+        oracles=(_at_least("time-outs tried again, budget: success after", "tail", 0.99),),
     ),
     Experiment(
         name="retry-storm",

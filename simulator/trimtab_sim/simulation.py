@@ -21,6 +21,7 @@ from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
+from trimtab_sim.world.looks import look_from
 from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import PolledView, WatchedView
@@ -170,6 +171,8 @@ class _Stage:
         view = view_type(world.registry, place, stream(seed, "registry"))
         arguments = dict(world.scenario.balancer_arguments)
         arguments["strategy"] = self._strategy
+        if "probe" in arguments:
+            arguments["look"] = look_from(world, place)
         client = self._make(group, place, view, arguments, seed)
         world.clients.append(client)
         world.spawn(self._start(client, group.start))

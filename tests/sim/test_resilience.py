@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from trimtab_sim.oracles import active_check_bounds
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
 
@@ -164,9 +165,32 @@ def test_hedging_cuts_the_tail_for_next_to_nothing():
     assert runs[1].attempts == runs[1].begun + runs[1].retries
 
 
+def test_probes_find_a_hanging_instance_within_the_bounds():
+    interval_s, timeout_s, fall, hang_s = 2.0, 1.0, 3, 20.0
+    probe = f"""
+[balancer.probe]
+check = "http:/health"
+interval_s = {interval_s}
+timeout_s = {timeout_s}
+fall = {fall}
+rise = 1
+jitter_ratio = 0.0
+"""
+    recorder = play(probe, HANG, strategy="round_robin")
+    bin_s = 60 / len(recorder.sent[0])
+    hung = min(recorder.sent, key=lambda bins: sum(bins[round(30 / bin_s) : round(50 / bin_s)]))
+    moments = [place * bin_s for place, count in enumerate(hung) if not count]
+    avoided = [moment for moment in moments if hang_s < moment < 60 - 2 * bin_s]
+    early_s, late_s = active_check_bounds(interval=interval_s, timeout=timeout_s, fall=fall)
+    assert early_s - bin_s <= avoided[0] - hang_s <= late_s + 2 * bin_s
+    # It answers again from 50 s on, and one probe that passes is enough.
+    assert avoided[-1] <= 50 + interval_s + timeout_s
+
+
 @pytest.mark.parametrize(
     "parts",
     [
+        ('[balancer.probe]\ncheck = "tcp"\ninterval_s = 1.0\n', fault('"crash"', lasts=9)),
         (RETRIES, EJECTION, HANG),
         (RETRIES, FAST_503),
         ("[balancer.hedge]\nquantile = 0.9\n", HANG),
@@ -174,7 +198,7 @@ def test_hedging_cuts_the_tail_for_next_to_nothing():
         ("[balancer.load_limits]\nmax_in_flight = 1\nmax_pending = 3\nmax_wait_s = 0.05\n", HANG),
         ("[balancer.health.slow_start]\nwindow_s = 10.0\n", fault('"crash"', lasts=3)),
     ],
-    ids=["retries", "statuses", "hedges", "deadline", "room", "slow start"],
+    ids=["probes", "retries", "statuses", "hedges", "deadline", "room", "slow start"],
 )
 def test_it_is_the_same_through_a_real_http_client(parts):
     runs = [

@@ -26,7 +26,7 @@ class Extras:
         self.knows_all = hasattr(strategy, "update_all")
         self.counts_in_flight = hasattr(strategy, "begun")
         self.takes_reports = hasattr(strategy, "report")
-        self.update_all: Callable[[Collection[Member], Sequence[Member]], None]
+        self.update_all: Callable[[Collection[Member], Sequence[Member], Sequence[Member]], None]
         self.update_all = getattr(strategy, "update_all", _nothing)
         self.begun: Callable[[Member], None] = getattr(strategy, "begun", _nothing)
         self.ended: Callable[[Member], None] = getattr(strategy, "ended", _nothing)

@@ -12,7 +12,7 @@ from trimtab.errors import (
     PickError,
     SaturatedError,
 )
-from trimtab.health import HealthSettings, Monitor, Reason, reason_against
+from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import Member
 from trimtab.pool.extras import Extras
 from trimtab.pool.limits import Limiter, LoadLimits
@@ -254,9 +254,8 @@ class Pool:
     def _choose_eligible(self, now: float) -> None:
         monitor = self._monitor
         reasons = monitor.judge(self._members.values(), now)
-        eligible = self._narrow(
-            [member for member in self._members.values() if member.id not in reasons], reasons
-        )
+        well = [member for member in self._members.values() if member.id not in reasons]
+        eligible = self._narrow(well, reasons)
         for member in eligible:
             if member.id in self._reasons:
                 monitor.begin_slowly(member.id, now)
@@ -269,7 +268,7 @@ class Pool:
             self._eligible, self._weights = eligible, weights
             if not self._extras.knows_all:
                 self._strategy.update(eligible)
-        self._extras.update_all(self._members.values(), eligible)
+        self._extras.update_all(self._members.values(), eligible, well)
         if self._limiter is not None:
             self._limiter.update(self._members.values(), eligible)
         if self._news is not None:
@@ -299,12 +298,9 @@ class Pool:
     def _choose_subset(self) -> dict[str, float] | None:
         if self._subset is None:
             return None
-        usable = [
-            member.instance
-            for member in self._members.values()
-            if reason_against(member.instance) is None
-        ]
-        return {instance.id: instance.weight for instance in self._subset(usable)}
+        # Of all, whether they are well or not: one that falls ill must not deal out all anew.
+        everyone = [member.instance for member in self._members.values()]
+        return {instance.id: instance.weight for instance in self._subset(everyone)}
 
     def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
         """Choose past members that are full; O(1) while few are."""

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 __all__ = ["Subset"]
 
 Subset: TypeAlias = Callable[[Sequence["Instance"]], Sequence["Instance"]]
-"""Chooses from the instances that may be picked, in the registry's order. Called when the list
-changes; the same list must give the same choice."""
+"""Chooses from all instances, well or not, in the registry's order. Called when the list changes;
+the same list must give the same choice."""

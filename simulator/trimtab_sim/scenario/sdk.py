@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from trimtab.check import Check
 from trimtab.discovery.policies import check_deadline
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
+from trimtab.health.probing import ProbeSettings
 from trimtab.pool import LoadLimits
 from trimtab.retry import HedgePolicy, RetryPolicy
 from trimtab.strategies import resolve
@@ -31,8 +33,10 @@ _TABLES: dict[str, type[Any]] = {
     "health": HealthSettings,
     "load_limits": LoadLimits,
     "slow_start": SlowStart,
+    "probe": ProbeSettings,
 }
-_SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "load_limits")
+_OF_CHECKS = ("interval_s", "timeout_s", "rise", "fall")
+_SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "load_limits", "probe")
 
 
 def balancer_arguments(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,8 +47,18 @@ def balancer_arguments(table: Mapping[str, Any]) -> dict[str, Any]:
 def _made(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
+    if name == "probe":
+        return _probe(value)
     kind, fields_ = _kind(name, value)
     return kind(**{inner: _made(inner, each) for inner, each in fields_.items()})
+
+
+def _probe(table: dict[str, Any]) -> ProbeSettings:
+    """Make the settings of probes: the fields of a check stand beside those of its schedule."""
+    of_check = {name: table[name] for name in _OF_CHECKS if name in table}
+    check = Check.parse(table.get("check", "http:/"), **of_check)
+    rest = {name: value for name, value in table.items() if name not in {"check", *_OF_CHECKS}}
+    return ProbeSettings(check=check, **rest)
 
 
 def _kind(name: str, table: dict[str, Any]) -> tuple[type[Any], dict[str, Any]]:
@@ -78,6 +92,14 @@ def check_balancer(table: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def _check_table(name: str, table: dict[str, Any], steps: tuple[str, ...]) -> Iterator[Complaint]:
     """Complain of a table of settings, and first of those within it."""
+    if name == "probe":
+        fields_ = ("check", *_OF_CHECKS, "jitter_ratio", "only_ejected", "max_at_once")
+        for unknown in [inner for inner in table if inner not in fields_]:
+            message = f"probes have no such setting; {suggest(unknown, fields_)}"
+            yield Complaint((*steps, unknown), message)
+            return
+        yield from _refusal(lambda: _probe(table), steps)
+        return
     if name == "outliers" and table.get("variant") not in OUTLIER_VARIANTS:
         known = ", ".join(OUTLIER_VARIANTS)
         yield Complaint((*steps, "variant"), f"outliers need a variant; known are {known}")
