@@ -14,6 +14,7 @@ from kazoo.exceptions import NoNodeError
 from trimtab.errors import NotRegisteredError
 from trimtab.instance import Instance
 from trimtab.registries import connect
+from trimtab.registries.zookeeper import client as client_module
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
 from trimtab.testing.registry_harness import clause, until
 
@@ -23,7 +24,7 @@ _A = Instance(id="a", host="10.0.0.1", port=8001, weight=3, zone="east", metadat
 class ZooKeeperHarness(RegistryHarness):
     """Nodes written by plain kazoo, under a base of the test's own."""
 
-    options = "timeout=1s"
+    options = "timeout=800ms"
 
     def __init__(self, server):
         self.server = server
@@ -89,7 +90,7 @@ def as_node(instance):
     return json.dumps({**node, "payload": None, "trimtab": own}).encode()
 
 
-class ZooKeeperContract(RegistryContract, RegistrarContract):
+class LeaseContract(RegistrarContract):
     """A lease that lapses leaves nothing behind in ZooKeeper, not even a critical instance."""
 
     @clause
@@ -121,18 +122,25 @@ async def expire(harness, registry):
 
 
 class PolledZooKeeperHarness(ZooKeeperHarness):
-    options = "timeout=1s&poll"
+    options = "timeout=800ms&poll"
+
+
+@pytest.fixture
+def harness_of(zookeeper, monkeypatch):
+    """A harness whose clients come back soon after an outage."""
+    monkeypatch.setitem(client_module._RECONNECT, "max_delay", 0.2)
+    return lambda kind: partial(kind, zookeeper)
 
 
 @pytest.mark.real
-class TestZooKeeper(ZooKeeperContract):
+class TestZooKeeper(RegistryContract, LeaseContract):
     @pytest.fixture(autouse=True)
-    def subject(self, zookeeper):
-        self.harness = partial(ZooKeeperHarness, zookeeper)
+    def subject(self, harness_of):
+        self.harness = harness_of(ZooKeeperHarness)
 
 
 @pytest.mark.real
-class TestPolledZooKeeper(ZooKeeperContract):
+class TestPolledZooKeeper(RegistryContract):
     @pytest.fixture(autouse=True)
-    def subject(self, zookeeper):
-        self.harness = partial(PolledZooKeeperHarness, zookeeper)
+    def subject(self, harness_of):
+        self.harness = harness_of(PolledZooKeeperHarness)

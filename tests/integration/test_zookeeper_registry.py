@@ -396,6 +396,19 @@ async def test_a_frozen_server_is_unavailable_in_bounded_time_and_comes_back(own
     await registry.aclose()
 
 
+async def test_closing_does_not_wait_for_a_server_that_hangs(own_zookeeper):
+    """kazoo by itself waits for a whole session, and then without any bound."""
+    registry = connect(f"{own_zookeeper.url}?timeout=300ms&session=1000s")
+    await registry.fetch("orders")
+    own_zookeeper.freeze()
+    session = session_of(registry, 1000)
+    async with asyncio.timeout(DEADLINE_S):
+        while session.client.connected:  # noqa: ASYNC110 - its thread does not announce itself
+            await asyncio.sleep(0.05)
+        await registry.aclose()
+    assert our_threads() == []
+
+
 async def test_a_restart_without_data_is_a_reset_and_heals_by_itself(own_zookeeper):
     """Servers that lost their data refuse, for ever, the clients that have seen them."""
     registry = connect(f"{own_zookeeper.url}?timeout=300ms&session=1s")

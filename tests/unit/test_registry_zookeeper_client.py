@@ -9,6 +9,7 @@ import struct
 
 import pytest
 from kazoo import exceptions as kazoo_errors
+from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.protocol.serialization import SASL, Auth, Connect, Exists
 
 from trimtab.errors import (
@@ -64,7 +65,7 @@ def test_the_user_goes_by_digest_or_by_sasl_and_never_by_both():
     assert by_sasl._connection.sasl_options["username"] == "u"
 
 
-def test_a_member_that_stays_silent_costs_three_seconds_and_says_so(monkeypatch):
+def test_a_member_that_cannot_be_reached_costs_two_seconds_and_says_so(monkeypatch):
     asked = []
 
     def create_connection(address, timeout):
@@ -75,7 +76,18 @@ def test_a_member_that_stays_silent_costs_three_seconds_and_says_so(monkeypatch)
     handler = make_client(ClientSettings(hosts="h:1"), 60).handler
     with pytest.raises(OSError, match="timed out") as caught:
         handler.create_connection(("h", 1), timeout=60.0, hostname="h", use_ssl=False)
-    assert (asked, caught.value.errno) == ([3.0], errno.ETIMEDOUT)
+    assert (asked, caught.value.errno) == ([2.0], errno.ETIMEDOUT)
+
+
+def test_a_member_that_does_not_answer_costs_two_seconds(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        SequentialThreadingHandler, "select", lambda self, *args: asked.append(args[3]) or args[:3]
+    )
+    select = make_client(ClientSettings(hosts="h:1"), 60).handler.select
+    for readers, timeout in (([1], 30.0), ([1], 0.5), ([1], None), ([1, 2], 30.0), ([], 30.0)):
+        select(readers, [], [], timeout)
+    assert asked == [2.0, 0.5, None, 30.0, 30.0]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 Deviations from kazoo's defaults, and why:
 
-- A connection attempt takes at most 3 s and not a whole session: one member behind a silent
-  firewall must not keep us from the others.
+- A member that stays silent is left after 2 s and not after a whole session: one behind a
+  firewall, or one that hangs, whose kernel still takes connections, must not keep us from the
+  others.
 - TLS goes by our own context (kazoo's would not check host names), and bytes that TLS has
   decrypted already count as readable: `select` knows nothing of them, and an answer would lie
   there until the next one came.
@@ -15,6 +16,7 @@ Deviations from kazoo's defaults, and why:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -35,7 +37,7 @@ __all__ = ["THREAD_NAME", "ClientSettings", "make_client"]
 
 THREAD_NAME = "trimtab-zookeeper"
 """The name of kazoo's threads; each client has three."""
-_CONNECT_S = 3.0
+_SILENCE_S = 2.0
 _RECONNECT = {"max_tries": -1, "delay": 0.1, "max_delay": 1.0}
 _NOT_A_REASON = "Transition to CONNECTING"
 _SECRETS = (Auth, Connect, SASL)
@@ -109,6 +111,7 @@ class _Threads(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has n
         super().__init__()
         self.latest = threading.current_thread()
         self._tls = tls
+        self._socket: socket.socket | None = None
 
     def spawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> threading.Thread:
         thread = threading.Thread(
@@ -118,22 +121,32 @@ class _Threads(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has n
         self.latest = thread
         return thread
 
+    def cut(self) -> None:
+        """Break the present connection, so that kazoo's thread waits on it no longer."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def create_connection(
         self, address: tuple[str, int], *, timeout: float, hostname: str, **_: Any
     ) -> socket.socket:
         try:
-            connection = socket.create_connection(address, min(timeout, _CONNECT_S))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is None:
-                return connection
-            try:
-                return self._tls.wrap_socket(connection, server_hostname=hostname)
-            except BaseException:
-                connection.close()
-                raise
+            self._socket = socket.create_connection(address, min(timeout, _SILENCE_S))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                self._socket = self._encrypted(self._tls, self._socket, hostname)
         except TimeoutError:
             # kazoo shows `strerror`, which a plain time-out has not.
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+        return self._socket
+
+    @staticmethod
+    def _encrypted(tls: ssl.SSLContext, plain: socket.socket, hostname: str) -> socket.socket:
+        try:
+            return tls.wrap_socket(plain, server_hostname=hostname)
+        except BaseException:
+            plain.close()
+            raise
 
     def select(
         self, readers: list[Any], writers: list[Any], rest: list[Any], timeout: float | None = None
@@ -142,4 +155,8 @@ class _Threads(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has n
             decrypted = [each for each in readers if hasattr(each, "pending") and each.pending()]
             if decrypted:
                 return decrypted, [], []
+        if timeout is not None and len(readers) == 1:
+            # An answer is awaited, to the handshake say; where nothing is, kazoo listens to its
+            # own pipe as well.
+            timeout = min(timeout, _SILENCE_S)
         return super().select(readers, writers, rest, timeout)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 from kazoo.client import KazooState
@@ -21,6 +22,7 @@ from kazoo.exceptions import ConnectionLoss
 from kazoo.protocol.states import KeeperState
 
 from trimtab.errors import ClosedError, RegistryDeniedError
+from trimtab.registries.zookeeper.client import THREAD_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,8 @@ __all__ = ["Session"]
 # Each question puts a byte into the pipe that wakes kazoo, and a full pipe would block the loop;
 # it holds some 270.
 _MAX_IN_FLIGHT = 100
+_GOODBYE_S = 2.0
+_CUT_EVERY_S = 0.1
 
 
 class Session:
@@ -127,14 +131,29 @@ class Session:
             await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:
-        """End the session, from any thread; blocks for seconds if the member hangs."""
+        """End the session, from any thread; blocks for up to some 2 s if the member hangs."""
         self.client.remove_listener(self._on_state)
+        ended = threading.Event()
+        cutter = threading.Thread(target=self._cut, args=(ended,), name=THREAD_NAME, daemon=True)
+        cutter.start()
         try:
             self.client.stop()
             self.client.close()
         except Exception as error:  # noqa: BLE001 - kazoo raises bare ones when a member hangs
             self.client.logger.debug("session not ended: %s", error)
+        ended.set()
+        cutter.join()
         self._soon(self._wake)
+
+    def _cut(self, ended: threading.Event) -> None:
+        """Break connections for as long as kazoo hangs on them, where there is nobody to tell.
+
+        By itself kazoo waits a whole session for an answer before it sees that it was stopped.
+        """
+        patience_s = _GOODBYE_S if self.client.connected else _CUT_EVERY_S
+        while not ended.wait(patience_s):
+            self.client.handler.cut()
+            patience_s = _CUT_EVERY_S
 
     def _on_state(self, state: KazooState) -> None:
         denied = self.client.client_state == KeeperState.AUTH_FAILED
