@@ -14,7 +14,7 @@ from trimtab.discovery import Directory
 from trimtab.errors import RegistryUnavailableError
 from trimtab.instance import Instance
 from trimtab.registries import connect
-from trimtab.registries.consul import ConsulRegistry
+from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 from trimtab.testing.registry_harness import until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -71,6 +71,15 @@ class TestSeveral:
         assert (await first.fetch("orders")).instances == ()
         await registry.aclose()
         await first.aclose()
+
+    @pytest.mark.parametrize("kind", [ConsulPolledRegistry, ConsulRegistry])
+    async def test_the_second_is_read_while_the_first_hangs(self, own_consul, second_consul, kind):
+        registry = kind(both(own_consul, second_consul), rng=First(), timeout_s=0.5)
+        own_consul.freeze()
+        with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.5 s"):
+            await registry.fetch("orders")
+        assert (await registry.fetch("orders")).instances == ()
+        await registry.aclose()
 
 
 class TestTls:

@@ -15,9 +15,11 @@ from itertools import count
 import pytest
 
 from trimtab.discovery import Directory
+from trimtab.errors import RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
+from trimtab.registries.consul import ConsulRegistry
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 DEADLINE_S = 60
@@ -105,6 +107,26 @@ async def test_the_leader_dies_and_then_the_agent(consul_cluster):
         await changes_flow(home, followers, "agent killed")
 
 
+async def is_too_old(url, max_stale_s):
+    """Wait until a server that has lost its leader is no longer believed, and see why."""
+    patient, strict = (
+        ConsulRegistry(url, consistency="stale", max_stale_s=bound_s)
+        for bound_s in (DEADLINE_S, max_stale_s)
+    )
+    assert {each.id for each in (await patient.fetch("orders")).instances} >= ALL
+    with pytest.raises(RegistryUnavailableError, match="has had no contact with a leader for"):
+        await ends(strict)
+    for registry in (patient, strict):
+        await registry.aclose()
+
+
+async def ends(registry):
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            await registry.fetch("orders")
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.soak
 async def test_leaders_die_one_after_the_other(consul_cluster):
     cluster = consul_cluster
@@ -120,11 +142,14 @@ async def test_the_quorum_is_lost(consul_cluster, down_s):
     cluster = consul_cluster
     # A question that the last leader holds is not given back before its wait is over.
     async with fleet(cluster.url, f"{cluster.url}?wait=1s", f"{cluster.url}?stale") as followers:
-        for server in cluster.followers():
-            server.kill()
+        alone = cluster.leader()
+        for server in cluster.servers:
+            if server is not alone:
+                server.kill()
         await followers[0].is_in_trouble()
         await asyncio.sleep(down_s)
         assert not followers[0].told
+        await is_too_old(alone.url, down_s / 2)
         await asyncio.to_thread(cluster.start)
         await changes_flow(cluster.url, followers, "quorum back")
 
@@ -156,3 +181,31 @@ async def test_all_are_killed(consul_cluster, down_s, wiped):
         await asyncio.sleep(down_s)
         await asyncio.to_thread(cluster.start)
         await changes_flow(cluster.url, followers, "all back")
+
+
+@pytest.mark.soak
+async def test_a_dead_node_takes_its_instances_with_it(consul_cluster):
+    """Its own checks stay as they were: only the node's tells."""
+    cluster, node = consul_cluster, consul_cluster.followers()[0]
+    async with fleet(cluster.url, cluster.url) as (follower,):
+        registry = connect(node.url)
+        doomed = INSTANCES[0].with_(id="doomed")
+        await registry.register("orders", doomed, ttl_s=120)
+        await follower.lists(ALL | {"doomed"})
+        node.kill()
+        begun = time.monotonic()
+        await until(lambda: status_of("doomed", follower.told[-1]) is Status.CRITICAL)
+        print(f"\nnode killed: critical after {time.monotonic() - begun:.1f} s")
+        answer = await asyncio.to_thread(cluster.agent.get, "/v1/health/checks/orders")
+        assert {each["Status"] for each in answer.json()} == {"passing"}
+        await asyncio.to_thread(cluster.start)
+        begun = time.monotonic()
+        await until(lambda: status_of("doomed", follower.told[-1]) is Status.PASSING)
+        print(f"node back: passing after {time.monotonic() - begun:.1f} s")
+        follower.told.clear()
+        await registry.aclose()
+
+
+def status_of(id_, instances):
+    (status,) = (each.status for each in instances if each.id == id_)
+    return status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -35,7 +36,9 @@ class Agent:
     def __init__(self, base: str, url: str, **settings: Any) -> None:
         self.url = url
         self._base = base
-        self._asker = Asker(url, **settings)
+        # Two, since httpcore looks at every connection of a pool at every question: where many
+        # questions are held, those beyond the first few are held apart.
+        self._few, self._many = Asker(url, **settings), Asker(url, **settings)
         self._open = 0
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             WeakKeyDictionary()
@@ -63,10 +66,12 @@ class Agent:
         Raises:
             RegistryError: see `trimtab.registries.protocol`.
         """
+        asker = self._many if is_held and self._open >= _AT_A_TIME else self._few
+        ask = partial(self._ask, asker, "GET", path, params=list(params), timeout_s=timeout_s)
         async with nullcontext() if is_held else self.turn():
-            answer = await self.ask("GET", path, params=list(params), timeout_s=timeout_s)
+            answer = await ask()
             if is_stale and _is_trouble(answer):
-                answer = await self.ask("GET", path, params=list(params), timeout_s=timeout_s)
+                answer = await ask()
         if answer.status == httpx.codes.OK:
             return answer
         raise read_refusal(self.url, answer)
@@ -77,9 +82,12 @@ class Agent:
         Raises:
             RegistryUnavailableError: none came; see `Asker.ask`, also for the rest.
         """
+        return await self._ask(self._few, method, path, timeout_s=timeout_s, **options)
+
+    async def _ask(self, asker: Asker, method: str, path: str, **options: Any) -> Answer:
         self._open += 1
         try:
-            return await self._asker.ask(method, self._base + path, timeout_s=timeout_s, **options)
+            return await asker.ask(method, self._base + path, **options)
         except RegistryUnavailableError as error:
             if self._open > 1 and isinstance(error.__cause__, _CUT):
                 raise RegistryUnavailableError(
@@ -93,7 +101,8 @@ class Agent:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._asker.aclose()
+        await self._few.aclose()
+        await self._many.aclose()
 
     def turn(self) -> asyncio.Semaphore:
         """Give what a question that Consul answers at once is asked under: a few at a time."""

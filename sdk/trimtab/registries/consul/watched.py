@@ -21,6 +21,7 @@ __all__ = ["ConsulRegistry"]
 _MAX_WAIT_S = 60.0
 _PAUSE_S = 0.2
 _POLL_S = 5.0
+_POLLS_PER_S = 100.0
 
 _log = logging.getLogger("trimtab.registries")
 
@@ -30,7 +31,7 @@ class ConsulRegistry(ConsulPolledRegistry):
 
     Each question that Consul holds takes one connection, and Consul cuts connections beyond 200
     per client address by default. Of more services than `max_watches` the rest is asked about
-    every 5 s, and a warning says so once.
+    every 5 s, and all of the rest together no more than 100 times a second; a warning says so once.
 
     Args:
         url: see `ConsulReader`, also for the settings not named here or there.
@@ -57,7 +58,7 @@ class ConsulRegistry(ConsulPolledRegistry):
                 f"{self.url}: max_watches is {max_watches!r}; it must be 1 or more (or use poll)"
             )
         self._wait_s, self._max_watches = wait_s, max_watches
-        self._held, self._has_warned = 0, False
+        self._held, self._polled, self._has_warned = 0, 0, False
         self.key += f" {wait_s:g} {max_watches}"
 
     async def watch(self, service: str) -> AsyncIterator[Listing]:
@@ -89,14 +90,22 @@ class ConsulRegistry(ConsulPolledRegistry):
         if not index:
             return await self._health(agent, service)
         if self._held >= self._max_watches:
-            self._warn()
-            await asyncio.sleep(_POLL_S)
+            await self._pause()
             return await self._health(agent, service)
         self._held += 1
         try:
             return await self._health(agent, service, index, self._wait_s)
         finally:
             self._held -= 1
+
+    async def _pause(self) -> None:
+        """Wait as long as is right between two polls, the more pollers the longer."""
+        self._warn()
+        self._polled += 1
+        try:
+            await asyncio.sleep(max(_POLL_S, self._polled / _POLLS_PER_S))
+        finally:
+            self._polled -= 1
 
     def _warn(self) -> None:
         if not self._has_warned:
