@@ -227,11 +227,13 @@ class HttpServer:
     Attributes:
         seen: requests so far, as `(method, path, headers)`.
         connections: how many connections are open now.
+        ails: what `/who` answers instead: a status and headers; or "mute" until that is opened.
     """
 
     def __init__(self, name, *, host="127.0.0.1", **config):
         self.name, self.host = name, host
         self.seen = []
+        self.ails = None
         self._gates = defaultdict(asyncio.Event)
         kind = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(kind)
@@ -315,6 +317,11 @@ class HttpServer:
         return noted
 
     async def _who(self, request):
+        if self.ails == "mute":
+            await self._gates["mute"].wait()
+        elif self.ails:
+            status, headers = self.ails
+            return PlainTextResponse("ailing", status_code=status, headers=headers)
         return PlainTextResponse(self.name)
 
     async def _echo(self, request):
