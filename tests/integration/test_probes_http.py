@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import ssl
 from contextlib import asynccontextmanager, suppress
 
@@ -10,7 +11,7 @@ import trustme
 
 from trimtab import Instance, Status
 from trimtab.check import Check
-from trimtab.probing import NetworkLook, probe
+from trimtab.probing import HttpTransports, NetworkLook, http_request, probe, probe_http
 
 HTTP = Check(kind="http", path="/health", timeout_s=10.0)
 TCP = Check(kind="tcp", timeout_s=10.0)
@@ -103,12 +104,33 @@ def test_a_redirect_is_followed_on_the_instance_itself_only():
 
 @pytest.mark.parametrize(
     "there",
-    ["http://169.254.169.254/latest", "//other/", "https://127.0.0.1/", "http://127.0.0.1:1/"],
+    [
+        *("http://169.254.169.254/latest", "//other/", "https://127.0.0.1/", "http://127.0.0.1:1/"),
+        "http://127.0.0.1:x/",
+    ],
 )
 def test_a_redirect_elsewhere_is_not_followed(there):
     finding, asked = look(HTTP, answer(302, f"Location: {there}"))
     assert (finding.ok, len(asked)) == (False, 1)
     assert ": 302 X" in finding.output
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [(302, ["POST", "GET"]), (303, ["POST", "GET"]), (307, ["POST"])]
+)
+def test_what_has_a_body_is_sent_once(status, asked):
+    async def main():
+        transports = HttpTransports()
+        async with backend(answer(status, "Location: /"), answer(200)) as (instance, seen):
+            request = http_request("POST", f"http://{instance.address}/", content="ping")
+            finding = await probe_http(request, transports.get(verify=True), expects=[200].count)
+        await transports.aclose()
+        return finding.ok, seen
+
+    ok, seen = asyncio.run(main())
+    assert [each.split()[0] for each in seen] == asked
+    assert ok is (status != 307)
+    assert "Content-Length" not in "".join(seen[1:])
 
 
 def test_redirects_in_a_circle_end():
@@ -136,9 +158,10 @@ def test_an_instance_that_never_answers_is_critical_in_time():
     assert finding == (Status.CRITICAL, "http check timed out after 0.05 s")
 
 
-def test_secrets_in_the_path_are_not_told():
+def test_secrets_in_the_path_are_not_told(caplog):
+    caplog.set_level(logging.INFO)
     finding, asked = look(HTTP.with_(path="/health?token=abc&deep=1"), answer(503))
-    assert "abc" not in finding.output
+    assert "abc" not in finding.output + caplog.text
     assert "token=...&deep=1" in finding.output
     assert "token=abc" in asked[0]
 

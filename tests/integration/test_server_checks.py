@@ -95,17 +95,18 @@ def test_http_2xx_is_passing_all_else_critical_and_back(status):
 def test_http_sends_what_the_definition_says(status):
     with backend() as server:
         check = {
-            "HTTP": server.url,
+            "HTTP": server.url.replace("//", "//me:p%40ss@"),
             "Method": "POST",
             "Header": {"X-One": ["1"], "Host": ["other"]},
             "Body": "ping",
             "Interval": "50ms",
         }
-        status(check, becomes="passing")
+        assert "ss@" not in status(check, becomes="passing")
         method, path, headers, body = server.asked
     assert (method, path, body) == ("POST", "/health", b"ping")
     assert (headers["X-One"], headers["Host"]) == ("1", "other")
     assert headers["User-Agent"] == "Trimtab Health Check"
+    assert headers["Authorization"] == "Basic bWU6cEBzcw=="  # me:p@ss
 
 
 def test_http_that_never_answers_times_out(status):

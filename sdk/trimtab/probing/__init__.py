@@ -7,7 +7,7 @@ to make of it, is decided elsewhere (`trimtab.health.probing`); `repeating` ties
 from __future__ import annotations
 
 from trimtab.probing.finding import Finding, bounded
-from trimtab.probing.http import HttpClients, probe_http
+from trimtab.probing.http import HttpTransports, http_request, probe_http
 from trimtab.probing.one import Look, NetworkLook, probe
 from trimtab.probing.repeating import repeat
 from trimtab.probing.script import probe_script
@@ -15,10 +15,11 @@ from trimtab.probing.tcp import probe_tcp
 
 __all__ = [
     "Finding",
-    "HttpClients",
+    "HttpTransports",
     "Look",
     "NetworkLook",
     "bounded",
+    "http_request",
     "probe",
     "probe_http",
     "probe_script",

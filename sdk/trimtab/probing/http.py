@@ -1,8 +1,11 @@
-"""A look over HTTP: does the instance answer as it should?"""
+"""A look over HTTP: does the instance answer as it should?
+
+By httpx's transports rather than its clients: a client would note every probe in its log, URL
+and all, keep cookies, and read credentials from the environment.
+"""
 
 from __future__ import annotations
 
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,18 +16,27 @@ from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-__all__ = ["HttpClients", "probe_http"]
+__all__ = ["HttpTransports", "http_request", "probe_http"]
 
 _CHUNK = 4096
 _MAX_REDIRECTS = 5
+_SAME_AGAIN = (307, 308)
+_WITHOUT_BODY = ("GET", "HEAD")
+_HEADERS = (
+    ("User-Agent", "Trimtab Health Check"),
+    ("Accept", "text/plain, */*"),
+    # What unpacks to a great deal is not worth unpacking.
+    ("Accept-Encoding", "identity"),
+    # A probe shall find out whether a *new* connection works.
+    ("Connection", "close"),
+)
+_OF_BODIES = ("content-length", "content-type", "transfer-encoding")
 
 
-class HttpClients:
-    """The two clients that HTTP probes share, with and without certificate checks.
-
-    They send no credentials: none of the environment's, no cookies, no proxy's.
+class HttpTransports:
+    """The two transports that HTTP probes share, with and without certificate checks.
 
     Args:
         context: what certificates are checked by, and which one is shown; the system's otherwise.
@@ -32,37 +44,45 @@ class HttpClients:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._transports: dict[bool, httpx.AsyncHTTPTransport] = {}
 
-    def get(self, *, verify: bool) -> httpx.AsyncClient:
-        """Give the client, made at first use."""
-        if verify not in self._clients:
-            self._clients[verify] = httpx.AsyncClient(
+    def get(self, *, verify: bool) -> httpx.AsyncHTTPTransport:
+        """Give the transport, made at first use."""
+        if verify not in self._transports:
+            self._transports[verify] = httpx.AsyncHTTPTransport(
                 verify=(self._context or True) if verify else False,
                 trust_env=False,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                # A probe shall find out whether a *new* connection works.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                headers={
-                    "User-Agent": "Trimtab Health Check",
-                    "Accept": "text/plain, */*",
-                    # What unpacks to a great deal is not worth unpacking.
-                    "Accept-Encoding": "identity",
-                },
-                timeout=None,  # noqa: S113 - whoever looks bounds all of it
             )
-        return self._clients[verify]
+        return self._transports[verify]
 
     async def aclose(self) -> None:
         """Close both."""
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        for transport in self._transports.values():
+            await transport.aclose()
+        self._transports.clear()
+
+
+def http_request(
+    method: str,
+    url: str,
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    content: str | None = None,
+) -> httpx.Request:
+    """Make a probe's request, with `headers` besides and instead of the usual ones.
+
+    Raises:
+        httpx.InvalidURL: the URL is none.
+    """
+    given = {name.lower() for name, _ in headers}
+    usual = [(name, value) for name, value in _HEADERS if name.lower() not in given]
+    return httpx.Request(method, url, headers=[*usual, *headers], content=content)
 
 
 async def probe_http(
     request: httpx.Request,
-    client: httpx.AsyncClient,
+    transport: httpx.AsyncBaseTransport,
     *,
     expects: Callable[[int], bool],
     max_bytes: int = 4096,
@@ -78,26 +98,40 @@ async def probe_http(
     """
     asked = request
     for _ in range(_MAX_REDIRECTS):
-        response = await client.send(request, stream=True)
+        response = await transport.handle_async_request(request)
         try:
-            if not expects(response.status_code) and _leads_on(response):
-                assert response.next_request is not None
-                request = response.next_request
+            is_expected = expects(response.status_code)
+            onwards = None if is_expected else _redirected(request, response)
+            if onwards is not None:
+                request = onwards
                 continue
             text = await _beginning(response.aiter_raw(_CHUNK), max_bytes)
         finally:
             await response.aclose()
         return Finding(
-            Status.PASSING if expects(response.status_code) else Status.CRITICAL,
+            Status.PASSING if is_expected else Status.CRITICAL,
             f"HTTP {asked.method} {shown(str(asked.url))}: {response.status_code} "
             f"{response.reason_phrase} Output: {text}",
         )
     raise httpx.TooManyRedirects(f"more than {_MAX_REDIRECTS} redirects", request=asked)
 
 
-def _leads_on(response: httpx.Response) -> bool:
-    there = response.next_request
-    return there is not None and _origin(there.url) == _origin(response.request.url)
+def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
+    """Return the request that the answer asks for, if it is for the very same server."""
+    if not response.has_redirect_location:
+        return None
+    try:
+        url = request.url.join(response.headers["Location"])
+    except httpx.InvalidURL:
+        return None
+    if _origin(url) != _origin(request.url):
+        return None
+    if request.method in _WITHOUT_BODY:
+        return httpx.Request(request.method, url, headers=request.headers.multi_items())
+    if response.status_code in _SAME_AGAIN:
+        return None  # A body is sent once.
+    kept = [each for each in request.headers.multi_items() if each[0] not in _OF_BODIES]
+    return httpx.Request("GET", url, headers=kept)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trimtab.check import Check
 from trimtab.instance import Instance
 from trimtab.probing.finding import Finding, bounded
-from trimtab.probing.http import HttpClients, probe_http
+from trimtab.probing.http import HttpTransports, http_request, probe_http
 from trimtab.probing.script import probe_script
 from trimtab.probing.tcp import probe_tcp
 
@@ -37,7 +37,7 @@ class NetworkLook:
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._clients = HttpClients(context)
+        self._transports = HttpTransports(context)
 
     async def __call__(self, check: Check, instance: Instance) -> Finding:
         """Look once.
@@ -57,9 +57,9 @@ class NetworkLook:
             return await probe_script(check.command, environment=environment)
         url = check.url(instance)
         # Loading the certificates of all authorities takes its time, and plain HTTP needs none.
-        client = self._clients.get(verify=check.verify and url.startswith("https:"))
-        return await probe_http(client.build_request("GET", url), client, expects=check.expects)
+        transport = self._transports.get(verify=check.verify and url.startswith("https:"))
+        return await probe_http(http_request("GET", url), transport, expects=check.expects)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._clients.aclose()
+        await self._transports.aclose()

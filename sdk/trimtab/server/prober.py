@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.health.probing import ProbeState
-from trimtab.probing import Finding, HttpClients, repeat
+from trimtab.probing import Finding, HttpTransports, repeat
 from trimtab.server.probes import look
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Prober:
         self._report = report
         self._rng = rng
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._clients = HttpClients()
+        self._transports = HttpTransports()
         self._at_once = asyncio.Semaphore(_MAX_AT_ONCE)
 
     def set(self, check_id: str, definition: CheckDefinition | None) -> None:
@@ -53,7 +53,7 @@ class Prober:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._clients.aclose()
+        await self._transports.aclose()
 
     async def _repeat(self, check_id: str, definition: CheckDefinition) -> None:
         state = ProbeState(
@@ -68,4 +68,6 @@ class Prober:
             if verdict is not None:
                 self._report(check_id, finding)
 
-        await repeat(state, partial(look, definition, self._clients), tell, at_once=self._at_once)
+        await repeat(
+            state, partial(look, definition, self._transports), tell, at_once=self._at_once
+        )
