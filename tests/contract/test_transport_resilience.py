@@ -265,10 +265,8 @@ async def test_an_outlier_is_ejected_and_told_of(flavour, kit):
         assert statuses.count(503) == 2
         member = figures(transport).members["a"]
         assert (member.reason, member.why) == ("ejected", "failures in a row")
-    ejected = [each for each in events if isinstance(each, InstanceChanged)]
-    assert [(each.kind, each.instance.id) for each in ejected if each.kind == "ejected"] == [
-        ("ejected", "a")
-    ]
+    told = [(each.kind, each.instance.id) for each in events if isinstance(each, InstanceChanged)]
+    assert told == [("added", "a"), ("added", "b"), ("ejected", "a")]
 
 
 def test_settings_of_the_wrong_kind_are_told_of_at_once():

@@ -9,6 +9,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
+from trimtab.discovery.telling import list_events
 from trimtab.discovery.waiting import Turn, Waiting
 from trimtab.errors import PickError, SaturatedError
 from trimtab.pool import Pool
@@ -273,6 +274,10 @@ class Service:
         self._replace(())
 
     def _update(self, snapshot: Snapshot) -> None:
+        if self.policies.listener is not None:
+            before = [member.instance for member in self._pool.members.values()]
+            at = self.clock()
+            self._events.extend(list_events(self.name, before, snapshot.instances, at=at))
         self._replace(snapshot.instances)
 
     def _replace(self, instances: tuple[Instance, ...]) -> None:

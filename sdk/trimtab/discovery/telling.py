@@ -16,7 +16,7 @@ from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
 from trimtab.health import reason_against
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from trimtab.discovery.changes import Change
     from trimtab.discovery.directory import Directory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trimtab.events import Event, Listener
     from trimtab.instance import Instance, Snapshot
 
-__all__ = ["Teller", "looks", "tell"]
+__all__ = ["Teller", "list_events", "looks", "tell"]
 
 logger = logging.getLogger("trimtab.discovery")
 
@@ -90,8 +90,7 @@ class Teller:
     ) -> Iterator[Event]:
         if snapshot is not None:
             before, self._instances = self._instances, snapshot.instances
-            for change in changes(before, self._instances):
-                yield _event(self._service, change, now)
+            yield from list_events(self._service, before, self._instances, at=now)
             yield from self._of_service(now)
         if bool(state.failures) != self._was_failing:
             self._was_failing = bool(state.failures)
@@ -114,6 +113,14 @@ class Teller:
                 total=len(self._instances),
                 at=now,
             )
+
+
+def list_events(
+    service: str, before: Iterable[Instance], after: Iterable[Instance], *, at: float
+) -> Iterator[InstanceChanged]:
+    """Yield what parts two lists of a service, as events."""
+    for change in changes(before, after):
+        yield _event(service, change, at)
 
 
 def _event(service: str, change: Change, now: float) -> InstanceChanged:
