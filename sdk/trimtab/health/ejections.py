@@ -44,6 +44,7 @@ class Record:
         connects: whether requests got any answer, where that is counted apart.
         in_a_row: failures in a row, by kind.
         ejected_at: since when it is ejected; None when it is not.
+        returned_at: when the last ejection ended; never, if there was none.
         times: ejections, less one per healthy interval; they make the next one longer.
         jitter_s: what chance adds to the present ejection.
         cause: which rule ejected it.
@@ -53,6 +54,7 @@ class Record:
     connects: Counts = field(default_factory=Counts)
     in_a_row: dict[str, int] = field(default_factory=dict)
     ejected_at: float | None = None
+    returned_at: float = inf
     times: int = 0
     jitter_s: float = 0.0
     cause: str = ""
@@ -104,9 +106,9 @@ class Ejections:
             record.times += 1
         self.count += 1
 
-    def release(self, record: Record) -> None:
+    def release(self, record: Record, now: float) -> None:
         """Take an ejected member back, with its failures in a row forgotten."""
-        record.ejected_at, record.cause = None, ""
+        record.ejected_at, record.returned_at, record.cause = None, now, ""
         record.in_a_row.clear()
         self.count -= 1
 

@@ -33,7 +33,9 @@ class EnvoyDetector:
         self._members = Ejections(
             base_s=settings.base_ejection_s,
             max_s=settings.max_ejection_s,
-            max_times=max(ceil(settings.max_ejection_s / settings.base_ejection_s), 1),
+            # One beyond where the longest begins, as Envoy counts: a first healthy interval after
+            # it does not shorten the next.
+            max_times=max(ceil(settings.max_ejection_s / settings.base_ejection_s), 1) + 1,
         )
         self.next_at = inf
 
@@ -67,6 +69,9 @@ class EnvoyDetector:
             changed |= self._judge(lambda record: record.connects, now)
         for record in self._members:
             record.answers, record.connects = Counts(), Counts()
+            # A healthy interval is a whole one since the last ejection ended.
+            if record.ejected_at is None and record.returned_at + self._settings.interval_s <= now:
+                record.times = max(record.times - 1, 0)
         self.next_at = now + self._settings.interval_s
         return changed
 
@@ -75,11 +80,11 @@ class EnvoyDetector:
         record = self._members.get(id_)
         return (record.cause or None) if record else None
 
-    def release(self, id_: str) -> None:
+    def release(self, id_: str, now: float) -> None:
         """Take a member back before its time."""
         record = self._members.get(id_)
         if record is not None and record.ejected_at is not None:
-            self._members.release(record)
+            self._members.release(record, now)
 
     def _local_failure(self, record: Record, now: float) -> bool:
         record.connects.failures += 1
@@ -101,26 +106,28 @@ class EnvoyDetector:
     def _end_ejections(self, now: float) -> bool:
         changed = False
         for record in self._members:
-            if record.ejected_at is None:
-                record.times = max(record.times - 1, 0)
-            elif self._members.ends_at(record) <= now:
-                self._members.release(record)
+            if record.ejected_at is not None and self._members.ends_at(record) <= now:
+                self._members.release(record, now)
                 changed = True
         return changed
 
     def _judge(self, counts: Callable[[Record], Counts], now: float) -> bool:
         settings, changed = self._settings, False
-        if settings.success_rate:
-            volume = settings.success_rate_min_requests
-            judged = self._judged(counts, volume, settings.success_rate_min_hosts)
-            if judged:
-                ratios = [counts(record).success_ratio for record in judged]
-                least = outlier_threshold(ratios, settings.success_rate_stdev_factor)
-                for record, ratio in zip(judged, ratios, strict=True):
-                    changed |= ratio < least and self._eject(record, now, "success rate")
+        # Both are chosen before either ejects: who goes by the one rule still makes up the
+        # numbers of the other.
+        by_rate = self._judged(
+            counts, settings.success_rate_min_requests, settings.success_rate_min_hosts
+        )
+        by_failures = self._judged(
+            counts, settings.failure_ratio_min_requests, settings.failure_ratio_min_hosts
+        )
+        if settings.success_rate and by_rate:
+            ratios = [counts(record).success_ratio for record in by_rate]
+            least = outlier_threshold(ratios, settings.success_rate_stdev_factor)
+            for record, ratio in zip(by_rate, ratios, strict=True):
+                changed |= ratio < least and self._eject(record, now, "success rate")
         if settings.failure_ratio:
-            volume = settings.failure_ratio_min_requests
-            for record in self._judged(counts, volume, settings.failure_ratio_min_hosts):
+            for record in by_failures:
                 if counts(record).failure_percent >= percent(settings.failure_ratio_threshold):
                     changed |= self._eject(record, now, "failure ratio")
         return changed

@@ -52,7 +52,7 @@ class GrpcDetector:
             if record.ejected_at is None:
                 record.times = max(record.times - 1, 0)
             elif self._members.ends_at(record) < now:
-                self._members.release(record)
+                self._members.release(record, now)
                 changed = True
         self.next_at = now + self._settings.interval_s
         return changed
@@ -62,11 +62,11 @@ class GrpcDetector:
         record = self._members.get(id_)
         return (record.cause or None) if record else None
 
-    def release(self, id_: str) -> None:
+    def release(self, id_: str, now: float) -> None:
         """Take a member back before its time."""
         record = self._members.get(id_)
         if record is not None and record.ejected_at is not None:
-            self._members.release(record)
+            self._members.release(record, now)
 
     def _judge_success_rates(self, now: float) -> bool:
         settings, changed = self._settings, False

@@ -16,7 +16,7 @@ from trimtab.health.grpc import GrpcDetector
 from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from random import Random
 
     from trimtab.health.outliers import OutlierDetector, OutlierSettings
@@ -53,7 +53,7 @@ class Monitor:
         self.review_at = inf
         self.is_panicking = False
 
-    def update(self, ids: Iterable[str], now: float) -> None:
+    def update(self, ids: Collection[str], now: float) -> None:
         """Know exactly these members; those that stay keep what is known of them."""
         known = frozenset(ids)
         for memory in (self._failed_probes, self._paused, self._starting):
@@ -83,14 +83,14 @@ class Monitor:
             self._paused[id_] = until
             self.review_at = _NOW
 
-    def probed(self, id_: str, *, is_well: bool, why: str = "") -> None:
+    def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
         """Take the turn of an active probe; one that is well again is no outlier either."""
         if not self._known or id_ not in self._known:
             return
         if is_well:
             self._failed_probes.pop(id_, None)
             if self._detector is not None:
-                self._detector.release(id_)
+                self._detector.release(id_, now)
         else:
             self._failed_probes[id_] = why
         self.review_at = _NOW

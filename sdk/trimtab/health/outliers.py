@@ -36,7 +36,7 @@ class EnvoyOutliers:
             `split_local`. 0: never.
         interval_s: how often ejections end, and ratios are judged.
         base_ejection_s, max_ejection_s: the n-th ejection lasts `min(base * n, max)`; n falls by
-            one per interval without ejection.
+            one per whole interval without ejection.
         max_ejection_jitter_s: chance adds up to so much.
         max_ejected_ratio: nobody is ejected who would make the ejected more than this share.
         always_eject_one: one may be ejected whatever the share.
@@ -52,7 +52,8 @@ class EnvoyOutliers:
         ConfigurationError: a value is out of range.
 
     Source: envoyproxy/envoy, outlier_detection_impl.cc, and its documentation of
-    `config.cluster.v3.OutlierDetection`. Deviation: enforcement is all or nothing.
+    `config.cluster.v3.OutlierDetection`. Deviations: enforcement is all or nothing; a member that
+    is ejected by one rule is not ejected a second time by another.
     """
 
     consecutive_failures: int = 5
@@ -150,7 +151,7 @@ class OutlierDetector(Protocol):
         """Return the rule by which a member is ejected; None when it is not."""
         ...
 
-    def release(self, id_: str) -> None:
+    def release(self, id_: str, now: float) -> None:
         """Take a member back before its time: an active probe has found it well."""
         ...
 

@@ -193,7 +193,7 @@ class Pool:
 
     def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
         """Take the turn of an active probe of a member; an unknown one is ignored."""
-        self._monitor.probed(id_, is_well=is_well, why=why)
+        self._monitor.probed(id_, now, is_well=is_well, why=why)
         self.review(now)
 
     @property
