@@ -12,7 +12,7 @@ import pytest
 from consul_kit import First
 from trimtab.discovery import Directory
 from trimtab.errors import RegistryUnavailableError
-from trimtab.instance import Instance
+from trimtab.instance import Instance, Status
 from trimtab.registries import connect
 from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 from trimtab.testing.registry_harness import until
@@ -178,6 +178,22 @@ class TestProtocol:
         answer = await asyncio.to_thread(consul.get, "/v1/health/service/x?dc=nowhere")
         assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
         assert answer.headers["x-consul-index"] == "1"
+
+    async def test_heartbeats_wake_nobody(self, consul):
+        registry = ConsulRegistry(consul.url)
+        mine = A.with_(id="beats")
+        await registry.register("beats", mine, ttl_s=60)
+        path, index = "/v1/health/service/beats", "x-consul-index"
+        before = await asyncio.to_thread(consul.get, path)
+        for _ in range(3):
+            await registry.heartbeat("beats", mine)
+        after = await asyncio.to_thread(consul.get, path)
+        assert after.headers[index] == before.headers[index]
+        await registry.heartbeat("beats", mine.with_(status=Status.WARNING))
+        after = await asyncio.to_thread(consul.get, path)
+        assert int(after.headers[index]) > int(before.headers[index])
+        await registry.deregister("beats", mine)
+        await registry.aclose()
 
     async def test_ids_of_a_service_belong_to_a_node(self, consul):
         for node in ("ext-1", "ext-2"):

@@ -19,7 +19,7 @@ from trimtab.errors import RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
-from trimtab.registries.consul import ConsulRegistry
+from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 DEADLINE_S = 60
@@ -99,12 +99,24 @@ async def changes_flow(home, followers, what):
 
 async def test_the_leader_dies_and_then_the_agent(consul_cluster):
     cluster, home = consul_cluster, consul_cluster.followers()[0].url
-    async with fleet(home, cluster.url, f"{cluster.url}?stale") as followers:
+    async with fleet(home, cluster.url, f"{cluster.url}?stale") as followers, always_answers(home):
         cluster.leader().kill()
         await changes_flow(home, followers, "leader killed")
     async with fleet(home, f"{cluster.url},{home.partition('//')[2]}") as followers:
         cluster.agent.kill()
         await changes_flow(home, followers, "agent killed")
+
+
+@asynccontextmanager
+async def always_answers(url):
+    """Make sure that stale reads at a server that lives are never refused meanwhile."""
+    registry = ConsulPolledRegistry(url, consistency="stale")
+    reading = asyncio.create_task(ends(registry))
+    yield
+    assert not reading.done(), reading
+    reading.cancel()
+    await asyncio.wait([reading])
+    await registry.aclose()
 
 
 async def is_too_old(url, max_stale_s):
@@ -121,6 +133,7 @@ async def is_too_old(url, max_stale_s):
 
 
 async def ends(registry):
+    """Read until the registry refuses."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             await registry.fetch("orders")
