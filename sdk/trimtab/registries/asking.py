@@ -19,6 +19,7 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
+from trimtab.registries.handshakes import close_cancelled_handshakes
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
@@ -156,9 +157,11 @@ class Asker:
             raise ClosedError(f"{self.place}: this registry is closed")
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            self._clients[loop] = httpx.AsyncClient(
+            client = httpx.AsyncClient(
                 **self._settings, trust_env=False, limits=httpx.Limits(max_connections=None)
             )
+            close_cancelled_handshakes(client)
+            self._clients[loop] = client
         return self._clients[loop]
 
     @contextmanager
