@@ -17,6 +17,7 @@ from trimtab.registries import connect
 from trimtab.registries.zookeeper import client as client_module
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
 from trimtab.testing.registry_harness import clause, until
+from zookeeper_kit import expire
 
 _A = Instance(id="a", host="10.0.0.1", port=8001, weight=3, zone="east", metadata={"rack": "r7"})
 
@@ -98,7 +99,7 @@ class LeaseContract(RegistrarContract):
         self, harness, registry
     ):
         await registry.register("orders", _A, ttl_s=harness.ttl_s)
-        await expire(harness, registry)
+        await expire(harness.server, registry, harness.ttl_s)
         await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
         with pytest.raises(NotRegisteredError):
             await registry.heartbeat("orders", _A)
@@ -109,16 +110,10 @@ class LeaseContract(RegistrarContract):
     @clause
     async def test_registering_again_revives_a_lapsed_lease(self, harness, registry):
         await registry.register("orders", _A, ttl_s=harness.ttl_s)
-        await expire(harness, registry)
+        await expire(harness.server, registry, harness.ttl_s)
         await until(registry, "orders", lambda x: x.instances == (), harness.deadline_s)
         await registry.register("orders", _A, ttl_s=60)
         await until(registry, "orders", lambda x: x.instances == (_A,), harness.deadline_s)
-
-
-async def expire(harness, registry):
-    """End the session that the TTL's registrations live by."""
-    session = registry._ensemble._sessions.here().of(harness.ttl_s)
-    await asyncio.to_thread(harness.server.expire, session.client.client_id)
 
 
 class PolledZooKeeperHarness(ZooKeeperHarness):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from contextlib import aclosing
 from uuid import uuid4
 
@@ -23,8 +22,8 @@ from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
 from trimtab.registries.zookeeper import folder as folder_module
-from trimtab.registries.zookeeper.client import THREAD_NAME
 from trimtab.testing.registry_harness import until
+from zookeeper_kit import expire, our_threads, session_of
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 DEADLINE_S = 30
@@ -61,14 +60,6 @@ async def open_(zookeeper, base):
 def node_of(instance):
     fields = {"id": instance.id, "address": instance.host, "port": instance.port}
     return json.dumps(fields).encode()
-
-
-def our_threads():
-    return [each for each in threading.enumerate() if each.name == THREAD_NAME]
-
-
-def session_of(registry, session_s=10.0):
-    return registry._ensemble._sessions.here().of(session_s)
 
 
 async def lists(watch, *instances):
@@ -210,8 +201,8 @@ async def test_an_expired_session_is_begun_anew_and_what_it_held_registered_agai
     await registry.register("orders", A, ttl_s=2)
     async with aclosing(watcher.watch("orders")) as watch:
         await lists(watch, A)
-        for lost in (session_of(registry, 2), session_of(watcher)):
-            await asyncio.to_thread(zookeeper.expire, lost.client.client_id)
+        await expire(zookeeper, registry, 2)
+        await expire(zookeeper, watcher)
         await lists(watch)
         with pytest.raises(NotRegisteredError):
             await registry.heartbeat("orders", A)
@@ -232,7 +223,7 @@ async def test_a_registration_comes_back_whatever_happens_to_its_node(
         await asyncio.to_thread(plain.delete, f"{base}/orders/a")
         await lists(watch)
         await lists(watch, A)
-        await asyncio.to_thread(zookeeper.expire, session_of(registry, 2).client.client_id)
+        await expire(zookeeper, registry, 2)
         await lists(watch)
         await lists(watch, A)
 
@@ -247,7 +238,7 @@ async def test_a_successor_takes_over_what_a_crash_has_left_before_it_vanishes(
         moved = A.with_(port=99)
         await successor.register("orders", moved, ttl_s=4)
         assert len((await lists(watch, moved)).instances) == 1
-        await asyncio.to_thread(zookeeper.expire, session_of(crashed, 4).client.client_id)
+        await expire(zookeeper, crashed, 4)
         await successor.heartbeat("orders", moved)
         assert (await open_().fetch("orders")).instances == (moved,)
 
