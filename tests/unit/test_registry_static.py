@@ -55,7 +55,7 @@ def test_a_third_party_adds_a_scheme_by_an_entry_point(monkeypatch):
 
     def entry_points(*, group, name):
         assert group == "trimtab.registries"
-        return [Entry()] if name == "eureka" else []
+        return [Entry()] if name == "polaris" else []
 
     monkeypatch.setattr(connecting, "entry_points", entry_points)
-    assert connect("eureka://h:1").url == "fake://eureka://h:1"
+    assert connect("polaris://h:1").url == "fake://polaris://h:1"

@@ -12,9 +12,10 @@ from trimtab.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["digest", "duration_s", "flag", "read_options", "shown"]
+__all__ = ["SECRET", "digest", "duration_s", "flag", "read_options", "shown"]
 
-_SECRET = re.compile(r"token|secret|passw|pwd|key|auth|sig|credential", re.IGNORECASE)
+SECRET = re.compile(r"token|secret|passw|pwd|key|auth|sig|credential", re.IGNORECASE)
+"""What names of secret things have in them."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 _YES, _NO = {"", "1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -31,8 +32,9 @@ def read_options(
     options: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
+            # Without its options: a misspelt `token` would show what it holds.
             raise ConfigurationError(
-                f"registry URL {shown(url)!r}: unknown option {name!r}; "
+                f"registry URL {shown(url.partition('?')[0])!r}: unknown option {name!r}; "
                 f"known are {', '.join(sorted(known))}"
             )
         if name in options and name not in repeatable:
@@ -80,7 +82,9 @@ def shown(url: str) -> str:
         return url.partition("://")[0] + "://..."
     host = parts.netloc.rpartition("@")[2]
     query, fragment = _hidden(parts.query), _hidden(parts.fragment)
-    return urlunsplit((parts.scheme, host, parts.path, query, fragment))
+    rest = urlunsplit(("", "", parts.path, query, fragment))
+    # Joined by hand: of a scheme that it does not know, urlunsplit drops the empty host's slashes.
+    return f"{parts.scheme}://{host}{rest}" if "://" in url else rest
 
 
 def digest(*secrets: object) -> str:
@@ -89,9 +93,9 @@ def digest(*secrets: object) -> str:
 
 
 def _hidden(query: str) -> str:
-    if not _SECRET.search(query):
+    if not SECRET.search(query):
         return query
     return "&".join(
-        f"{quote(name)}={'...' if _SECRET.search(name) else quote(value)}"
+        f"{quote(name)}={'...' if SECRET.search(name) else quote(value)}"
         for name, value in parse_qsl(query, keep_blank_values=True)
     )
