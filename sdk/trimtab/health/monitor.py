@@ -99,6 +99,7 @@ class Monitor:
         """Let a member come in slowly: it is new, or it returns."""
         if self._settings.slow_start is not None:
             self._starting[id_] = now
+            self.review_at = min(self.review_at, self._next_step())
 
     # -- what follows ------------------------------------------------------------------------
 
