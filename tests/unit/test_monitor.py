@@ -1,0 +1,492 @@
+"""What a client holds against members, in what order, since when, and when to look again."""
+
+from math import inf
+from random import Random
+
+import pytest
+
+from trimtab import ConfigurationError, HealthSettings, Instance, Pool, SlowStart
+from trimtab.events import InstanceChanged, ServiceChanged
+from trimtab.health import EnvoyOutliers, GrpcOutliers, Monitor
+from trimtab.health.envoy import EnvoyDetector
+from trimtab.health.grpc import GrpcDetector
+from trimtab.health.monitor import detector_of
+from trimtab.member import Member
+
+IDS = "abcdefghijklmnopqrst"
+
+
+def instances(ids, **fields):
+    return [Instance(host="10.0.0.1", port=80, id=id_, **fields) for id_ in ids]
+
+
+def monitor_of(ids="abcd", **settings):
+    monitor = Monitor(HealthSettings(**settings), Random(1))
+    monitor.update(dict.fromkeys(ids), 0.0)
+    return monitor
+
+
+def members(ids, **fields):
+    return [Member(instance, 0.0) for instance in instances(ids, **fields)]
+
+
+def pool_of(ids="abcd", *, listener=None, load_limits=None, **settings):
+    pool = Pool(
+        strategy="round_robin",
+        rng=Random(1),
+        service="orders",
+        health=HealthSettings(**settings),
+        listener=listener,
+        load_limits=load_limits,
+    )
+    pool.update(instances(ids), 0.0)
+    return pool
+
+
+def send(pool, id_, *statuses, now=0.0):
+    """Send requests to one member, each answered so (None: not at all)."""
+    others = [other for other in pool.members if other != id_]
+    for status in statuses:
+        pick = pool.pick(now, exclude=others)
+        assert pick.instance.id == id_
+        if status is not None:
+            pick.answered(now, ok=status < 500, status=status)
+        pick.done(now, "failure" if status is None else "success")
+
+
+# Settings
+
+
+def test_detectors_by_settings():
+    assert isinstance(detector_of(EnvoyOutliers(), Random(1)), EnvoyDetector)
+    assert isinstance(detector_of(GrpcOutliers(), Random(1)), GrpcDetector)
+    assert detector_of(None, Random(1)) is None
+
+
+def test_variants_by_name():
+    assert HealthSettings(outliers="envoy").outliers == EnvoyOutliers()
+    assert HealthSettings(outliers="grpc_a50").outliers == GrpcOutliers()
+    assert HealthSettings().outliers is None
+    mine = EnvoyOutliers(interval_s=3.0)
+    assert HealthSettings(outliers=mine).outliers is mine
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("outliers", "linkerd", "outliers is 'linkerd'; known are envoy, grpc_a50"),
+        ("outliers", 5, r"outliers is 5; write 'envoy', 'grpc_a50', EnvoyOutliers\(...\) or Grpc"),
+        ("panic_ratio", -0.1, "panic_ratio is -0.1; it must be from 0 to 1"),
+        ("panic_ratio", 1.1, "panic_ratio is 1.1; it must be from 0 to 1"),
+        ("panic_ratio", float("nan"), "panic_ratio is nan"),
+        ("max_pause_s", -1.0, "max_pause_s is -1.0; it must be 0 or more"),
+        ("max_pause_s", float("nan"), "max_pause_s is nan"),
+        ("slow_start", 60, r"slow_start is 60; write SlowStart\(...\)"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(name, value, said):
+    with pytest.raises(ConfigurationError, match=f"^{said}"):
+        HealthSettings(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [EnvoyOutliers, GrpcOutliers])
+def test_wrong_settings_of_outliers_are_refused_by_name(kind):
+    for name in ("interval_s", "base_ejection_s"):
+        with pytest.raises(ConfigurationError, match=f"^{name} is 0; it must be above 0"):
+            kind(**{name: 0})
+        with pytest.raises(ConfigurationError, match=f"^{name} is -1; it must be 0 or more"):
+            kind(**{name: -1})
+        kind(**{name: 0.001})
+    for name in ("max_ejected_ratio", "failure_ratio_threshold"):
+        for value in (1.1, 10):
+            with pytest.raises(ConfigurationError, match=f"^{name} is {value}; it must be from 0"):
+                kind(**{name: value})
+        kind(**{name: 1})
+        kind(**{name: 0})
+    for name in ("success_rate_stdev_factor", "failure_ratio_min_hosts", "max_ejection_s"):
+        for value in (-1, float("nan")):
+            with pytest.raises(ConfigurationError, match=f"^{name} is {value}; it must be 0 or"):
+                kind(**{name: value})
+        kind(**{name: 5})
+
+
+def test_the_defaults_are_the_sources():
+    envoy, grpc = EnvoyOutliers(), GrpcOutliers()
+    for each in (envoy, grpc):
+        assert (each.interval_s, each.base_ejection_s, each.max_ejection_s) == (10, 30, 300)
+        assert (each.max_ejected_ratio, each.success_rate) == (0.1, True)
+        assert each.success_rate_stdev_factor == 1.9
+        assert (each.success_rate_min_hosts, each.success_rate_min_requests) == (5, 100)
+        assert (each.failure_ratio_min_hosts, each.failure_ratio_min_requests) == (5, 50)
+        assert each.failure_ratio_threshold == 0.85
+        assert sorted(each.failing_statuses) == list(range(500, 600))
+    assert (envoy.consecutive_failures, envoy.consecutive_gateway_failures) == (5, 0)
+    assert (envoy.consecutive_local_failures, envoy.split_local) == (5, False)
+    assert (envoy.failure_ratio, grpc.failure_ratio) == (False, True)
+    assert (envoy.always_eject_one, envoy.max_ejection_jitter_s) == (False, 0)
+    health = HealthSettings()
+    assert (health.panic_ratio, health.panic_includes_critical) == (0.5, False)
+    assert (health.slow_start, health.max_pause_s) == (None, 60)
+
+
+# Ejection within a pool
+
+
+def test_five_failures_eject_within_the_pool():
+    pool = pool_of(IDS[:10], outliers="envoy")
+    send(pool, "c", 500, 502, None, 503)
+    assert pool.statistics(0.0).members["c"].reason is None
+    send(pool, "c", 500)
+    figures = pool.statistics(0.0)
+    assert (figures.eligible, figures.members["c"].reason) == (9, "ejected")
+    assert figures.members["c"].why == "failures in a row"
+    assert {pool.pick(1.0).instance.id for _ in range(30)} == set(IDS[:10]) - {"c"}
+    for now in (10.0, 20.0):
+        assert pool.statistics(now).members["c"].reason == "ejected"
+    figures = pool.statistics(30.0).members["c"]
+    assert (figures.reason, figures.why) == (None, "")
+
+
+def test_a_pick_sees_ejections_and_returns_without_being_told():
+    pool = pool_of(IDS[:10], outliers="envoy")
+    send(pool, "c", *[500] * 5)
+    assert {pool.pick(9.0).instance.id for _ in range(30)} == set(IDS[:10]) - {"c"}
+    assert {pool.pick(19.0).instance.id for _ in range(30)} == set(IDS[:10]) - {"c"}
+    assert {pool.pick(29.0).instance.id for _ in range(30)} == set(IDS[:10]) - {"c"}
+    # Sweeps came at 19 and 29, and the one of 30 shows at the pick of 39.
+    assert {pool.pick(38.9).instance.id for _ in range(30)} == set(IDS[:10]) - {"c"}
+    assert "c" in {pool.pick(39.0).instance.id for _ in range(30)}
+
+
+def test_a_body_that_breaks_counts_beside_its_head():
+    pool = pool_of(IDS[:10], outliers=EnvoyOutliers(consecutive_failures=2))
+    for _ in range(5):
+        pick = pool.pick(0.0, exclude=IDS[1:10])
+        pick.answered(0.0, ok=True)
+        pick.done(0.0, "failure")  # each good head ends the row
+    assert pool.statistics(0.0).members["a"].reason is None
+
+
+def test_a_cancelled_request_says_nothing():
+    pool = pool_of(IDS[:10], outliers=EnvoyOutliers(consecutive_failures=2))
+    for outcome in ("failure", "cancelled", "failure"):
+        pool.pick(0.0, exclude=IDS[1:10]).done(0.0, outcome)
+    assert pool.statistics(0.0).members["a"].reason == "ejected"
+
+
+def test_ejection_forgets_nothing_else():
+    """Survivors of a list keep their statistics and their ejection (Stork issue #233)."""
+    pool = pool_of(IDS[:10], outliers="envoy")
+    send(pool, "c", 200, 200, *[500] * 5, now=1.0)
+    held = pool.pick(1.0, exclude=[id_ for id_ in IDS[:10] if id_ != "d"])
+    before = pool.statistics(2.0)
+    assert before.members["c"].reason == "ejected"
+    again = [each.with_(zone="b", weight=2.0) for each in instances(IDS[:10])]
+    pool.update(again, 2.0)
+    after = pool.statistics(2.0)
+    for id_ in IDS[:10]:
+        for name in ("reason", "why", "in_flight", "picks", "successes", "failures", "latency_s"):
+            assert getattr(after.members[id_], name) == getattr(before.members[id_], name), name
+    assert after.members["d"].in_flight == 1
+    held.done(2.0, "success")
+    pool.update(instances("ab"), 3.0)
+    pool.update(instances(IDS[:10]), 4.0)
+    assert pool.statistics(4.0).members["c"].reason is None  # it left, and came back as another
+
+
+def test_ejection_is_no_panic_as_long_as_half_are_left():
+    pool = pool_of("abcd", outliers=EnvoyOutliers(max_ejected_ratio=1.0))
+    send(pool, "a", *[500] * 5)
+    send(pool, "b", *[500] * 5)
+    assert [member.id for member in pool.eligible] == ["a", "b", "c", "d"][1:]
+    pool.review(0.0)
+    assert [member.id for member in pool.eligible] == ["c", "d"]
+    send(pool, "c", *[500] * 5)
+    pool.review(0.0)
+    assert pool.is_panicking
+    assert len(pool.eligible) == 4
+
+
+def test_the_monitor_watches_outcomes_only_with_a_detector():
+    assert monitor_of(outliers="envoy").watches
+    assert not monitor_of().watches
+    monitor = monitor_of()
+    monitor.note("a", None, 0.0)
+    assert monitor.review_at == inf
+
+
+# Pauses (`Retry-After`)
+
+
+def test_who_asks_for_it_is_left_in_peace():
+    pool = pool_of()
+    pool.pause("b", 3.0, 10.0)
+    assert {pool.pick(10.0).instance.id for _ in range(20)} == {"a", "c", "d"}
+    assert {pool.pick(12.999).instance.id for _ in range(20)} == {"a", "c", "d"}
+    assert {pool.pick(13.0).instance.id for _ in range(20)} == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "most_s", "until"),
+    [(3.0, 60.0, 3.0), (1e9, 60.0, 60.0), (61.0, 60.0, 60.0), (5.0, 2.0, 2.0)],
+)
+def test_pauses_are_bounded(asked_s, most_s, until):
+    monitor = monitor_of(max_pause_s=most_s)
+    monitor.pause("a", asked_s, 0.0)
+    assert monitor.paused_until("a") == until
+
+
+@pytest.mark.parametrize(
+    ("id_", "asked_s", "most_s"),
+    [("a", 0.0, 60.0), ("a", -1.0, 60.0), ("a", 5.0, 0.0), ("x", 5.0, 60.0)],
+)
+def test_pauses_that_are_none(id_, asked_s, most_s):
+    monitor = monitor_of(max_pause_s=most_s)
+    monitor.pause(id_, asked_s, 0.0)
+    assert monitor.paused_until(id_) == -inf
+    assert monitor.review_at == inf
+    empty = Monitor(HealthSettings(), Random(1))
+    empty.pause("a", 5.0, 0.0)
+    assert empty.paused_until("a") == -inf
+
+
+def test_a_longer_pause_counts_and_a_shorter_one_does_not():
+    monitor = monitor_of()
+    monitor.pause("a", 5.0, 0.0)
+    monitor.pause("a", 2.0, 1.0)
+    assert monitor.paused_until("a") == 5.0
+    monitor.pause("a", 4.0, 1.0)
+    assert monitor.paused_until("a") == 5.0
+    monitor.pause("a", 5.0, 1.0)
+    assert monitor.paused_until("a") == 6.0
+
+
+def test_a_pause_outlives_an_update_and_not_a_departure():
+    monitor = monitor_of("ab")
+    monitor.pause("a", 5.0, 0.0)
+    monitor.pause("b", 5.0, 0.0)
+    monitor.update(dict.fromkeys("bc"), 1.0)
+    assert (monitor.paused_until("a"), monitor.paused_until("b")) == (-inf, 5.0)
+    assert monitor.review_at == 5.0
+
+
+# Probes
+
+
+def test_a_failed_probe_keeps_traffic_away_until_one_passes():
+    pool = pool_of()
+    pool.probed("a", 0.0, is_well=False, why="HTTP 503 of http:/health")
+    figures = pool.statistics(0.0).members["a"]
+    assert (figures.reason, figures.why) == ("probe failed", "HTTP 503 of http:/health")
+    assert [each.id for each in pool.suspects(0.0)] == ["a"]
+    pool.update(instances("abc"), 1.0)
+    assert pool.statistics(1.0).members["a"].reason == "probe failed"
+    pool.probed("a", 2.0, is_well=True)
+    assert pool.statistics(2.0).members["a"].reason is None
+    pool.probed("a", 2.0, is_well=True)
+    assert pool.suspects(2.0) == []
+
+
+def test_a_passed_probe_ends_an_ejection():
+    pool = pool_of(IDS[:10], outliers="envoy")
+    send(pool, "c", *[500] * 5)
+    assert [each.id for each in pool.suspects(1.0)] == ["c"]
+    pool.probed("c", 1.0, is_well=True)
+    assert pool.statistics(1.0).members["c"].reason is None
+
+
+def test_probes_of_unknown_members_are_ignored():
+    pool = pool_of()
+    pool.probed("x", 0.0, is_well=False)
+    assert pool.suspects(0.0) == []
+    monitor = Monitor(HealthSettings(), Random(1))
+    monitor.probed("a", 0.0, is_well=False)
+    assert monitor.review_at == inf
+
+
+def test_a_departed_members_probe_is_forgotten():
+    pool = pool_of()
+    pool.probed("a", 0.0, is_well=False)
+    pool.update(instances("bcd"), 1.0)
+    pool.update(instances("abcd"), 2.0)
+    assert pool.suspects(2.0) == []
+
+
+def test_who_is_asked_to_wait_for_is_no_suspect():
+    pool = pool_of()
+    pool.pause("a", 5.0, 0.0)
+    assert pool.statistics(0.0).members["a"].reason == "asked to wait"
+    assert pool.suspects(0.0) == []
+
+
+# One reason of several
+
+
+def test_the_registrys_word_comes_first_then_ejection_then_probes_then_pauses():
+    pool = pool_of(IDS[:10], outliers="envoy")
+
+    def reason():
+        return pool.statistics(0.0).members["c"].reason
+
+    pool.pause("c", 5.0, 0.0)
+    assert reason() == "asked to wait"
+    pool.probed("c", 0.0, is_well=False, why="refused")
+    assert reason() == "probe failed"
+    pool.probed("c", 0.0, is_well=True)
+    pool.update(instances(IDS[:10]), 0.0)
+    pool.review(5.0)
+    send(pool, "c", *[500] * 5, now=5.0)
+    pool.probed("c", 5.0, is_well=False, why="refused")
+    figures = pool.statistics(5.0).members["c"]
+    assert (figures.reason, figures.why) == ("ejected", "refused")
+    others = instances(set(IDS[:10]) - {"c"})
+    pool.update([*others, *instances("c", status="draining")], 5.0)
+    assert pool.statistics(5.0).members["c"].reason == "draining"
+
+
+def test_own_reasons_are_told_in_panic_too():
+    monitor = monitor_of("ab")
+    monitor.probed("a", 0.0, is_well=False)
+    monitor.probed("b", 0.0, is_well=False)
+    assert monitor.judge(members("ab"), 0.0) == {}
+    assert monitor.is_panicking
+    assert monitor.own_reasons("ab") == {"a": "probe failed", "b": "probe failed"}
+
+
+# When to look again
+
+
+def test_nothing_to_wait_for_is_never_looked_at():
+    monitor = monitor_of()
+    assert monitor.review_at == inf
+    monitor.judge(members("abcd"), 0.0)
+    assert monitor.review_at == inf
+    assert not monitor.review(1e9)
+
+
+def test_a_review_is_due_at_the_first_of_what_will_happen():
+    monitor = monitor_of(outliers="envoy")
+    monitor.judge(members("abcd"), 0.0)
+    assert monitor.review_at == 10.0
+    monitor.pause("a", 7.0, 1.0)
+    assert monitor.review_at == -inf
+    assert monitor.review(1.0)
+    assert monitor.review_at == 8.0
+    monitor.pause("b", 3.0, 1.0)
+    assert monitor.review(1.0)
+    assert monitor.review_at == 4.0
+    assert monitor.review(4.0)
+    assert monitor.review_at == 8.0
+    assert not monitor.review(7.0)
+    assert monitor.review(8.0)
+    assert not monitor.review(10.0)  # a sweep that changed nothing
+    assert monitor.review_at == 20.0
+
+
+def test_slow_starts_are_looked_at_in_steps():
+    monitor = monitor_of("a", slow_start=SlowStart(window_s=6.0))
+    monitor.judge(members("a"), 0.0)
+    assert monitor.review_at == inf
+    monitor.update(dict.fromkeys("ab"), 50.0)
+    monitor.judge(members("ab"), 50.0)
+    assert monitor.review_at == pytest.approx(50.1)
+    assert not monitor.review(50.05)
+    assert monitor.review(50.2)
+    monitor.judge(members("ab"), 50.2)
+    assert monitor.review_at == pytest.approx(50.3)
+    assert monitor.weight_factor("a", 50.0) == 1.0
+    assert monitor.weight_factor("b", 53.0) == 0.5
+    assert monitor.weight_factor("b", 56.0) == 1.0
+    monitor.judge(members("ab"), 56.0)
+    assert monitor.review_at == inf
+
+
+# What is told
+
+
+def told(events):
+    return [
+        (each.kind, each.instance.id, each.before, each.after, each.reason, each.at)
+        if isinstance(each, InstanceChanged)
+        else (each.kind, each.eligible, each.total, each.at)
+        for each in events
+    ]
+
+
+def test_ejection_and_return_are_told():
+    events = []
+    pool = pool_of(IDS[:10], outliers="envoy", listener=events.append)
+    assert events == []
+    send(pool, "c", *[500] * 5, now=1.0)
+    pool.review(1.5)
+    pool.review(2.0)
+    assert told(events) == [("ejected", "c", "eligible", "ejected", "failures in a row", 1.5)]
+    assert events[0].service == "orders"
+    events.clear()
+    pool.review(31.0)
+    assert told(events) == [("returned", "c", "ejected", "eligible", "", 31.0)]
+
+
+def test_probes_are_told_and_pauses_are_not():
+    events = []
+    pool = pool_of(listener=events.append)
+    pool.pause("a", 5.0, 0.0)
+    pool.review(0.0)
+    assert events == []
+    pool.probed("b", 1.0, is_well=False, why="refused")
+    pool.probed("b", 2.0, is_well=True)
+    assert told(events) == [
+        ("probe_failed", "b", "eligible", "probe failed", "refused", 1.0),
+        ("probe_passed", "b", "probe failed", "eligible", "", 2.0),
+    ]
+
+
+def test_one_reason_may_follow_another():
+    events = []
+    pool = pool_of(IDS[:10], outliers="envoy", listener=events.append)
+    pool.probed("c", 0.0, is_well=False, why="refused")
+    pool.update(instances(IDS[:10]), 0.0)
+    events.clear()
+    pool.probed("c", 0.0, is_well=True)
+    send(pool, "c", *[500] * 5)
+    pool.probed("c", 1.0, is_well=False, why="refused")
+    kinds = [each[0] for each in told(events)]
+    assert kinds == ["probe_passed", "ejected"]
+    events.clear()
+    pool.review(30.0)
+    assert [each[:4] for each in told(events)] == [
+        ("returned", "c", "ejected", "eligible"),
+        ("probe_failed", "c", "eligible", "probe failed"),
+    ]
+
+
+def test_the_departure_of_one_ejected_is_not_its_return():
+    events = []
+    pool = pool_of(listener=events.append)
+    pool.probed("a", 0.0, is_well=False)
+    events.clear()
+    pool.update(instances("bcd"), 1.0)
+    assert events == []
+
+
+def test_starving_and_panic_are_told_at_both_ends():
+    events = []
+    pool = pool_of("ab", listener=events.append)
+    pool.update(instances("ab", status="critical"), 1.0)
+    pool.update(instances("abc", status="critical"), 2.0)
+    pool.update(instances("ab"), 3.0)
+    assert told(events) == [("starved", 0, 2, 1.0), ("fed", 2, 2, 3.0)]
+    assert all(isinstance(each, ServiceChanged) and each.service == "orders" for each in events)
+    events.clear()
+    pool.probed("a", 4.0, is_well=False)
+    pool.probed("b", 5.0, is_well=False)
+    pool.probed("b", 6.0, is_well=True)
+    kinds = [each for each in told(events) if each[0].startswith("panic")]
+    assert kinds == [("panic_on", 2, 2, 5.0), ("panic_off", 1, 2, 6.0)]
+
+
+def test_an_empty_list_starves_nobody():
+    events = []
+    pool = pool_of("ab", listener=events.append)
+    pool.update([], 1.0)
+    assert events == []
