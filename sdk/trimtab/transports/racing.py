@@ -77,8 +77,6 @@ class _Race:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        # A dict, for its order.
-        self._unbegun: dict[Attempt, None] = {}
         self._ends: deque[End] = deque()
         self._winner: End | None = None
         self._news = anyio.Event()
@@ -114,12 +112,10 @@ class _Race:
 
     def _start(self, group: TaskGroup, attempt: Attempt) -> None:
         self._running += 1
-        self._unbegun[attempt] = None
         group.start_soon(self._try, attempt)
 
     async def _try(self, attempt: Attempt) -> None:
         exchange = self._exchange
-        del self._unbegun[attempt]
         try:
             response = await attempt.transport.handle_async_request(attempt.request)
         except Exception as error:  # noqa: BLE001 - told by the caller, in words
@@ -144,11 +140,6 @@ class _Race:
 
     async def _tidy_up(self) -> None:
         """Give back what is left over when the race has ended, however it did."""
-        while self._unbegun:
-            # A task that is cancelled before its first turn never runs.
-            attempt, _ = self._unbegun.popitem()
-            attempt.done("cancelled")
-            attempt.released(is_clean=True)
         with anyio.CancelScope(shield=True):
             while self._ends:
                 await self._drop(self._ends.popleft())
