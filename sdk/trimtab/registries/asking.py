@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries.handshakes import close_cancelled_handshakes
+from trimtab.registries.hiding import confided, without
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
@@ -33,17 +34,20 @@ _DETAIL_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the headers and the whole body."""
+    """What came back: the status, the headers, the whole body, and to which request."""
 
     status: int
     headers: httpx.Headers
     body: bytes
+    request: httpx.Request | None = None
 
     @property
     def detail(self) -> str:
         """The body's beginning on one line, for messages."""
-        text = " ".join(self.body[: 4 * _DETAIL_LENGTH].decode(errors="replace").split())
-        return text[:_DETAIL_LENGTH]
+        text = self.body[: 4 * _DETAIL_LENGTH].decode(errors="replace")
+        if self.request is not None:
+            text = without(text, self.request)
+        return " ".join(text.split())[:_DETAIL_LENGTH]
 
 
 class Asker:
@@ -99,7 +103,7 @@ class Asker:
             # The bound on the whole: httpx itself bounds each read, and a server may trickle.
             async with (
                 asyncio.timeout(timeout_s),
-                self._client().stream(method, url, timeout=limits, **options) as response,
+                self._stream(method, url, timeout=limits, **options) as response,
             ):
                 return await self._whole(response)
 
@@ -132,7 +136,7 @@ class Asker:
             with self._in_our_words(timeout_s):
                 async with asyncio.timeout(timeout_s):
                     response = await held.enter_async_context(
-                        self._client().stream(method, url, timeout=limits, **options)
+                        self._stream(method, url, timeout=limits, **options)
                     )
                     if response.status_code != httpx.codes.OK:
                         raise refused(await self._whole(response))
@@ -164,6 +168,18 @@ class Asker:
             self._clients[loop] = client
         return self._clients[loop]
 
+    def _stream(
+        self, method: str, url: str, *, params: Any = None, **options: Any
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """Send a request, its secrets out of sight of httpx's log; what tests make sees them."""
+        real = httpx.URL(url) if params is None else httpx.URL(url, params=params)
+        if self._settings["transport"] is None:
+            url, more = confided(real)
+            options = more | options
+        else:
+            url = str(real)
+        return self._client().stream(method, url, **options)
+
     @contextmanager
     def _in_our_words(self, timeout_s: float) -> Iterator[None]:
         """Turn the errors of httpx into ours."""
@@ -191,7 +207,7 @@ class Asker:
         async for chunk in response.aiter_bytes():
             body += chunk
             self._check_size(body, "the answer")
-        return Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body), response.request)
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Cut the body at line ends; what follows the last one is torn, and left out."""
