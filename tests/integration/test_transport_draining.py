@@ -91,3 +91,30 @@ async def test_an_old_connection_ends_with_its_response_and_not_before(flavour, 
             # The kept one, and perhaps one whose turn it is to be closed.
             await flavour.until(lambda: old.connections <= 1)
             assert figures(transport).members["old"].failures == 0
+
+
+@every(FLAVOURS)
+async def test_a_transport_that_does_not_close_keeps_nothing_else_from_closing(flavour, kit):
+    closed = []
+
+    class Stubborn(flavour.family.MockTransport):
+        def close(self):
+            closed.append("close")
+            raise ValueError("not today")
+
+        async def aclose(self):
+            self.close()
+
+    def make(_):
+        return Stubborn(lambda _: flavour.family.Response(200))
+
+    registry = listing(kit.stays.instance(id="one"), kit.stays.instance(id="two"))
+    transport = flavour.transport(registry, transport=make, strategy="round_robin")
+    async with flavour.client(transport) as client:
+        for _ in range(2):
+            await client.get("http://orders/")
+        registry.set("orders", [kit.stays.instance(id="three")])
+        await flavour.until(lambda: "three" in figures(transport).members)
+        await client.get("http://orders/")
+        await flavour.until(lambda: len(closed) == 2)
+    assert len(closed) == 3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from trimtab.transports.connections import Connections
 from trimtab.transports.exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trimtab.discovery import Service
     from trimtab.instance import Instance
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from trimtab.transports.families import Family
 
 __all__ = ["AsyncSide", "SyncSide"]
+
+logger = logging.getLogger("trimtab.transports")
 
 
 class _Side:
@@ -118,7 +122,8 @@ class SyncSide(_Side):
 
     def _close(self, transports: list[Any]) -> None:
         for transport in transports:
-            transport.close()
+            with _told():
+                transport.close()
 
 
 class AsyncSide(_Side):
@@ -195,4 +200,14 @@ class AsyncSide(_Side):
 
     async def _close_all(self) -> None:
         while self._unclosed:
-            await self._unclosed.pop().aclose()
+            with _told():
+                await self._unclosed.pop().aclose()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Log that a transport does not close, and go on: it must keep nothing else from closing."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - it may be anybody's transport
+        logger.warning("a connection did not close: %r", error)
