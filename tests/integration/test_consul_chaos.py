@@ -68,7 +68,7 @@ async def until(condition):
 @asynccontextmanager
 async def fleet(home, *urls):
     """Registrants at the agent `home`, who go on whatever happens, and a client of each URL."""
-    before, threads = asyncio.all_tasks(), threading.active_count()
+    before = own_tasks_and_threads()
     async with AsyncExitStack() as stack:
         for instance in INSTANCES:
             lease = register(home, "orders", instance, ttl_s=120, heartbeat_s=0.3)
@@ -81,8 +81,13 @@ async def fleet(home, *urls):
         yield followers
         for follower in followers:
             assert follower.was_told_nothing_wrong(), follower.told
-    assert asyncio.all_tasks() == before
-    assert threading.active_count() <= threads + 1  # That of `asyncio.to_thread`.
+    assert own_tasks_and_threads() == before
+
+
+def own_tasks_and_threads():
+    """All but the threads of `asyncio.to_thread`."""
+    threads = {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+    return asyncio.all_tasks(), threads
 
 
 async def changes_flow(home, followers, what):

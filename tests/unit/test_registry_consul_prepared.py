@@ -8,8 +8,9 @@ import logging
 import httpx
 import pytest
 
-from consul_kit import Agent, entry
+from consul_kit import URL, Agent, entry
 from trimtab.errors import (
+    ConfigurationError,
     RegistryAnswerError,
     RegistryDeniedError,
     RegistryRequestError,
@@ -79,6 +80,12 @@ async def test_a_bad_entry_is_left_out_and_its_fault_named():
 async def test_each_refusal_has_its_error(answer, error):
     with pytest.raises(error):
         await Agent(answer).registry(ConsulPreparedRegistry).fetch("orders")
+
+
+@pytest.mark.parametrize("setting", [{"tags": ["a"]}, {"filter_": "x"}, {"only_passing": True}])
+def test_what_the_query_settles_itself_is_refused(setting):
+    with pytest.raises(ConfigurationError, match="goes not with a prepared query"):
+        ConsulPreparedRegistry(URL, **setting)
 
 
 def test_no_nodes_may_be_null():

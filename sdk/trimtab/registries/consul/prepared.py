@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from trimtab.errors import ConfigurationError
 from trimtab.registries.asking import parse_json
 from trimtab.registries.consul.entries import read_executed
 from trimtab.registries.consul.headers import check_age, hidden_by_acl
@@ -30,7 +32,18 @@ class ConsulPreparedRegistry(ConsulReader):
     also if the token is the cause: a query may carry a token of its own.
 
     Takes what `ConsulReader` takes, save `tags`, `filter_` and `only_passing`.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
     """
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        super().__init__(url, **settings)
+        for name in ("tags", "filter_", "only_passing"):
+            if settings.get(name):
+                raise ConfigurationError(
+                    f"{self.url}: {name} goes not with a prepared query, which says what it lists"
+                )
 
     async def fetch(self, service: str) -> Listing:
         """Execute the query of this name or id.
