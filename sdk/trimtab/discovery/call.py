@@ -11,8 +11,6 @@ from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trimtab.pool import OVERLOADED
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -138,6 +136,10 @@ class Call:
         """Give a pick back, unless that has happened."""
         self.service.done(pick, outcome)
 
+    def retries(self, status: int) -> bool:
+        """Say whether a response of this status may be tried again at all."""
+        return status in self._retry.statuses
+
     def rejected(self, pick: Pick, status: int, retry_after_s: float | None = None) -> float | None:
         """Decide on a response whose status may be tried again.
 
@@ -145,7 +147,7 @@ class Call:
             How long to wait before another attempt, with this one given back (0 while another
             is under way); None if the response is the request's answer, and nothing is noted yet.
         """
-        if status not in self._retry.statuses:
+        if not self.retries(status):
             return None
         tried = self._with(pick, status)
         is_alone = not self._others_out(pick)
@@ -236,13 +238,7 @@ class Call:
         )
 
     def _note(self, pick: Pick, status: int, retry_after_s: float | None) -> None:
-        asks = retry_after_s is not None and status in OVERLOADED
-        self.service.answered(
-            pick,
-            ok=_is_ok(status),
-            status=status,
-            retry_after_s=retry_after_s if asks else None,
-        )
+        self.service.answered(pick, ok=_is_ok(status), status=status, retry_after_s=retry_after_s)
 
     def _took(self, pick: Pick) -> None:
         # Of the first attempts only, answered or cut off by a hedge that was faster: then it

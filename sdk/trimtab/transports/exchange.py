@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.discovery import Call
 from trimtab.errors import SaturatedError
+from trimtab.pool import OVERLOADED
 from trimtab.strategies import read_load_report
 from trimtab.transports.deadlines import retry_after_s, with_deadline
 from trimtab.transports.options import CallOptions
@@ -192,18 +193,17 @@ class Exchange:
 
         If so, the response is the caller's to close, and then the attempt's to release.
         """
-        wait_s = self._call.rejected(
-            attempt.pick, response.status_code, retry_after_s(response.headers, time.time)
-        )
+        status = response.status_code
+        if not self._call.retries(status):
+            return None
+        wait_s = self._call.rejected(attempt.pick, status, _retry_after_s(response))
         if wait_s is not None:
-            self._over(attempt, f"status {response.status_code}")
+            self._over(attempt, f"status {status}")
         return wait_s
 
     def arrived(self, attempt: Attempt, response: Any, counted_stream: Callable[..., Any]) -> Any:
         """Complete a response: its body is counted, and it says how it came about."""
-        self._call.answered(
-            attempt.pick, response.status_code, retry_after_s(response.headers, time.time)
-        )
+        self._call.answered(attempt.pick, response.status_code, _retry_after_s(response))
         if self.service.takes_reports:
             report = read_load_report(response.headers)
             if report is not None:
@@ -315,3 +315,10 @@ class Exchange:
         if self._family.failure(error) == "timeout":
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
+
+
+def _retry_after_s(response: Any) -> float | None:
+    # Looked for only where it means something: a look at the headers costs every request.
+    if response.status_code not in OVERLOADED:
+        return None
+    return retry_after_s(response.headers, time.time)
