@@ -286,7 +286,7 @@ class TestTrouble:
 
     async def test_a_gateway_that_is_off_is_told_with_its_remedy(self, tmp_path):
         server = Etcd(BINARIES["3.5"], tmp_path / "etcd")
-        server.settings = ["--enable-grpc-gateway=false"]
+        server.settings += ["--enable-grpc-gateway=false"]
         with running(server):
             registry = connect(f"{server.url}/s")
             with pytest.raises(RegistryRequestError, match="with its gRPC gateway on"):

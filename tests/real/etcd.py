@@ -57,6 +57,7 @@ def etcd_members(version, folder):
     members = [Etcd(BINARIES[version], folder / f"n{n}", number=n) for n in (1, 2, 3)]
     for each in members:
         each.members, each.ports = members, free_ports(each.how_many_ports)
+        each.settings = []
     with contextlib.ExitStack() as held:
         for each in members:
             held.enter_context(running(each))
@@ -79,7 +80,8 @@ class Etcd(Server):
         super().__init__(binary, folder)
         self.number, self.tls = number, tls
         self.members = [self]
-        self.settings = []
+        # One that is alone need not wait for others to speak up.
+        self.settings = ["--heartbeat-interval", "20", "--election-timeout", "200"]
         self.verify = False
         self._root, self._token = "", ""
         if tls:
@@ -217,6 +219,11 @@ class EtcdCluster:
         """End all of them as a power cut would."""
         for each in self.members:
             each.kill()
+
+    def wipe(self):
+        """Let all of them forget all; none may run."""
+        for each in self.members:
+            each.wipe()
 
     def start(self, *members):
         """Start members again, all of them by default, with what their disks hold."""

@@ -20,7 +20,6 @@ A = Instance(id="a", host="10.0.0.1", port=8001)
 class EtcdHarness(RegistryHarness):
     """etcd, written to by plain HTTP and as gRPC-Go does, not by the adapter."""
 
-    ttl_s = 2.0
     options = ""
 
     def __init__(self, server):

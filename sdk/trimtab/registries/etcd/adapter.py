@@ -98,7 +98,7 @@ class EtcdPolledRegistry:
         )
 
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
-        """Register under a new lease of `ttl_s`, rounded up to whole seconds, at least 2."""
+        """Register under a new lease of `ttl_s` in whole seconds; etcd's shortest is 2."""
         await self._leases.register(service, instance, ttl_s=ttl_s)
 
     async def heartbeat(self, service: str, instance: Instance) -> None:

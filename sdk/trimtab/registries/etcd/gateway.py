@@ -77,14 +77,17 @@ class Gateway:
         self._credentials = place.credentials
         self._tokens = Tokens(self._authenticate) if place.credentials else None
 
-    async def ask(self, path: str, question: dict[str, Any], shape: Any) -> Any:
-        """Ask one question, and read its answer as `shape`.
+    async def ask(
+        self, path: str, question: dict[str, Any], shape: Any, *, timeout_s: float | None = None
+    ) -> Any:
+        """Ask one question, and read its answer as `shape`; `timeout_s` may be a shorter bound.
 
         Raises:
             RegistryError: see `trimtab.registries.protocol`.
         """
+        limit_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         with self._member() as member:
-            answer = await self._post_with_token(member, path, question)
+            answer = await self._post_with_token(member, path, question, limit_s)
             place = self._askers[member].place
             if answer.status != httpx.codes.OK:
                 raise refused(place, answer)
@@ -134,33 +137,42 @@ class Gateway:
             self._endpoints.failed(member)
             raise
 
-    async def _post_with_token(self, member: str, path: str, question: dict[str, Any]) -> Answer:
+    async def _post_with_token(
+        self, member: str, path: str, question: dict[str, Any], timeout_s: float
+    ) -> Answer:
+        async def post(token: str) -> Answer:
+            return await self._post(member, path, question, token=token, timeout_s=timeout_s)
+
         if self._tokens is None:
-            return await self._post(member, path, question)
+            return await post("")
         token = await self._tokens.get()
-        answer = await self._post(member, path, question, token)
+        answer = await post(token)
         if answer.status != httpx.codes.OK and needs_token(*words_in(answer)):
-            token = await self._tokens.get(instead_of=token)
-            answer = await self._post(member, path, question, token)
+            answer = await post(await self._tokens.get(instead_of=token))
         return answer
 
     async def _post(
-        self, member: str, path: str, question: dict[str, Any], token: str = ""
+        self, member: str, path: str, question: dict[str, Any], *, token: str, timeout_s: float
     ) -> Answer:
         return await self._askers[member].ask(
             "POST",
             member + path,
             json=question,
             headers=_bearing(token),
-            timeout_s=self._timeout_s,
+            timeout_s=timeout_s,
         )
 
     async def _authenticate(self) -> str:
         assert self._credentials is not None
         user, password = self._credentials
         with self._member() as member:
-            question = {"name": user, "password": password}
-            answer = await self._post(member, "/v3/auth/authenticate", question)
+            answer = await self._post(
+                member,
+                "/v3/auth/authenticate",
+                {"name": user, "password": password},
+                token="",
+                timeout_s=self._timeout_s,
+            )
             place = self._askers[member].place
             if auth_is_off(answer):
                 return ""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Leases"]
 
+_TIMEOUT_S = 3.0
+"""After a leader's death etcd keeps what was asked of it meanwhile for 7 s: ask again sooner."""
+
 
 class Leases:
     """What is registered through one adapter, and the leases that keep it there.
@@ -41,7 +44,7 @@ class Leases:
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
         """Put the key under a new lease, and give the lease back that it had before."""
         question = {"TTL": str(lease_ttl_s(ttl_s))}
-        granted: LeaseAnswer = await self._gateway.ask("/v3/lease/grant", question, LeaseAnswer)
+        granted: LeaseAnswer = await self._ask("/v3/lease/grant", question, LeaseAnswer)
         lease = granted.id
         await self._put(service, instance, lease)
         before = self._held.get((service, instance.id))
@@ -81,7 +84,7 @@ class Leases:
         lease = self._held.get((service, instance.id))
         if lease is None:
             question = key_named(key_of(self._place.prefix, service, instance.id))
-            await self._gateway.ask("/v3/kv/deleterange", question, Any)
+            await self._ask("/v3/kv/deleterange", question, Any)
             return
         with suppress(NotRegisteredError):
             await self._revoke(lease)
@@ -89,10 +92,10 @@ class Leases:
 
     async def _put(self, service: str, instance: Instance, lease: int) -> None:
         key = key_of(self._place.prefix, service, instance.id)
-        await self._gateway.ask("/v3/kv/put", put_of(key, value_of(instance), lease), Any)
+        await self._ask("/v3/kv/put", put_of(key, value_of(instance), lease), Any)
 
     async def _renew(self, lease: int) -> bool:
-        answer: KeepaliveAnswer = await self._gateway.ask(
+        answer: KeepaliveAnswer = await self._ask(
             "/v3/lease/keepalive", {"ID": str(lease)}, KeepaliveAnswer
         )
         if answer.result is None:
@@ -101,11 +104,14 @@ class Leases:
 
     async def _find(self, service: str, instance: Instance) -> KeyValue | None:
         question = key_named(key_of(self._place.prefix, service, instance.id))
-        answer: RangeAnswer = await self._gateway.ask("/v3/kv/range", question, RangeAnswer)
+        answer: RangeAnswer = await self._ask("/v3/kv/range", question, RangeAnswer)
         for raw in answer.kvs:
             found: KeyValue = read(self._place.url, bytes(raw), KeyValue)
             return found
         return None
 
+    async def _ask(self, path: str, question: dict[str, Any], shape: Any) -> Any:
+        return await self._gateway.ask(path, question, shape, timeout_s=_TIMEOUT_S)
+
     async def _revoke(self, lease: int) -> None:
-        await self._gateway.ask("/v3/lease/revoke", {"ID": str(lease)}, Any)
+        await self._ask("/v3/lease/revoke", {"ID": str(lease)}, Any)

@@ -16,10 +16,8 @@ from trimtab.instance import Status
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["LEAST_TTL_S", "key_of", "lease_ttl_s", "value_of"]
+__all__ = ["key_of", "lease_ttl_s", "value_of"]
 
-LEAST_TTL_S = 2
-"""etcd grants no shorter lease, with its default election time-out of 1 s."""
 _ADD = 0
 
 
@@ -45,8 +43,11 @@ def value_of(instance: Instance) -> bytes:
 
 
 def lease_ttl_s(ttl_s: float) -> int:
-    """Give the seconds of a lease: whole ones, and no fewer than etcd grants."""
-    return max(math.ceil(ttl_s), LEAST_TTL_S)
+    """Give the whole seconds of a lease.
+
+    etcd itself makes it at least one and a half of its election time-outs: 2 s by default.
+    """
+    return math.ceil(ttl_s)
 
 
 def _json(value: Any) -> bytes:
