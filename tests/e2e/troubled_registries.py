@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 KINDS = ("consul", "etcd", "zookeeper")
-_FIXTURES = {"consul": "consul_cluster", "etcd": "etcd_cluster", "zookeeper": "zookeepers"}
+_CLUSTERS = {"consul": "consul_cluster", "etcd": "etcd_cluster", "zookeeper": "zookeepers"}
+_SINGLES = {"consul": "consul", "etcd": "etcd35", "zookeeper": "zookeeper"}
 
 
 class Cluster:
@@ -50,7 +51,17 @@ class Cluster:
             self._made.start()
 
 
+def single_of(request, kind):
+    """Give the one server of a kind that stands for the whole run."""
+    return request.getfixturevalue(_SINGLES[kind])
+
+
+def cluster_of(request, kind):
+    """Give three servers of a kind, for this test alone."""
+    return Cluster(kind, request.getfixturevalue(_CLUSTERS[kind]))
+
+
 @pytest.fixture(params=KINDS)
 def cluster(request):
     """A cluster of each kind for one test."""
-    return Cluster(request.param, request.getfixturevalue(_FIXTURES[request.param]))
+    return cluster_of(request, request.param)
