@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+from importlib import import_module
 
 import uvicorn
 import uvicorn.loops.asyncio
@@ -25,10 +26,12 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-import trimtab.registries.consul  # noqa: F401 - imported once, here, and not in each backend
 from trimtab import Instance, register
 
 WORK_S = 0.02
+# What a backend would import at its first call is imported here, once for all of them.
+for _module in ("anyio._backends._asyncio", "httpcore", "trimtab.registries.consul"):
+    import_module(_module)
 _PRCTL = ctypes.CDLL(None).prctl
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
