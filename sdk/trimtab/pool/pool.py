@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
-from trimtab.errors import (
-    NoEligibleInstanceError,
-    NoInstancesError,
-    PickError,
-    SaturatedError,
-)
 from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import Member
 from trimtab.pool.extras import Extras
 from trimtab.pool.limits import Limiter, LoadLimits
 from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
-from trimtab.pool.statistics import MemberStatistics, PoolStatistics
+from trimtab.pool.refusals import all_full, nothing_to_pick
+from trimtab.pool.statistics import MemberStatistics, PoolStatistics, figures_of
+from trimtab.pool.subsets import chosen, narrow
 from trimtab.strategies import StrategyFactory, resolve
 
 if TYPE_CHECKING:
@@ -141,7 +136,7 @@ class Pool:
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
-        self._inside = self._choose_subset()
+        self._inside = chosen(members.values(), self._subset)
         self._monitor.update(members, now)
         self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
@@ -167,7 +162,7 @@ class Pool:
         if now >= self._monitor.review_at:
             self.review(now)
         if not self._eligible:
-            raise self._nothing_to_pick()
+            raise nothing_to_pick(self.service, len(self._members), self._reasons.values())
         if exclude and self._covers(exclude):
             exclude = ()
         if self._observer is None:
@@ -234,6 +229,18 @@ class Pool:
             members={member.id: self._figures(member, now) for member in members},
         )
 
+    def _figures(self, member: Member, now: float) -> MemberStatistics:
+        reason, limiter = self._reasons.get(member.id), self._limiter
+        if reason is None and limiter is not None and not limiter.has_room(member):
+            reason = Reason.SATURATED
+        return figures_of(
+            member,
+            now,
+            reason=reason,
+            why=self._monitor.why(member.id),
+            limit=limiter.bound(member.id) if limiter is not None else None,
+        )
+
     # -- what picks tell ---------------------------------------------------------------------
 
     def note(self, pick: Pick, status: int | None, now: float) -> None:
@@ -255,7 +262,7 @@ class Pool:
         monitor = self._monitor
         reasons = monitor.judge(self._members.values(), now)
         well = [member for member in self._members.values() if member.id not in reasons]
-        eligible = self._narrow(well, reasons)
+        eligible = well if self._inside is None else narrow(well, self._inside, reasons)
         for member in eligible:
             if member.id in self._reasons:
                 monitor.begin_slowly(member.id, now)
@@ -283,30 +290,11 @@ class Pool:
             at=now,
         )
 
-    def _narrow(self, well: list[Member], reasons: dict[str, Reason]) -> list[Member]:
-        """Keep to the subset, unless nobody in it is well."""
-        if self._inside is None:
-            return well
-        inside = [member for member in well if member.id in self._inside]
-        if not inside:
-            return well
-        for member in well:
-            if member.id not in self._inside:
-                reasons[member.id] = Reason.OUTSIDE_SUBSET
-        return inside
-
-    def _choose_subset(self) -> dict[str, float] | None:
-        if self._subset is None:
-            return None
-        # Of all, whether they are well or not: one that falls ill must not deal out all anew.
-        everyone = [member.instance for member in self._members.values()]
-        return {instance.id: instance.weight for instance in self._subset(everyone)}
-
     def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
         """Choose past members that are full; O(1) while few are."""
         assert self._limiter is not None
         if self._limiter.is_full:
-            raise self._all_full()
+            raise all_full(self.service, self._eligible)
         tried = [*exclude]
         while True:
             if self._covers(tried):
@@ -322,52 +310,6 @@ class Pool:
     def _covers(self, exclude: Collection[str]) -> bool:
         return len(self._eligible) <= len(exclude) and all(
             member.id in exclude for member in self._eligible
-        )
-
-    # -- in words ----------------------------------------------------------------------------
-
-    def _nothing_to_pick(self) -> PickError:
-        name = self._named()
-        if not self._members:
-            return NoInstancesError(f"{name}: no instance is registered", service=self.service)
-        counts = Counter(str(reason) for reason in self._reasons.values())
-        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-        return NoEligibleInstanceError(
-            f"{name}: none of its {len(self._members)} instances may be picked ({listed})",
-            service=self.service,
-            reasons=counts,
-        )
-
-    def _all_full(self) -> SaturatedError:
-        in_flight = sum(member.in_flight for member in self._eligible)
-        return SaturatedError(
-            f"{self._named()}: all {len(self._eligible)} eligible instances have as many requests "
-            f"in flight as they may ({in_flight} together); see LoadLimits",
-            service=self.service,
-        )
-
-    def _named(self) -> str:
-        return f"service {self.service!r}" if self.service else "the service"
-
-    def _figures(self, member: Member, now: float) -> MemberStatistics:
-        id_, reason = member.id, self._reasons.get(member.id)
-        if reason is None and self._limiter is not None and not self._limiter.has_room(member):
-            reason = Reason.SATURATED
-        return MemberStatistics(
-            id=id_,
-            address=member.instance.address,
-            weight=member.weight,
-            status=member.instance.status,
-            reason=reason,
-            why=self._monitor.why(id_),
-            in_flight=member.in_flight,
-            limit=self._limiter.bound(id_) if self._limiter is not None else None,
-            picks=member.picks,
-            successes=member.successes,
-            failures=member.failures,
-            cancelled=member.cancelled,
-            latency_s=member.latency_s(now),
-            failure_load=member.failure_load(now),
         )
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MemberStatistics", "PoolStatistics"]
+    from trimtab.member import Member
+
+__all__ = ["MemberStatistics", "PoolStatistics", "figures_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +59,25 @@ class PoolStatistics:
     in_flight: int
     picks: int
     members: Mapping[str, MemberStatistics]
+
+
+def figures_of(
+    member: Member, now: float, *, reason: str | None, why: str, limit: float | None
+) -> MemberStatistics:
+    """Take down a member's figures, with what its pool knows of it."""
+    return MemberStatistics(
+        id=member.id,
+        address=member.instance.address,
+        weight=member.weight,
+        status=member.instance.status,
+        reason=reason,
+        why=why,
+        in_flight=member.in_flight,
+        limit=limit,
+        picks=member.picks,
+        successes=member.successes,
+        failures=member.failures,
+        cancelled=member.cancelled,
+        latency_s=member.latency_s(now),
+        failure_load=member.failure_load(now),
+    )
