@@ -37,17 +37,17 @@ def test_first_come_first_served():
 def test_it_is_bounded(room):
     queue = Queue(room)
     assert queue.join(*"abcd") == [n < room for n in range(4)]
-    assert len(queue.waiting) == room
+    assert queue.waiting.count == room
 
 
 def test_who_was_called_and_has_not_gone_still_takes_a_place():
     queue = Queue(1)
     queue.join("a")
     queue.waiting.call()
-    assert (len(queue.waiting), queue.waiting.is_busy) == (1, True)
+    assert queue.waiting.count == 1
     assert queue.join("b") == [False]
     assert queue.waiting.leave(queue.turns["a"])
-    assert (len(queue.waiting), queue.waiting.is_busy) == (0, False)
+    assert queue.waiting.count == 0
     assert queue.join("b") == [True]
 
 
@@ -56,7 +56,7 @@ def test_who_tried_in_vain_is_first_again():
     queue.join("a", "b", "c")
     queue.waiting.call()
     queue.waiting.back(queue.turns["a"])
-    assert len(queue.waiting) == 3
+    assert queue.waiting.count == 3
     for _ in range(3):
         queue.waiting.call()
     assert queue.called == ["a", "a", "b", "c"]
@@ -69,7 +69,7 @@ def test_leaving_tells_whether_a_turn_is_to_be_passed_on():
     queue.waiting.call()
     assert queue.waiting.leave(queue.turns["a"])
     assert not queue.waiting.leave(queue.turns["a"])
-    assert not queue.waiting.is_busy
+    assert not queue.waiting.count
     queue.waiting.call()
     assert queue.called == ["a"]
 
@@ -95,5 +95,4 @@ def test_it_equals_a_naive_queue(room, steps):
             name = [*model, *out][place % (len(model) + len(out))]
             assert queue.waiting.leave(queue.turns[name]) is (name in out)
             (out if name in out else model).remove(name)
-        assert len(queue.waiting) == len(model) + len(out)
-        assert queue.waiting.is_busy is bool(model or out)
+        assert queue.waiting.count == len(model) + len(out)

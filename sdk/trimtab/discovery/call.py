@@ -125,7 +125,8 @@ class Call:
 
     def completed(self, pick: Pick, status: int) -> None:
         """Note a response that came whole: head and body at one moment."""
-        self._took(pick)
+        if pick is self._first:
+            self._took(pick)
         if _is_ok(status):
             self.service.done(pick, "success")
         else:

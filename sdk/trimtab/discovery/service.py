@@ -113,11 +113,9 @@ class Service:
                     self._settle(now)
                 if is_first:
                     self._budget.request(now)
-                if turn is not None:
-                    return self._pick_in_turn(turn, now, key, exclude)
-                if self._waiting.is_busy:
-                    raise self._queued()
-                return self._pool.pick(now, key=key, exclude=exclude)
+                if turn is None and not self._waiting.count:
+                    return self._pool.pick(now, key=key, exclude=exclude)
+                return self._pick_in_turn(turn, now, key, exclude)
         except SaturatedError:
             raise
         except PickError as error:
@@ -308,13 +306,15 @@ class Service:
         if pick.is_done:
             return False
         pick.done(now, outcome)
-        if self._waiting.is_busy and self._pool.has_room:
+        if self._waiting.count and self._pool.has_room:
             self._waiting.call()
         return True
 
     def _pick_in_turn(
-        self, turn: Turn, now: float, key: str | None, exclude: Collection[str]
+        self, turn: Turn | None, now: float, key: str | None, exclude: Collection[str]
     ) -> Pick:
+        if turn is None:
+            raise self._queued()
         try:
             pick = self._pool.pick(now, key=key, exclude=exclude)
         except SaturatedError:
@@ -327,7 +327,7 @@ class Service:
 
     def _queued(self) -> SaturatedError:
         return SaturatedError(
-            f"service {self.name!r}: {len(self._waiting)} requests wait for room on its instances "
+            f"service {self.name!r}: {self._waiting.count} requests wait for room on its instances "
             "already; see LoadLimits",
             service=self.name,
         )

@@ -31,26 +31,24 @@ class Waiting:
 
     Args:
         max_pending: how many may wait.
+
+    Attributes:
+        count: how many do, those that may try now among them. While somebody waits, nobody may
+            jump the queue.
     """
 
     def __init__(self, max_pending: int) -> None:
         self._max_pending = max_pending
         self._turns: OrderedDict[Turn, None] = OrderedDict()
         self._called: set[Turn] = set()
-
-    def __len__(self) -> int:
-        return len(self._turns) + len(self._called)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether somebody waits, so that nobody may jump the queue."""
-        return bool(self._turns or self._called)
+        self.count = 0
 
     def join(self, turn: Turn) -> bool:
         """Take a place at the end; say whether there was one."""
-        if len(self) >= self._max_pending:
+        if self.count >= self._max_pending:
             return False
         self._turns[turn] = None
+        self.count += 1
         return True
 
     def call(self) -> None:
@@ -68,7 +66,9 @@ class Waiting:
 
     def leave(self, turn: Turn) -> bool:
         """Give up a place; say whether it was that of one that may try, and had not yet."""
-        self._turns.pop(turn, None)
         was_called = turn in self._called
+        if was_called or turn in self._turns:
+            self.count -= 1
         self._called.discard(turn)
+        self._turns.pop(turn, None)
         return was_called

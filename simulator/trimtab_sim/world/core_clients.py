@@ -139,15 +139,17 @@ class _Course(Call):
     def answered_whole(self, trip: _Attempt, status: int) -> None:
         """Take an answer: the SDK says whether it is the last word. Its body ends with its head."""
         self._leave(trip)
-        wait_s = self.rejected(trip.pick, status)
-        if wait_s is not None:
-            if not self.trips:
-                self._again(wait_s)
-            return
+        if self.retries(status):
+            wait_s = self.rejected(trip.pick, status)
+            if wait_s is not None:
+                if not self.trips:
+                    self._again(wait_s)
+                return
         self.completed(trip.pick, status)
-        for rival in self.trips or ():
-            rival.is_over = True
-            self.lost(rival.pick)
+        if self.trips:
+            for rival in self.trips:
+                rival.is_over = True
+                self.lost(rival.pick)
         self.end(Outcome.OK if status < FIRST_BAD_STATUS else Outcome.STATUS)
 
     def broke(self, trip: _Attempt, fate: str) -> None:
