@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from real.etcd import BINARIES, Etcd
+from real.server import running
+
 KINDS = ("consul", "etcd", "zookeeper")
 _CLUSTERS = {"consul": "consul_cluster", "etcd": "etcd_cluster", "zookeeper": "zookeepers"}
 _SINGLES = {"consul": "consul", "etcd": "etcd35", "zookeeper": "zookeeper"}
+_OWN = {"consul": "own_consul", "etcd": "one_etcd", "zookeeper": "own_zookeeper"}
 
 
 class Cluster:
@@ -54,6 +58,18 @@ class Cluster:
 def single_of(request, kind):
     """Give the one server of a kind that stands for the whole run."""
     return request.getfixturevalue(_SINGLES[kind])
+
+
+def own_of(request, kind):
+    """Give one server of a kind, for this test alone."""
+    return request.getfixturevalue(_OWN[kind])
+
+
+@pytest.fixture
+def one_etcd(tmp_path):
+    """An etcd 3.5 for one test."""
+    with running(Etcd(BINARIES["3.5"], tmp_path / "etcd")) as server:
+        yield server
 
 
 def cluster_of(request, kind):
