@@ -45,6 +45,12 @@ def lists(*instances):
     return lambda listing: listing.instances == instances
 
 
+async def settled(condition):
+    async with asyncio.timeout(DEADLINE_S):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.02)
+
+
 async def drained(watch):
     async for _ in watch:
         pass
@@ -168,6 +174,30 @@ class TestKeys:
             assert (await registry.fetch(prefix)).instances == (A,)
             await registry.deregister(prefix, A)
             await registry.aclose()
+
+    async def test_a_transaction_is_seen_whole(self, registry, etcd, prefix):
+        async with aclosing(registry.watch("orders")) as watch:
+            await anext(watch)
+            for instances in ((A, B), ()):
+                keys = {f"{prefix}/orders/{each.id}": each.address for each in (A, B)}
+                values = {key: json.dumps({"Addr": address}) for key, address in keys.items()}
+                etcd.transact(values if instances else dict.fromkeys(keys))
+                assert (await anext(watch)).instances == instances
+
+    async def test_what_is_too_large_for_etcd_is_refused(self, registry):
+        huge = A.with_(metadata={"x": "y" * 2_000_000})
+        with pytest.raises(RegistryRequestError, match="request is too large"):
+            await registry.register("orders", huge, ttl_s=60)
+
+    async def test_a_watch_that_is_closed_is_gone_from_the_server(self, registry, etcd):
+        before = etcd.watchers()
+        async with aclosing(registry.watch("orders")) as watch:
+            await anext(watch)
+            closing = asyncio.ensure_future(anext(watch))
+            await settled(lambda: etcd.watchers() == before + 1)
+            closing.cancel()
+            await asyncio.wait([closing])
+        await settled(lambda: etcd.watchers() == before)
 
     async def test_a_long_list(self, registry, etcd, prefix):
         padding = "x" * 1000

@@ -165,6 +165,22 @@ class Etcd(Server):
         end = {"range_end": base64(range_end)} if range_end else {}
         self.post("/v3/kv/deleterange", {"key": base64(key), **end})
 
+    def transact(self, values):
+        """Write keys, and delete those whose value is None, all at once."""
+        changes = [
+            {"request_delete_range": {"key": base64(key)}}
+            if value is None
+            else {"request_put": {"key": base64(key), "value": base64(value)}}
+            for key, value in values.items()
+        ]
+        self.post("/v3/kv/txn", {"success": changes})
+
+    def watchers(self):
+        """How many watches it keeps."""
+        lines = httpx.get(f"{self.http}/metrics", trust_env=False).text.splitlines()
+        (line,) = (each for each in lines if each.startswith("etcd_debugging_mvcc_watcher_total "))
+        return int(line.split()[1])
+
     def names_under(self, prefix):
         """What follows the prefix in the keys that have it; it ends with a slash."""
         end = prefix[:-1] + "0"

@@ -274,6 +274,22 @@ class TestView:
         assert listing.version != before
         assert subject.listing().version == listing.version
 
+    def test_equal_versions_are_equal_lists_however_they_came_about(self):
+        def put(name, revision):
+            return kv(f"s/orders/{name}", '{"Addr":"h:1"}', mod_revision=str(revision))
+
+        kept = view(put("a", 5), put("b", 6), put("c", 7))
+        versions = [kept.listing().version]
+        for event in (
+            {"kv": put("b", 8)},
+            {"kv": {"key": b64("s/orders/c")}, "type": "DELETE"},
+            {"kv": {"key": b64("s/orders/a")}, "type": "DELETE"},
+        ):
+            kept.apply(result(events=[event]))
+            versions.append(kept.listing().version)
+        assert len(set(versions)) == 4
+        assert view(put("b", 8)).listing().version == versions[-1]
+
     def test_a_reset_is_told_of_the_list_and_not_of_its_changes(self):
         subject = view(kv("s/orders/a", '{"Addr":"h:1"}'), reset=True)
         assert subject.listing().reset

@@ -79,7 +79,7 @@ class EtcdPolledRegistry:
         )
         self._leases = Leases(self._gateway, self._place)
         self._complaints = Complaints()
-        self._seen: LRUCache[str, tuple[int, int]] = LRUCache(_MAX_SERVICES_REMEMBERED)
+        self._seen: LRUCache[str, tuple[int | str, int]] = LRUCache(_MAX_SERVICES_REMEMBERED)
 
     async def fetch(self, service: str) -> Listing:
         """Ask for the whole list; a service without keys is empty.

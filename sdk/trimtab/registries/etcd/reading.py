@@ -14,7 +14,6 @@ from trimtab.errors import InvalidInstanceError, RegistryAnswerError
 from trimtab.registries.asking import parse_json
 from trimtab.registries.entries import gather, read_entry
 from trimtab.registries.etcd.wire import KeyValue, RangeAnswer, WatchResult, read
-from trimtab.registries.options import digest
 from trimtab.registries.protocol import Listing
 
 if TYPE_CHECKING:
@@ -66,10 +65,16 @@ class View:
         Raises:
             RegistryAnswerError: there are instances, and not one of them can be read.
         """
-        ordered = sorted(self._found.items())
-        instances, skipped = gather((found for _, (_, found) in ordered), _good, place=self._place)
-        version = digest([(key, revision) for key, (revision, _) in ordered])
-        return Listing(instances=instances, version=version, reset=self._reset, skipped=skipped)
+        ordered = (self._found[key][1] for key in sorted(self._found))
+        instances, skipped = gather(ordered, _good, place=self._place)
+        return Listing(
+            instances=instances, version=self._version(), reset=self._reset, skipped=skipped
+        )
+
+    def _version(self) -> str:
+        """Mark the list: what is put is newer than all before, and what is deleted is missing."""
+        revisions = [revision for revision, _ in self._found.values()]
+        return f"{max(revisions, default=0)}-{len(revisions)}-{sum(revisions)}"
 
     def _put(self, entry: KeyValue) -> None:
         name = entry.key.removeprefix(self._prefix)

@@ -8,7 +8,7 @@ key for ever: questions are made here and nowhere else.
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,11 +32,15 @@ __all__ = [
 ]
 
 
-class Header(msgspec.Struct, frozen=True):
-    """What every answer begins with."""
+Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number of 64 bits."""
 
-    revision: int = 0
-    cluster_id: int = 0
+
+class Header(msgspec.Struct, frozen=True):
+    """What every answer begins with; the id is good for comparing."""
+
+    revision: Number = 0
+    cluster_id: int | str = 0
 
 
 class KeyValue(msgspec.Struct, frozen=True):
@@ -44,8 +48,8 @@ class KeyValue(msgspec.Struct, frozen=True):
 
     key: bytes = b""
     value: bytes = b""
-    mod_revision: int = 0
-    lease: int = 0
+    mod_revision: Number = 0
+    lease: Number = 0
 
 
 class RangeAnswer(msgspec.Struct, frozen=True):
@@ -58,8 +62,8 @@ class RangeAnswer(msgspec.Struct, frozen=True):
 class LeaseAnswer(msgspec.Struct, frozen=True):
     """The answer of `/v3/lease/grant`."""
 
-    id: int = msgspec.field(default=0, name="ID")
-    ttl_s: int = msgspec.field(default=0, name="TTL")
+    id: Number = msgspec.field(default=0, name="ID")
+    ttl_s: Number = msgspec.field(default=0, name="TTL")
 
 
 class KeepaliveAnswer(msgspec.Struct, frozen=True):
