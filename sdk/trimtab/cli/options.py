@@ -49,7 +49,8 @@ class Source(Configured):
     """What every command takes that talks to a registry.
 
     Attributes:
-        registry: The registry's URL: consul://, http(s)://, file:// or static://.
+        registry: The registry's URL: consul://, etcd://, zk://, dns+srv://, dns+a://, eureka://,
+            nacos://, kubernetes://, http(s)://, file:// or static://.
     """
 
     registry: Annotated[str, Parameter(env_var="TRIMTAB_REGISTRY")] = _DEFAULT_REGISTRY

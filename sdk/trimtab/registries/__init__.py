@@ -2,15 +2,20 @@
 
 `connect("consul://127.0.0.1:8500")` makes one. The schemes:
 
-| scheme                | module      | how it learns of changes                     |
-|-----------------------|-------------|----------------------------------------------|
-| `static://`           | `static`    | never                                        |
-| `file://`             | `file`      | watches the file                             |
-| `http://`, `https://` | `http`      | polls, conditionally                         |
-| `consul://`           | `consul`    | blocking queries, or polls                   |
-| `etcd://`             | -           | to come                                      |
-| `zk://`               | -           | to come                                      |
-| `dns+srv://`, `dns+a://` | -        | to come                                      |
+| scheme                         | module       | how it learns of changes     | registers |
+|--------------------------------|--------------|------------------------------|-----------|
+| `static://`                    | `static`     | never                        | no        |
+| `file://`                      | `file`       | watches the file, or polls   | no        |
+| `http://`, `https://`          | `http`       | polls, conditionally         | no        |
+| `consul://`, `consul+https://` | `consul`     | blocking queries, or polls   | yes       |
+| `etcd://`, `etcd+https://`     | `etcd`       | watches, or polls            | yes       |
+| `zk://`                        | `zookeeper`  | watches, or polls            | yes       |
+| `dns+srv://`, `dns+a://`       | `dns`        | asks when TTLs end, or polls | no        |
+| `eureka://`, `eureka+https://` | `eureka`     | polls                        | yes       |
+| `nacos://`, `nacos+https://`   | `nacos`      | polls                        | yes       |
+| `kubernetes://`                | `kubernetes` | watches, or polls            | no        |
+
+`eureka`, `nacos` and `kubernetes` are tested against recorded answers, not real servers.
 
 A third party adds a scheme by an entry point in the group `trimtab.registries`: its name is the
 scheme, its value a callable that takes the URL and returns a `Registry`.
