@@ -16,6 +16,7 @@ from trimtab.errors import (
     RegistryAnswerError,
     RegistryCursorLostError,
     RegistryDeniedError,
+    RegistryError,
     RegistryRequestError,
     RegistryUnavailableError,
 )
@@ -332,6 +333,23 @@ class TestTokens:
         with pytest.raises(RegistryDeniedError, match="authentication failed") as caught:
             await etcd.registry(self.URL).fetch("orders")
         assert "s3cr3t" not in str(caught.value)
+
+    @pytest.mark.parametrize("status", [400, 502])
+    async def test_what_a_server_repeats_of_secrets_is_not_told(self, status):
+        login = httpx.Response(status, text='no: {"name":"me","password":"s3cr3t \\"x"}')
+        etcd = Etcd(authenticate=[login])
+        with pytest.raises(RegistryError, match="no: ") as caught:
+            await etcd.registry("etcd://me:s3cr3t%20%22x@h/s").fetch("orders")
+        assert "s3cr3t" not in str(caught.value)
+        echo = {"code": 7, "message": "denied: Authorization: t0ken-1"}
+        for refusal in (
+            httpx.Response(403, json=echo),
+            httpx.Response(status, text=echo["message"]),
+        ):
+            etcd = self.etcd(refusal, tokens=["t0ken-1"])
+            with pytest.raises(RegistryError, match="denied: ") as caught:
+                await etcd.registry(self.URL).fetch("orders")
+            assert "t0ken-1" not in str(caught.value)
 
     async def test_where_authentication_is_off_nothing_is_sent_until_it_is_on(self):
         off = {"code": 9, "message": "etcdserver: authentication is not enabled"}

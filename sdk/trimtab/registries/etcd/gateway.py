@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -177,7 +179,7 @@ class Gateway:
             if auth_is_off(answer):
                 return ""
             if answer.status != httpx.codes.OK:
-                raise refused(place, answer)
+                raise refused(place, _without(password, answer))
             found: TokenAnswer = read(place, answer.body, TokenAnswer)
             return found.token
 
@@ -185,6 +187,15 @@ class Gateway:
 def _bearing(token: str) -> dict[str, str]:
     # Without the word Bearer, which etcd would take for a part of the token.
     return {"Authorization": token} if token else {}
+
+
+def _without(password: str, answer: Answer) -> Answer:
+    """Take the password out of a refusal: servers like to repeat what they were asked."""
+    spellings = {json.dumps(password)[1:-1], password}
+    body = answer.body
+    for each in spellings:
+        body = body.replace(each.encode(), b"...")
+    return replace(answer, body=body)
 
 
 def _result(place: str, line: bytes) -> WatchResult:

@@ -26,6 +26,7 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries.asking import parse_json, refusal
+from trimtab.registries.hiding import without
 
 if TYPE_CHECKING:
     from trimtab.registries.asking import Answer
@@ -91,9 +92,10 @@ def words_of(said: Any) -> tuple[int, str]:
 def words_in(answer: Answer) -> tuple[int, str]:
     """Give the gRPC code and the message of a refusal; 0 where it is not in etcd's words."""
     try:
-        return words_of(parse_json("", answer.body))
+        code, message = words_of(parse_json("", answer.body))
     except RegistryAnswerError:
         return 0, ""
+    return code, message if answer.request is None else without(message, answer.request)
 
 
 def refused(place: str, answer: Answer) -> Exception:
