@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("trimtab", deadline=None)
+hypothesis.settings.load_profile("trimtab")
 
 # Before anything imports the suites: their assertions explain themselves like those of tests.
 pytest.register_assert_rewrite("trimtab.testing", "real")
