@@ -3,6 +3,7 @@
 It keeps a Python program's outbound HTTP calls spread over the instances that are alive.
 """
 
+from trimtab.alerts import Alerter, AlertSettings
 from trimtab.check import Check
 from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState, SyncDirectory
 from trimtab.errors import (
@@ -39,6 +40,8 @@ from trimtab.transports import BalancedTransport, CallInfo
 
 __all__ = [
     "STRATEGIES",
+    "AlertSettings",
+    "Alerter",
     "BalancedTransport",
     "CallInfo",
     "Check",
