@@ -58,6 +58,12 @@ def test_there_is_none_before_there_are_enough():
     made.add(0.1, 0.0)
     assert 0.1 <= made.value_s() <= 0.105
     assert LatencyQuantile(0.5).value_s() is None
+    plain = LatencyQuantile(0.5)
+    for _ in range(99):
+        plain.add(0.1, 0.0)
+    assert plain.value_s() is None
+    plain.add(0.1, 0.0)
+    assert plain.value_s() is not None
     assert fed([0.1] * 99, min_samples=100).value_s() is None
     assert LatencyQuantile(0.5, min_samples=1).value_s() is None
 
@@ -86,6 +92,23 @@ def test_it_remembers_between_one_and_two_windows():
     assert 0.01 <= made.value_s() <= 0.0105
 
 
+def test_windows_begin_at_their_first_sample_and_are_half_open():
+    made = fed([1.0] * 64, now=0.0)
+    for now in (30.0, 45.0, 59.9):
+        made.add(0.01, now)
+    assert made.value_s() > 0.5
+    for _ in range(61):
+        made.add(0.01, 60.0)  # the window of 30 to 60 is the old one now
+    assert 0.01 <= made.value_s() <= 0.0105
+
+
+def test_it_does_not_matter_where_the_clock_stands():
+    made = fed([1.0] * 64, now=1000.0)
+    for _ in range(64):
+        made.add(0.01, 1030.0)
+    assert made.value_s() > 0.5
+
+
 def test_the_counts_of_both_windows_add_up():
     made = fed([1.0] * 64, quantile=0.5, now=0.0)
     for _ in range(128):
@@ -103,6 +126,21 @@ def test_after_a_silence_of_two_windows_all_is_forgotten(at, remembered):
     for _ in range(64):
         made.add(0.01, at)
     assert (made.value_s() > 0.5) is remembered
+
+
+def test_nothing_is_left_of_what_came_before_a_silence():
+    made = fed([0.01] * 64, min_samples=64, now=0.0)
+    for _ in range(63):
+        made.add(1.0, 60.0)
+    assert 0.01 <= made.value_s() <= 0.0105  # as of the last review
+    made.add(1.0, 60.0)
+    assert 1.0 <= made.value_s() <= 1.05
+    few = fed([0.01] * 64, min_samples=65, now=0.0)
+    for _ in range(64):
+        few.add(1.0, 60.0)
+    assert few.value_s() is None
+    few.add(1.0, 60.0)
+    assert few.value_s() is not None
 
 
 def test_too_few_again_after_a_silence():

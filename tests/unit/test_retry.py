@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import ConfigurationError
-from trimtab.retry import Backoff, RetryBudget, RetryPolicy
+from trimtab.retry import IDEMPOTENT, Backoff, RetryBudget, RetryPolicy
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,97 @@ def test_refused_is_never_tried_less_than_the_rest():
     assert not policy.allows("refused", 5, method="GET", replayable=True)
 
 
+def test_refused_goes_on_for_longer_unless_there_is_one_attempt():
+    two = RetryPolicy(max_attempts=2)
+    assert two.allows("refused", 2, method="GET", replayable=True)
+    assert two.allows("refused", 9, method="GET", replayable=True)
+    assert not two.allows("refused", 10, method="GET", replayable=True)
+    assert not two.allows("no_response", 2, method="GET", replayable=True)
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("status", "method", "replayable", "attempts", "again"),
     [
-        {"max_attempts": 0},
-        {"max_refused": 0},
-        {"budget_ratio": -0.1},
-        {"budget_min_per_s": -1},
-        {"budget_ratio": float("nan")},
+        (503, "GET", True, 1, True),
+        (503, "GET", True, 2, True),
+        (503, "GET", True, 3, False),
+        (503, "POST", True, 1, False),
+        (503, "PUT", False, 1, False),
+        (500, "GET", True, 1, False),
+        (200, "GET", True, 1, False),
     ],
 )
-def test_values_out_of_range_are_refused_by_name(wrong):
-    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+def test_statuses_are_tried_again_if_asked_for(status, method, replayable, attempts, again):
+    policy = RetryPolicy(statuses={429, 503})
+    assert policy.allows(status, attempts, method=method, replayable=replayable) is again
+    assert policy.is_charged(status)
+    assert not RetryPolicy().allows(status, 1, method="GET", replayable=True)
+
+
+def test_methods_and_failures_are_the_callers_to_add():
+    policy = RetryPolicy(methods=["POST"], failures=["timeout"])
+    assert policy.allows("timeout", 1, method="POST", replayable=True)
+    assert not policy.allows("timeout", 1, method="GET", replayable=True)
+    assert not policy.allows("refused", 1, method="POST", replayable=True)
+    assert policy.methods == frozenset({"POST"})
+    assert policy.failures == frozenset({"timeout"})
+    assert RetryPolicy(failures=()).failures == frozenset()
+
+
+ATTEMPTS = (
+    "max_attempts is {} and max_refused {}; each must be 1 or more (max_attempts=1 never retries)"
+)
+BUDGET = "budget_ratio is {} and budget_min_per_s {}; neither may be negative"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"max_attempts": 0}, ATTEMPTS.format(0, 10)),
+        ({"max_refused": 0}, ATTEMPTS.format(3, 0)),
+        ({"budget_ratio": -0.1}, BUDGET.format(-0.1, 10.0)),
+        ({"budget_ratio": float("nan")}, BUDGET.format("nan", 10.0)),
+        ({"budget_min_per_s": -1}, BUDGET.format(0.2, -1)),
+        *[
+            ({name: value}, f"{name} is {value!r}; it must be 0 or more")
+            for name in ("backoff_first_s", "backoff_max_s", "max_retry_after_s")
+            for value in (-0.1, float("nan"))
+        ],
+        *[
+            (
+                {"failures": {"refused", kind}},
+                f"failures has {kind!r}; known are connect_timeout, no_response, refused, timeout",
+            )
+            for kind in ("other", "Refused")
+        ],
+        *[
+            ({"statuses": {503, status}}, f"statuses has {status}; write some from 400 to 599")
+            for status in (399, 600, 200)
+        ],
+        ({"methods": {"GET", "post"}}, "methods has 'post'; write them in upper case"),
+        ({"retry_after": "all"}, "retry_after is 'all'; it must be 'instance' or 'service'"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(wrong, said):
+    with pytest.raises(ConfigurationError) as caught:
         RetryPolicy(**wrong)
+    assert str(caught.value) == said
+
+
+def test_the_least_and_the_most():
+    zero = ("backoff_first_s", "backoff_max_s", "max_retry_after_s")
+    RetryPolicy(**dict.fromkeys(zero, 0), budget_ratio=0, budget_min_per_s=0)
+    RetryPolicy(max_attempts=1, max_refused=1, statuses={400, 599})
+
+
+def test_the_defaults():
+    policy = RetryPolicy()
+    assert (policy.max_attempts, policy.max_refused) == (3, 10)
+    assert (policy.backoff_first_s, policy.backoff_max_s) == (0.025, 0.25)
+    assert (policy.retry_after, policy.max_retry_after_s) == ("instance", 5.0)
+    assert (policy.budget_ratio, policy.budget_min_per_s) == (0.2, 10.0)
+    assert policy.failures == {"refused", "connect_timeout", "no_response"}
+    assert (policy.methods, policy.statuses) == (IDEMPOTENT, frozenset())
 
 
 # The budget: 20 % of the requests plus 10 per second, over 10 s.
@@ -118,6 +196,18 @@ def test_retries_come_back_when_they_leave_the_window():
     assert spend(budget, 10.0) == 100
 
 
+@pytest.mark.parametrize("window_s", [1.0, 5.0, 60.0])
+def test_a_window_has_ten_slices_whatever_its_length(window_s):
+    budget = RetryBudget(ratio=1.0, min_per_s=0.0, window_s=window_s)
+    for tenth in range(10):
+        budget.request((tenth + 0.5) * window_s / 10)
+    assert spend(budget, 0.99 * window_s) == 10
+    budget = RetryBudget(ratio=1.0, min_per_s=0.0, window_s=window_s)
+    for tenth in range(10):
+        budget.request((tenth + 0.5) * window_s / 10)
+    assert spend(budget, 1.25 * window_s) == 7
+
+
 def test_a_clock_that_steps_back_counts_as_the_latest_time():
     budget = RetryBudget(ratio=0.0, min_per_s=1.0)
     assert spend(budget, 50.0) == 10
@@ -161,6 +251,11 @@ def test_the_bound_doubles_up_to_the_most_and_begins_again():
     assert bounds == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
     backoff.reset()
     assert backoff.next_s() == 0.1
+
+
+def test_the_bounds_unless_told_otherwise():
+    backoff = Backoff(Always(1.0))
+    assert [backoff.next_s() for _ in range(7)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5])
 
 
 def test_the_jitter_is_full():
