@@ -74,10 +74,49 @@ def test_who_turns_critical_with_most_others_is_kept_as_it_was():
     assert guard.admit(SIX, (*sick, SIX[5]), 15.0) == (*sick, SIX[5])
 
 
-def test_one_critical_instance_counts_at_once():
+def critical(count):
+    return (*turned(SIX[:count], Status.CRITICAL), *SIX[count:])
+
+
+def test_who_turns_critical_counts_after_a_moment():
     guard = LossGuard(5.0)
-    after = (*turned(SIX[:1], Status.CRITICAL), *SIX[1:])
-    assert guard.admit(SIX, after, 10.0) == after
+    assert guard.admit(SIX, critical(1), 10.0) == SIX
+    assert (guard.settle_at, guard.release_at) == (10.5, None)
+    assert guard.admit(SIX, critical(2), 10.4) == SIX
+    assert guard.admit(SIX, critical(2), 10.5) == critical(2)
+    assert guard.settle_at is None
+
+
+def test_who_is_well_again_within_the_moment_was_never_critical():
+    guard = LossGuard(5.0)
+    guard.admit(SIX, critical(1), 10.0)
+    assert guard.admit(SIX, SIX, 10.1) == SIX
+    assert guard.settle_at is None
+    guard.admit(SIX, critical(1), 10.4)
+    assert guard.settle_at == 10.9
+
+
+def test_those_who_turn_critical_one_after_another_are_counted_together():
+    guard = LossGuard(5.0)
+    assert [guard.admit(SIX, critical(count), 10.0 + count / 100) for count in range(7)] == [
+        SIX
+    ] * 7
+    assert (guard.settle_at, guard.release_at) == (None, 15.04)
+    assert guard.admit(SIX, critical(6), 15.04) == critical(6)
+    assert guard.settle_at is None, "it was doubted for long enough"
+
+
+def test_who_vanishes_beside_one_who_turned_critical_counts_at_once():
+    guard = LossGuard(5.0)
+    assert guard.admit(SIX, critical(1)[:5], 10.0) == SIX[:5]
+    assert guard.settle_at == 10.5
+
+
+def test_without_a_grace_nobody_settles():
+    assert LossGuard(0.0).admit(SIX, critical(1), 10.0) == critical(1)
+    guard = LossGuard(0.2)
+    guard.admit(SIX, critical(1), 10.0)
+    assert guard.settle_at == pytest.approx(10.2)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,73 @@ def test_who_is_kept_does_not_delay_who_is_new():
     assert seen == [(0.0, SIX), (10.0, (heavy, *SIX[1:], new)), (15.0, (heavy, new))]
 
 
+def status_set(registry, count):
+    registry.set("orders", [each.with_(status="critical") for each in SIX[:count]] + [*SIX[count:]])
+
+
+def usable(snapshot):
+    return sum(each.status == "passing" for each in snapshot.instances)
+
+
+def test_a_registry_that_was_frozen_says_so_of_one_after_another_and_is_not_believed():
+    """What a Consul cluster says within 60 ms after it was frozen for longer than the TTL."""
+
+    async def main():
+        registry, seen = FakeRegistry(), []
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            supervisor.subscribe(lambda each: seen.append((now(), usable(each))))
+            await asyncio.sleep(30)
+            for count in (1, 2, 3, 4, 5, 6, 5, 3, 1, 0):
+                status_set(registry, count)
+                await asyncio.sleep(0.006)
+            await asyncio.sleep(30)
+            return seen, supervisor.state(now()).held
+
+    assert run(main()) == ([(0.0, 6)], None)
+
+
+def test_who_is_critical_counts_after_half_a_second_and_what_is_new_at_once():
+    async def main():
+        registry, seen = FakeRegistry(), []
+        registry.set("orders", SIX)
+        new = Instance(host="10.0.0.2", port=1)
+        async with supervising(registry) as supervisor:
+            supervisor.subscribe(lambda each: seen.append((now(), usable(each))))
+            await asyncio.sleep(10)
+            sick = SIX[0].with_(status="critical")
+            registry.set("orders", (sick, *SIX[1:]))
+            await asyncio.sleep(0.25)
+            registry.set("orders", (sick, *SIX[1:], new))
+            await asyncio.sleep(10)
+            return seen, supervisor.state(now())
+
+    seen, state = run(main())
+    assert seen == [(0.0, 6), (10.25, 7), (10.5, 6)]
+    assert state.age_s == 10.0
+    assert state.held is None
+
+
+def test_who_turned_critical_right_before_trouble_is_doubted():
+    async def main():
+        registry, seen = FakeRegistry(), []
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            supervisor.subscribe(lambda each: seen.append(usable(each)))
+            await asyncio.sleep(10)
+            status_set(registry, 1)
+            await asyncio.sleep(0.25)
+            registry.fail()
+            await asyncio.sleep(10)
+            during = list(seen)
+            registry.set("orders", SIX)
+            registry.heal()
+            await asyncio.sleep(20)
+            return during, seen
+
+    assert run(main()) == ([6], [6])
+
+
 # Answers that were overtaken
 
 

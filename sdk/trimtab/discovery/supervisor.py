@@ -66,6 +66,7 @@ class Supervisor:
         self._admission = Admission(registry.url, service, settings)
         self._guard = LossGuard(settings.grace_s)
         self._held: int | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self._store = store
         self._stored_at = 0.0
         self._failures = 0
@@ -133,6 +134,7 @@ class Supervisor:
             await self._reader.run()
         finally:
             fallback.cancel()
+            self._stop_settling()
             # Its loop may have ended under its users, whom nothing then unsubscribes.
             self._subscribers.clear()
             self._ended = True
@@ -154,23 +156,19 @@ class Supervisor:
             self._guard.alarm()
         if self.snapshot is None and not instances and self._settings.grace_s:
             self._fall_back("lists nothing")
-        before = self.snapshot
-        now = asyncio.get_running_loop().time()
-        kept = self._guard.admit(before.instances if before else (), instances, now)
-        if before is not None and self._guard.release_at is not None:
-            self._hold(before, kept, size=len(instances))
-            return
-        self._held = None
-        snapshot = Snapshot(
-            service=self.service, instances=instances, version=listing.version, fetched_at=now
+        self._judge(
+            Snapshot(
+                service=self.service,
+                instances=instances,
+                version=listing.version,
+                fetched_at=asyncio.get_running_loop().time(),
+            )
         )
-        changed = before is None or before.instances != instances
-        self._store_list(snapshot, changed=changed or before is None or before.source == "disk")
-        self._publish(snapshot, changed=changed)
 
     def fail(self, error: Exception) -> None:
         """Note a failure; the list stays as it is, and the next answer is doubted."""
         self._guard.alarm()
+        self._stop_settling()
         if not isinstance(error, RegistryError):
             logger.error("service %r: %s failed", self.service, self._registry.url, exc_info=error)
             error = RegistryUnavailableError(f"{type(error).__name__}: {error}")
@@ -185,6 +183,26 @@ class Supervisor:
     def doubt(self) -> None:
         """Note that the next answer comes after trouble, which is no failure."""
         self._guard.alarm()
+
+    def _judge(self, new: Snapshot) -> None:
+        """Use a new list, as far as the guard believes it."""
+        loop, before = asyncio.get_running_loop(), self.snapshot
+        self._stop_settling()
+        kept = self._guard.admit(before.instances if before else (), new.instances, loop.time())
+        if before is not None and self._guard.release_at is not None:
+            self._hold(before, kept, size=len(new.instances))
+            return
+        self._held = None
+        if self._guard.settle_at is not None:
+            self._settling = loop.call_at(self._guard.settle_at, self._judge, new)
+        new = replace(new, instances=kept)
+        changed = before is None or before.instances != kept
+        self._store_list(new, changed=changed or before is None or before.source == "disk")
+        self._publish(new, changed=changed)
+
+    def _stop_settling(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
 
     def _hold(self, before: Snapshot, kept: tuple[Instance, ...], *, size: int) -> None:
         if self._held is None:
