@@ -168,6 +168,22 @@ def test_what_ends_on_a_departed_member_makes_no_room():
     assert not pool.has_room
 
 
+def test_what_ends_on_a_former_self_neither_fills_nor_frees_its_successor():
+    pool = pool_of("a", max_in_flight=2, adaptation="aimd", initial_in_flight=2)
+    old = [pool.pick(0.0), pool.pick(0.0)]
+    pool.update([], 1.0)
+    pool.update(instances("a"), 2.0)
+    new = [pool.pick(2.0), pool.pick(2.0)]
+    old[0].done(3.0, "success")
+    assert not pool.has_room
+    with pytest.raises(SaturatedError):
+        pool.pick(3.0)
+    old[1].done(3.0, "failure")
+    assert pool.statistics(3.0).members["a"].limit == 2
+    new[0].done(3.0, "success")
+    assert pool.has_room
+
+
 def test_before_the_first_list_nothing_is_bounded():
     limiter = Limiter(LoadLimits(max_in_flight=1))
     member = Member(instances("a")[0], 0.0)

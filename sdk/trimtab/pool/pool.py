@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from trimtab.health import HealthSettings, Monitor, Reason
-from trimtab.member import Member
+from trimtab.member import FleetFailures, Member
 from trimtab.pool.extras import Extras
 from trimtab.pool.limits import Limiter, LoadLimits
 from trimtab.pool.news import News
@@ -86,6 +86,7 @@ class Pool:
         self._observer = self if watches or self._extras.counts_in_flight else None
         self._subset = subset
         self._news = News(service, listener, self._monitor.why) if listener is not None else None
+        self._fleet = FleetFailures()
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
@@ -131,7 +132,7 @@ class Pool:
         for instance in instances:
             member = members.get(instance.id) or before.get(instance.id)
             if member is None:
-                member = Member(instance, now)
+                member = Member(instance, now, self._fleet)
             elif member.instance is not instance:
                 member.replace(instance)
             members[instance.id] = member
@@ -141,7 +142,7 @@ class Pool:
         self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
         for member in removed:
-            member.is_removed = True
+            member.leave(now)
         self._leaving = [member for member in (*self._leaving, *removed) if member.in_flight]
         return removed
 
@@ -245,6 +246,8 @@ class Pool:
 
     def note(self, pick: Pick, status: int | None, now: float) -> None:
         """Take a response's status from a pick, None for no (whole) response."""
+        if pick.member.is_removed:
+            return  # A namesake that came since is another.
         self._monitor.note(pick.member.id, status, now)
         if self._limiter is not None:
             ok = status is not None and status not in OVERLOADED
@@ -253,7 +256,7 @@ class Pool:
     def left(self, pick: Pick) -> None:
         """Take from a pick that it is no longer in flight."""
         self._extras.ended(pick.member)
-        if self._limiter is not None:
+        if self._limiter is not None and not pick.member.is_removed:
             self._limiter.changed(pick.member)
 
     # -- who may be picked -------------------------------------------------------------------
