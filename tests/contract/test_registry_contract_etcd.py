@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from real.etcd_contract import EtcdHarness, LeaseContract, PolledEtcdHarness
-from trimtab.testing import RegistryContract
+from real.etcd_contract import EtcdHarness, PolledEtcdHarness
+from trimtab.testing import RegistrarContract, RegistryContract
 
 pytestmark = pytest.mark.real
 
 
-class TestEtcd(RegistryContract, LeaseContract):
+class TestEtcd(RegistryContract, RegistrarContract):
     @pytest.fixture(autouse=True)
     def subject(self, etcd):
         self.harness = partial(EtcdHarness, etcd)

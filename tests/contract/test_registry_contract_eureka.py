@@ -8,11 +8,10 @@ from functools import partial
 import pytest
 
 from fakes.eureka import FakeEureka
-from trimtab.errors import NotRegisteredError
 from trimtab.instance import Instance, Status
 from trimtab.registries import connect
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
-from trimtab.testing.registry_harness import clause, until
+from trimtab.testing.registry_harness import clause
 
 A = Instance(id="a", host="10.0.0.1", port=8001)
 WORDS = {Status.DRAINING: "OUT_OF_SERVICE", Status.CRITICAL: "DOWN"}
@@ -42,6 +41,8 @@ def as_info(instance):
 
 
 class EurekaHarness(RegistryHarness):
+    lapsed_is_gone = True
+
     def __init__(self, server):
         self.server = server
 
@@ -82,21 +83,6 @@ class TestEureka(RegistryContract, RegistrarContract):
         self.harness = partial(EurekaHarness, eureka)
 
     @clause
-    async def test_a_lease_that_lapses_is_critical_until_the_next_heartbeat(
-        self, harness, registry
-    ):
-        """It is not critical, in Eureka, but gone."""
-        await lapse(harness, registry)
-        with pytest.raises(NotRegisteredError):
-            await registry.heartbeat("orders", A)
-
-    @clause
-    async def test_registering_again_revives_a_lapsed_lease(self, harness, registry):
-        await lapse(harness, registry)
-        await registry.register("orders", A, ttl_s=60)
-        assert (await registry.fetch("orders")).instances == (A,)
-
-    @clause
     async def test_a_heartbeat_keeps_the_lease(self, harness, registry):
         await registry.register("orders", A, ttl_s=harness.ttl_s)
         loop = asyncio.get_running_loop()
@@ -105,9 +91,3 @@ class TestEureka(RegistryContract, RegistrarContract):
             await registry.heartbeat("orders", A)
             assert (await registry.fetch("orders")).instances == (A,)
             await asyncio.sleep(harness.ttl_s / 10)
-
-
-async def lapse(harness, registry):
-    await registry.register("orders", A, ttl_s=harness.ttl_s)
-    assert (await registry.fetch("orders")).instances == (A,)
-    await until(registry, "orders", lambda each: not each.instances, harness.deadline_s)

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from real.etcd import BINARIES, Etcd
-from real.etcd_contract import EtcdHarness, LeaseContract
+from real.etcd_contract import EtcdHarness
 from real.server import running
 from trimtab.errors import (
     RegistryCursorLostError,
@@ -23,7 +23,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance
 from trimtab.registries import connect
 from trimtab.registries.etcd.wire import watch_of
-from trimtab.testing import RegistryContract
+from trimtab.testing import RegistrarContract, RegistryContract
 
 pytestmark = pytest.mark.real
 A = Instance(id="a", host="10.0.0.1", port=81)
@@ -80,7 +80,7 @@ class SecureHarness(EtcdHarness):
         return connect(url_of(self.server, password=secret, **where))
 
 
-class TestSecureEtcd(RegistryContract, LeaseContract):
+class TestSecureEtcd(RegistryContract, RegistrarContract):
     @pytest.fixture(autouse=True)
     def subject(self, secure):
         self.harness = partial(SecureHarness, secure)

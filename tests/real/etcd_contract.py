@@ -6,13 +6,9 @@ import asyncio
 import json
 from uuid import uuid4
 
-import pytest
-
-from trimtab.errors import NotRegisteredError
 from trimtab.instance import Instance
 from trimtab.registries import connect
-from trimtab.testing import RegistrarContract, RegistryHarness
-from trimtab.testing.registry_harness import clause, until
+from trimtab.testing import RegistryHarness
 
 A = Instance(id="a", host="10.0.0.1", port=8001)
 
@@ -21,6 +17,7 @@ class EtcdHarness(RegistryHarness):
     """etcd, written to by plain HTTP and as gRPC-Go does, not by the adapter."""
 
     options = ""
+    lapsed_is_gone = True
 
     def __init__(self, server):
         self.server = server
@@ -71,27 +68,3 @@ def as_value(instance):
 
 class PolledEtcdHarness(EtcdHarness):
     options = "poll=1"
-
-
-class LeaseContract(RegistrarContract):
-    """Where a lapsed registration is not critical but gone."""
-
-    @clause
-    async def test_a_lease_that_lapses_is_critical_until_the_next_heartbeat(
-        self, harness, registry
-    ):
-        await lapse(harness, registry)
-        with pytest.raises(NotRegisteredError, match="its lease has lapsed"):
-            await registry.heartbeat("orders", A)
-
-    @clause
-    async def test_registering_again_revives_a_lapsed_lease(self, harness, registry):
-        await lapse(harness, registry)
-        await registry.register("orders", A, ttl_s=60)
-        await until(registry, "orders", lambda each: each.instances == (A,), harness.deadline_s)
-
-
-async def lapse(harness, registry):
-    await registry.register("orders", A, ttl_s=harness.ttl_s)
-    assert (await registry.fetch("orders")).instances == (A,)
-    await until(registry, "orders", lambda each: not each.instances, harness.deadline_s)

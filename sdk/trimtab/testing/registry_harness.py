@@ -26,11 +26,14 @@ class RegistryHarness:
     Attributes:
         unknown_is_empty: whether a service never heard of is an empty list; else it is a
             RegistryRequestError.
+        lapsed_is_gone: whether a registration whose lease has lapsed is removed; else it is
+            listed as critical.
         ttl_s: the shortest lease that the registry keeps reliably.
         deadline_s: how long the contract waits for what must happen.
     """
 
     unknown_is_empty = True
+    lapsed_is_gone = False
     ttl_s = 1.0
     deadline_s = 20.0
 
@@ -51,6 +54,9 @@ class RegistryHarness:
     async def publish_with_bad_entry(self, service: str, instances: Iterable[Instance]) -> None:
         """List these and one entry that makes no instance."""
         raise SkipTest(f"this registry holds no bad entries: {service}, {instances}")
+
+    async def let_lapse(self, registry: Registry) -> None:
+        """Hasten the end of a lease of `ttl_s` that nobody renews, where waiting is too long."""
 
     async def begin_outage(self) -> None:
         """Make the registry unreachable."""
