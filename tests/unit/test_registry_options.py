@@ -60,6 +60,8 @@ def test_a_duration_has_a_default_and_a_form():
         ("http://h/{service}#token=s3cr3t&items=a", "http://h/{service}#token=...&items=a"),
         ("http://h/x?q=a%20b", "http://h/x?q=a%20b"),
         ("http://[::1/s3cr3t", "http://..."),
+        ("etcd://user:pa/ss@h:1/x", "etcd://h:1/x"),
+        ("http://h/a@b", "http://h/a@b"),
     ],
 )
 def test_urls_are_shown_without_secrets(url, seen):

@@ -80,9 +80,13 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return url.partition("://")[0] + "://..."
-    host = parts.netloc.rpartition("@")[2]
+    host, path = parts.netloc.rpartition("@")[2], parts.path
+    if ":" in host and "@" in path:
+        # A password with a slash in it: what looks like a host and a path is none.
+        host, slash, path = path.rpartition("@")[2].partition("/")
+        path = slash + path
     query, fragment = _hidden(parts.query), _hidden(parts.fragment)
-    rest = urlunsplit(("", "", parts.path, query, fragment))
+    rest = urlunsplit(("", "", path, query, fragment))
     # Joined by hand: of a scheme that it does not know, urlunsplit drops the empty host's slashes.
     return f"{parts.scheme}://{host}{rest}" if "://" in url else rest
 
