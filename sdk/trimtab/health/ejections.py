@@ -112,6 +112,17 @@ class Ejections:
         record.in_a_row.clear()
         self.count -= 1
 
+    def cause(self, id_: str) -> str | None:
+        """Return the rule by which a member is ejected; None when it is not."""
+        record = self._records.get(id_)
+        return (record.cause or None) if record else None
+
+    def release_early(self, id_: str) -> None:
+        """Take a member back before its time, if it is ejected."""
+        record = self._records.get(id_)
+        if record is not None and record.ejected_at is not None:
+            self.release(record)
+
     def ends_at(self, record: Record) -> float:
         """Tell until when an ejected member stays out."""
         assert record.ejected_at is not None

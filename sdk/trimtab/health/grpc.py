@@ -59,8 +59,7 @@ class GrpcDetector:
 
     def ejected(self, id_: str) -> str | None:
         """Return the rule by which a member is ejected; None when it is not."""
-        record = self._members.get(id_)
-        return (record.cause or None) if record else None
+        return self._members.cause(id_)
 
     def release(self, id_: str, now: float) -> None:
         """Take a member back before its time."""
