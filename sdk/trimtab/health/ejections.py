@@ -117,11 +117,11 @@ class Ejections:
         record = self._records.get(id_)
         return (record.cause or None) if record else None
 
-    def release_early(self, id_: str) -> None:
+    def release_early(self, id_: str, now: float) -> None:
         """Take a member back before its time, if it is ejected."""
         record = self._records.get(id_)
         if record is not None and record.ejected_at is not None:
-            self.release(record)
+            self.release(record, now)
 
     def ends_at(self, record: Record) -> float:
         """Tell until when an ejected member stays out."""

@@ -81,9 +81,7 @@ class EnvoyDetector:
 
     def release(self, id_: str, now: float) -> None:
         """Take a member back before its time."""
-        record = self._members.get(id_)
-        if record is not None and record.ejected_at is not None:
-            self._members.release(record, now)
+        self._members.release_early(id_, now)
 
     def _local_failure(self, record: Record, now: float) -> bool:
         record.connects.failures += 1

@@ -63,9 +63,7 @@ class GrpcDetector:
 
     def release(self, id_: str, now: float) -> None:
         """Take a member back before its time."""
-        record = self._members.get(id_)
-        if record is not None and record.ejected_at is not None:
-            self._members.release(record, now)
+        self._members.release_early(id_, now)
 
     def _judge_success_rates(self, now: float) -> bool:
         settings, changed = self._settings, False
