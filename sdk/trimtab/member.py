@@ -10,12 +10,15 @@ The rules of the running figures:
   failure's own latency is not a latency: an instance that fails fast must not look fast. Each
   failure also takes the latency back to what it was at the last good answer; left to fade
   through a long outage, it would outrun any failure load and call the traffic back.
+* What weighs of it is *what exceeds the mean of the other members*. When many fail at once, or all,
+  nobody is to be shunned for it: else those that failed first would be left out long after they
+  are well, and the few that are left drown under everything.
 * An instance that has never answered counts as 30 ms, and as 1 s while its first requests are
   unanswered, so that a newcomer is tried, and not flooded. Until it is picked for the first
   time the 30 ms fade within seconds, so that it is tried among peers of 1 ms too.
 
 Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs` (and its PR #134 for the 30 ms). Deviations:
-the oldest-unanswered rule, and failures counted in units of requests in flight.
+the oldest-unanswered rule, and failures counted in units of requests in flight, against the others.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["Member"]
+__all__ = ["FleetFailures", "Member"]
 
 DECAY_S = 10.0
 """Time constant of the latency."""
@@ -44,6 +47,41 @@ FAILURE_LOAD = 40.0
 MAX_FAILURE_LOAD = 80.0
 """Where the failure load ends: when many instances fail now and then, shunning those for long
 would drown the others."""
+_PAIR = 2
+_LEAST_LOAD = 0.01
+"""A failure load below this decides nothing any more."""
+
+
+class FleetFailures:
+    """The failure loads of all members of a pool together. O(1), as they all fade alike.
+
+    Attributes:
+        count: how many members there are.
+    """
+
+    __slots__ = ("_faded_at", "_load", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._load = self._faded_at = 0.0
+
+    def add(self, load: float, now: float) -> None:
+        """Add to a member's load; less than nothing takes it out."""
+        self._fade(now)
+        self._load += load
+
+    def excess(self, load: float, now: float) -> float:
+        """Return what a member's present load exceeds the mean of the others by, 0 or more."""
+        if self.count < _PAIR:
+            return load
+        self._fade(now)
+        return max(load - (self._load - load) / (self.count - 1), 0.0)
+
+    def _fade(self, now: float) -> None:
+        passed = now - self._faded_at
+        if passed > 0:
+            self._load *= exp(-passed / FAILURE_DECAY_S)
+            self._faded_at = now
 
 
 class Member:
@@ -51,6 +89,11 @@ class Member:
 
     Every method is O(1). Times are float seconds on one monotonic clock, which the caller
     reads. Not thread-safe: whoever shares a pool between threads holds a lock.
+
+    Args:
+        instance: as the registry gives it.
+        now: the time, seconds.
+        fleet: the failures of the pool that it belongs to; None: it is alone.
 
     Attributes:
         instance: the value from the latest snapshot; replaced by updates, statistics stay.
@@ -65,6 +108,7 @@ class Member:
     __slots__ = (
         "_faded_at",
         "_failure_load",
+        "_fleet",
         "_latency_s",
         "_learned_s",
         "_measured",
@@ -81,7 +125,7 @@ class Member:
         "weight",
     )
 
-    def __init__(self, instance: Instance, now: float) -> None:
+    def __init__(self, instance: Instance, now: float, fleet: FleetFailures | None = None) -> None:
         self.id = instance.id
         self.instance = instance
         self.weight = instance.weight
@@ -90,6 +134,8 @@ class Member:
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
         self._latency_s = self._learned_s = UNMEASURED_S
         self._failure_load = 0.0
+        self._fleet = fleet or FleetFailures()
+        self._fleet.count += 1
         self._faded_at = now
         self._measured = False
         # In order of their start, so that the oldest is found at once. An ordinary dict would
@@ -100,6 +146,12 @@ class Member:
         """Take over the registry's newer word on the same instance."""
         self.instance = instance
         self.weight = instance.weight
+
+    def leave(self, now: float) -> None:
+        """Be no longer in the list; what is in flight goes on, and weighs nothing for others."""
+        self.is_removed = True
+        self._fleet.add(-self.failure_load(now), now)
+        self._fleet.count -= 1
 
     def begin(self, token: object, now: float) -> None:
         """Count a request in flight; `token` names it until it is answered."""
@@ -138,7 +190,10 @@ class Member:
         latency = self._latency_s
         if unanswered and not self._measured:
             latency = max(latency, UNANSWERED_S)
-        return latency * (self.in_flight + 1 + self._failure_load)
+        load = self._failure_load
+        if load > _LEAST_LOAD:
+            return latency * (self.in_flight + 1 + self._fleet.excess(load, now))
+        return latency * (self.in_flight + 1)
 
     def latency_s(self, now: float) -> float | None:
         """Return the peak EWMA of the time to a response, or None before the first one."""
@@ -146,7 +201,7 @@ class Member:
         return self._latency_s if self._measured else None
 
     def failure_load(self, now: float) -> float:
-        """Return what past failures still weigh, in requests in flight."""
+        """Return what past failures still weigh, in requests in flight, whatever others do."""
         self._fade(now)
         return self._failure_load
 
@@ -173,7 +228,10 @@ class Member:
 
     def _learn_failure(self, now: float) -> None:
         self._fade(now)
-        self._failure_load = min(self._failure_load + FAILURE_LOAD, MAX_FAILURE_LOAD)
+        added = min(FAILURE_LOAD, MAX_FAILURE_LOAD - self._failure_load)
+        self._failure_load += added
+        if not self.is_removed:
+            self._fleet.add(added, now)
         # What has faded since the last good answer would make it look fast.
         self._latency_s = max(self._latency_s, self._learned_s)
 

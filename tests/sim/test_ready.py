@@ -10,17 +10,25 @@ from trimtab_sim import ScenarioError, ready, run
 from trimtab_sim.simulation import simulate
 
 _NAMES = (
+    "all_failing",
     "bad_day",
     "black_hole",
+    "black_hole_with_retries",
     "cold_cache",
+    "fast_failures",
     "flapping",
+    "half_failing",
+    "hedging",
     "mass_crash",
+    "probes",
     "registry_outage",
     "registry_restarted_empty",
     "retry_storm",
     "rolling_deploy",
     "scale_out",
     "slow_instance",
+    "slow_start",
+    "storm_with_retries",
     "thundering_herd",
     "zone_loss",
 )

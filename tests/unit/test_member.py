@@ -1,6 +1,7 @@
 """Golden figures of one member's statistics, on a clock moved by hand."""
 
 from math import exp
+from random import Random
 
 import pytest
 
@@ -13,6 +14,7 @@ from trimtab.member import (
     UNANSWERED_S,
     UNMEASURED_S,
     UNTRIED_DECAY_S,
+    FleetFailures,
     Member,
 )
 
@@ -155,6 +157,86 @@ def test_a_failure_takes_back_the_fading_since_the_last_good_answer(member):
 def test_a_newcomer_that_fails_at_once_costs_as_one_of_30_ms(member):
     call(member, 160.0, 0.0, ok=False)
     assert member.cost(160.0) == pytest.approx(UNMEASURED_S * (1 + FAILURE_LOAD))
+
+
+def fleet_of(count):
+    fleet = FleetFailures()
+    return [Member(Instance(host="10.0.0.7", port=1 + n), 0.0, fleet) for n in range(count)]
+
+
+def weight(member, now):
+    """What failures weigh in the cost, in requests in flight."""
+    return member.cost(now) / member.latency_s(now) - 1
+
+
+def fail(members, now):
+    for one in members:
+        call(one, now, 0.2)
+        call(one, now + 0.2, 0.0, ok=False)
+
+
+def test_the_only_one_that_fails_is_shunned_for_all_of_it():
+    members = fleet_of(3)
+    fail(members[:1], 100.0)
+    assert weight(members[0], 100.2) == FAILURE_LOAD
+
+
+def test_of_two_that_fail_each_excuses_the_other():
+    members = fleet_of(4)
+    fail(members[:2], 100.0)
+    left = FAILURE_LOAD * (1 - 1 / 3)
+    assert [weight(one, 100.2) for one in members[:2]] == pytest.approx([left, left])
+    left *= exp(-30 / FAILURE_DECAY_S)  # all fade alike
+    assert [weight(one, 130.2) for one in members[:2]] == pytest.approx([left, left])
+
+
+def test_when_all_fail_none_is_shunned():
+    members = fleet_of(5)
+    fail(members, 100.0)
+    assert [weight(one, 100.2) for one in members] == pytest.approx([0.0] * 5, abs=1e-12)
+    call(members[0], 100.2, 0.0, ok=False)
+    assert weight(members[0], 100.2) == pytest.approx(MAX_FAILURE_LOAD - FAILURE_LOAD)
+    # Less than the mean of the others is no merit.
+    assert weight(members[1], 100.2) == 0.0
+
+
+def test_who_leaves_excuses_nobody_any_more():
+    members = fleet_of(3)
+    fail(members, 100.0)
+    for gone in members[1:]:
+        gone.leave(110.0)
+        assert gone.is_removed
+        # What was in flight there may still fail.
+        fail([gone], 111.0)
+        assert gone.failure_load(111.2) > FAILURE_LOAD
+    assert weight(members[0], 112.0) == members[0].failure_load(112.0) > 0
+
+
+def test_a_load_that_has_faded_away_weighs_nothing():
+    members = fleet_of(2)
+    fail(members[:1], 100.0)
+    assert weight(members[0], 265.8) > 0
+    assert weight(members[0], 266.2) == 0  # 40 * exp(-165.9 / 20) is a hundredth
+    assert members[0].failure_load(266.2) == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_failures_of_a_fleet_are_those_of_its_members(seed):
+    chance, fleet, now = Random(seed), FleetFailures(), 0.0
+    members = [Member(Instance(host="h", port=1), now, fleet)]
+    for port in range(2, 200):
+        now += chance.expovariate(1.0)
+        turn = chance.random()
+        if turn < 0.2:
+            members.append(Member(Instance(host="h", port=port), now, fleet))
+        elif turn < 0.3 and len(members) > 1:
+            members.pop(chance.randrange(len(members))).leave(now)
+        else:
+            call(chance.choice(members), now, 0.0, ok=False)
+        loads = [one.failure_load(now) for one in members]
+        for load in loads:
+            others = (sum(loads) - load) / max(1, len(loads) - 1)
+            assert fleet.excess(load, now) == pytest.approx(max(load - others, 0.0), abs=1e-9)
 
 
 def test_a_body_that_breaks_off_is_a_failure_and_its_head_a_latency(member):
