@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timeouts", "retry_after_s", "with_deadline", "within"]
 
+_LEAST_WAIT_S = 0.001
 _WAITS = ("connect", "read", "write", "pool")
 
 
@@ -34,7 +35,8 @@ class Timeouts(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         """Return the timeout of a kind of wait."""
         own = super().get(name, default)
-        left_s = max(self._left_s(), 0.0)
+        # Never 0: a socket with a time-out of 0 does not wait at all, and fails in other words.
+        left_s = max(self._left_s(), _LEAST_WAIT_S)
         return left_s if own is None else min(own, left_s)
 
 
