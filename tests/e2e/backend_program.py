@@ -81,10 +81,14 @@ async def main(registry, service, name, ttl_s):
         config = uvicorn.Config(backend.app(), log_config=None, timeout_keep_alive=75)
         serving = asyncio.create_task(uvicorn.Server(config).serve(sockets=[listening]))
         instance = Instance(id=name, host="127.0.0.1", port=port)
-        async with register(registry, service, instance, ttl_s=float(ttl_s)):
+        registration = register(registry, service, instance, ttl_s=float(ttl_s))
+        await registration.start_persistently()
+        try:
             # One write: lines of several processes may share a terminal.
             os.write(1, f"ready {port}\n".encode())
             await serving
+        finally:
+            await registration.stop()
 
 
 asyncio.run(main(*sys.argv[1:]))

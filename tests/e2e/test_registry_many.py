@@ -160,9 +160,9 @@ def test_one_process_follows_all_services(request, wait_until, kind, services, s
     with Program(server.url, services) as program:
         before, first = program.says(), program.says()
         assert (first["instances"], first["failing"]) == (total, 0)
-        connections = program.connections_to(server.port)
+        program.figures()
         threading.Event().wait(steady_s)
-        steady = program.figures()
+        steady, connections = program.figures(), program.connections_to(server.port)
         ADD[kind](server, names[7])
         wait_until(lambda: program.figures()["instances"] == total + 1)
         last = program.figures()

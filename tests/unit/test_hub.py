@@ -8,8 +8,9 @@ import pytest
 from trimtab import DiscoverySettings, Instance
 from trimtab.discovery import hub as hub_module
 from trimtab.discovery.hub import Hub
+from trimtab.discovery.supervisor import READS_AT_ONCE
 from trimtab.registries.static import StaticRegistry
-from trimtab.testing import FakeRegistry
+from trimtab.testing import FakePolledRegistry, FakeRegistry
 from trimtab_sim.loop import run
 
 SETTINGS = DiscoverySettings()
@@ -111,6 +112,35 @@ def test_a_registry_made_from_a_url_is_closed_with_its_last_holder(monkeypatch):
     run(main())
     assert made[0].closed
     assert not any(registry.calls["watch"] for registry in made[1:])
+
+
+@pytest.mark.parametrize("kind", [FakeRegistry, FakePolledRegistry])
+def test_a_thousand_services_are_read_a_few_at_a_time(kind):
+    class Busy(kind):
+        now = most = 0
+
+        async def _answer(self, call):
+            self.now += 1
+            self.most = max(self.most, self.now)
+            try:
+                await super()._answer(call)
+            finally:
+                self.now -= 1
+
+    async def main():
+        registry = Busy(delay_s=0.1)
+        leases = [hub().lease(registry, f"s{number}", SETTINGS) for number in range(1000)]
+        for lease in leases:
+            await lease.first(10.0)
+        took_s, following = asyncio.get_running_loop().time(), getattr(registry, "watching", 0)
+        for lease in leases:
+            await lease.aclose()
+        return registry.most, took_s, following
+
+    most, took_s, following = run(main())
+    assert most == READS_AT_ONCE
+    assert took_s == pytest.approx(1000 / READS_AT_ONCE * 0.1, rel=0.1)
+    assert following == (1000 if kind is FakeRegistry else 0), "those who watch hold no place"
 
 
 def test_equal_static_lists_share():

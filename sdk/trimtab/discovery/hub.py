@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from trimtab.background import on_fork
 from trimtab.discovery.last_known_good import LastKnownGood
-from trimtab.discovery.supervisor import Supervisor
+from trimtab.discovery.supervisor import READS_AT_ONCE, Supervisor
 from trimtab.errors import ConfigurationError
 from trimtab.registries import Registry, WatchableRegistry, connect
 
@@ -106,6 +106,7 @@ class RegistryHold:
 
     def __init__(self, hub: Hub, registry: Registry, *, owned: bool) -> None:
         self.registry = registry
+        self.gate = asyncio.Semaphore(READS_AT_ONCE)
         self.holders = 0
         self._hub = hub
         self._owned = owned
@@ -135,7 +136,9 @@ class _Supervised:
                 max_age_s=settings.max_age_s,
             )
         self.leases = 0
-        self.supervisor = Supervisor(hold.registry, service, settings, rng=rng, store=store)
+        self.supervisor = Supervisor(
+            hold.registry, service, settings, rng=rng, store=store, gate=hold.gate
+        )
         self._task = asyncio.get_running_loop().create_task(
             self.supervisor.run(), name=f"trimtab supervisor of {service}"
         )

@@ -22,7 +22,7 @@ from trimtab.registries import WatchableRegistry
 from trimtab.retry import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from random import Random
     from typing import TypeGuard
 
@@ -60,7 +60,11 @@ def is_followed(registry: Registry, settings: DiscoverySettings) -> TypeGuard[Wa
 
 
 class Reader:
-    """Reads one service's list for as long as `run` runs; all on that loop."""
+    """Reads one service's list for as long as `run` runs; all on that loop.
+
+    `gate` bounds how many lists are being read of one registry at a time: a program that follows
+    a thousand services would else ask for all in one moment, and wait for none long enough.
+    """
 
     def __init__(
         self,
@@ -70,12 +74,14 @@ class Reader:
         *,
         rng: Random,
         receiver: Receiver,
+        gate: asyncio.Semaphore,
     ) -> None:
         self._registry = registry
         self._service = service
         self._settings = settings
         self._rng = rng
         self._receiver = receiver
+        self._gate = gate
         self._asked = self._newest = 0
         self._heard: Listing | None = None
         self._watching = asyncio.timeout(None)
@@ -138,15 +144,17 @@ class Reader:
 
     async def _fetch(self) -> Listing | None:
         """Ask for the whole list; None if a newer one came meanwhile."""
-        self._asked += 1
-        ticket, timeout_s = self._asked, self._settings.fetch_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                listing = await self._registry.fetch(self._service)
-        except TimeoutError:
-            raise RegistryUnavailableError(
-                f"{self._registry.url} gave no answer within {timeout_s:g} s"
-            ) from None
+        timeout_s = self._settings.fetch_timeout_s
+        async with self._gate:
+            self._asked += 1
+            ticket = self._asked
+            try:
+                async with asyncio.timeout(timeout_s):
+                    listing = await self._registry.fetch(self._service)
+            except TimeoutError:
+                raise RegistryUnavailableError(
+                    f"{self._registry.url} gave no answer within {timeout_s:g} s"
+                ) from None
         if ticket < self._newest:
             return None
         self._newest = ticket
@@ -163,7 +171,7 @@ class Reader:
                 # An adapter's generator is closed at once, and with it its connection.
                 async with (
                     asyncio.timeout(None) as self._watching,
-                    aclosing(registry.watch(self._service)) as listings,  # type: ignore[type-var]
+                    aclosing(self._watch(registry)) as listings,
                 ):
                     async for listing in listings:
                         heard_at = min(heard_at, time())
@@ -183,6 +191,16 @@ class Reader:
                     may_hurry = False
                 else:
                     await self._wait_after(error, backoff)
+
+    async def _watch(self, registry: WatchableRegistry) -> AsyncGenerator[Listing, None]:
+        """Watch; the first list is a full read like any other."""
+        async with aclosing(registry.watch(self._service)) as listings:  # type: ignore[type-var]
+            async with self._gate:
+                first = await anext(listings, None)
+            if first is not None:
+                yield first
+            async for listing in listings:
+                yield listing
 
     def _hear(self, listing: Listing) -> None:
         # Whatever was asked before is older than this.

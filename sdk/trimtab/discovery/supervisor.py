@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from trimtab.instance import Instance
     from trimtab.registries import Listing, Registry
 
-__all__ = ["Supervisor"]
+__all__ = ["READS_AT_ONCE", "Supervisor"]
+
+READS_AT_ONCE = 32
+"""How many lists are read of one registry at a time; watches that have begun do not count."""
 
 logger = logging.getLogger("trimtab.discovery")
 
@@ -57,12 +60,20 @@ class Supervisor:
         *,
         rng: Random,
         store: LastKnownGood | None = None,
+        gate: asyncio.Semaphore | None = None,
     ) -> None:
         self.service = service
         self.snapshot: Snapshot | None = None
         self._registry = registry
         self._settings = settings
-        self._reader = Reader(registry, service, settings, rng=rng, receiver=self)
+        self._reader = Reader(
+            registry,
+            service,
+            settings,
+            rng=rng,
+            receiver=self,
+            gate=gate or asyncio.Semaphore(READS_AT_ONCE),
+        )
         self._admission = Admission(registry.url, service, settings)
         self._guard = LossGuard(settings.grace_s)
         self._held: int | None = None
