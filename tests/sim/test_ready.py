@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tomllib
 
+import jsonschema
 import pytest
 
-from trimtab_sim import ScenarioError, ready, run
+from trimtab_sim import Scenario, ScenarioError, ready, run
 from trimtab_sim.simulation import simulate
 
 _NAMES = (
@@ -39,7 +40,7 @@ def test_the_ready_scenarios_are_those_that_the_documents_name():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ScenarioError, match=r"no ready scenario 'zone'; there are bad_day, .*"):
+    with pytest.raises(ScenarioError, match=r"no ready scenario 'zone'; there are all_failing, .*"):
         ready.load("zone")
 
 
@@ -59,6 +60,36 @@ def test_each_teaches(name):
     assert text.splitlines()[0].startswith("# ")
     assert sum(line.startswith("#") for line in text.splitlines()) >= 5
     assert "expect" in tomllib.loads(text)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return jsonschema.Draft202012Validator(Scenario.schema())
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_an_editor_that_knows_the_schema_finds_nothing_wrong(name, schema):
+    assert [error.message for error in schema.iter_errors(tomllib.loads(ready.text(name)))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "balancer.strategy = 'fastest'",
+        "balancer.retry.attempts = 3",
+        "balancer.retry.statuses = 503",
+        "balancer.retry.retry_after = 'server'",
+        "balancer.health.outliers = 'envoi'",
+        "balancer.health.outliers = {max_ejected_ratio = 0.5}",
+        "balancer.health.outliers = {variant = 'grpc_a50', consecutive_failures = 3}",
+        "balancer.health.slow_start.window_s = '30s'",
+        "balancer.probe.fall = 1.5",
+        "discovery.poll_interval = 3",
+    ],
+)
+def test_and_finds_what_is_wrong_with_the_settings_of_the_sdk(wrong, schema):
+    assert not schema.is_valid(tomllib.loads(f"{wrong}\n{ready.text('flapping')}"))
+    assert schema.is_valid(tomllib.loads(ready.text("flapping")))
 
 
 @pytest.mark.parametrize("name", _NAMES)

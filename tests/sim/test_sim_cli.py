@@ -144,6 +144,12 @@ def test_settings_are_toml_or_texts():
         (["sweep", "TINY"], "a sweep needs --set"),
         (["sweep", "TINY", "--set", "service.servers=2", "--metric", "speed"], "'speed'"),
         (["fuzz", "--time", "0"], "--time"),
+        (["fuzz", "--time", "0s"], "It must be above 0"),
+        (["fuzz", "--time", "nan"], "must be finite"),
+        (
+            ["fuzz", "--time", "soon"],
+            "'soon' is not a duration; write seconds (1.5) or a text like",
+        ),
         (["fuzz", "--strategy", "worst"], "no strategy is called 'worst'"),
         (["verify", "--only", "nonsense"], "nonsense"),
         (["determinism", "nope"], "nope"),
@@ -260,8 +266,9 @@ def _with_the_wrong_strategy(run):
 
 
 def test_fuzz_searches_and_replays(tiny, tmp_path, capsys, monkeypatch):
-    words = ["fuzz", "--examples", "1", "--time", "30", "--out", str(tmp_path)]
-    assert main(words) == 0
+    words = ["fuzz", "--examples", "1", "--out", str(tmp_path)]
+    for time in ("30", "0.5m", "1m30s"):
+        assert main([*words, "--time", time]) == 0
     assert "every invariant held" in capsys.readouterr().out
     assert main(["fuzz", "--replay", tiny]) == 0
     assert "every invariant holds" in capsys.readouterr().out

@@ -10,21 +10,15 @@ from cyclopts import Parameter
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim import fuzz as search
 from trimtab_sim.cli.ending import DONE, FAILED
-from trimtab_sim.cli.options import find
+from trimtab_sim.cli.options import Seconds, find
 
 __all__ = ["fuzz"]
-
-
-def _above_zero(_: object, value: float) -> None:
-    # Written so that a NaN fails.
-    if not 0 < value < float("inf"):
-        raise ValueError("It must be above 0 and finite.")
 
 
 def fuzz(
     *,
     seed: int = 1,
-    time: Annotated[float, Parameter(validator=_above_zero)] = 60.0,
+    time: Seconds = 60.0,
     examples: int | None = None,
     strategy: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     depth: Literal["core", "client", "wire"] = "core",
@@ -35,7 +29,7 @@ def fuzz(
 
     Args:
         seed: Of the search and of every run.
-        time: Seconds to search.
+        time: How long to search: "90s", "2m", or seconds.
         examples: End after so many scenarios.
         strategy: Only this strategy; can be given several times.
         depth: How much of the client is real.

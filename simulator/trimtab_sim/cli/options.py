@@ -5,15 +5,21 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from trimtab_sim import ready
+from trimtab_sim.durations import parse_duration
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.scenario import Scenario
 
-__all__ = ["DEFAULT", "Common", "Json", "ScenarioName", "find", "settings", "several"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
+__all__ = ["DEFAULT", "Common", "Json", "ScenarioName", "Seconds", "find", "settings", "several"]
 
 
 def _not_negative(_: Any, value: int) -> None:
@@ -30,6 +36,23 @@ def _share(_: Any, value: float | None) -> None:
     # Written so that a NaN fails.
     if value is not None and not 0 < value < 1:
         raise ValueError("It must be a share between 0 and 1, such as 0.02.")
+
+
+def _duration(_: Any, tokens: Sequence[Token]) -> float:
+    text = tokens[0].value
+    try:
+        value: float | str = float(text)
+    except ValueError:
+        value = text
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}.") from None
+
+
+def _above_zero(_: Any, value: float) -> None:
+    if not value > 0:
+        raise ValueError("It must be above 0.")
 
 
 Json = Annotated[bool, Parameter(name="--json")]
@@ -58,6 +81,7 @@ class Common:
     strategy: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
 
 
+Seconds = Annotated[float, Parameter(converter=_duration, validator=_above_zero)]
 Share = Annotated[float | None, Parameter(validator=_share)]
 DEFAULT = Common()
 

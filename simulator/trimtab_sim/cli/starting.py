@@ -33,12 +33,30 @@ mode = "poll"  # or "long_poll", "push"
 ttl = "15s"
 heartbeat = "5s"
 
-# The SDK's own settings, verbatim.
+# The SDK's own settings, verbatim. `trimtab-sim schema` has them all, with their defaults.
 [discovery]
 poll_interval_s = 5.0
 
 [balancer.retry]
 max_attempts = 3
+# statuses = [503]  # answers that are tried again elsewhere, besides what broke on the way
+# failures = ["refused", "connect_timeout", "no_response", "timeout"]  # time-outs, too
+# budget_ratio = 0.1  # retries per request, at most
+
+# What the client does about instances that the registry calls well and that are not:
+# [balancer.health.outliers]  # leave out who fails
+# variant = "envoy"           # or "grpc_a50"
+# max_ejected_ratio = 0.2
+# [balancer.health.slow_start]  # give newcomers their share little by little
+# window_s = 30.0
+# [balancer.hedge]  # when an answer is late, ask a second one
+# quantile = 0.95
+# [balancer.probe]  # look for itself
+# check = "http:/health"
+# interval_s = 5.0
+# [balancer.load_limits]  # requests in flight on one instance, and waiting for room
+# max_in_flight = 20
+# max_pending = 100
 
 [network]
 latency = { law = "constant", mean = "1ms" }  # one way

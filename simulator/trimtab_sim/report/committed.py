@@ -44,6 +44,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     p50: float | None
     p99: float | None
+    p999: float | None
     retries_per_request: float
     converged: float | None
     traffic_off_dead: float | None
@@ -103,6 +104,7 @@ def numbers(run: Figures) -> Numbers:
         failed=run.requests - run.successes,
         p50=run.p50,
         p99=run.p99,
+        p999=run.p999,
         retries_per_request=run.retries_per_request,
         converged=run.settling.slowest_s if run.settling.changes else None,
         traffic_off_dead=run.traffic_off_dead_s if any(s.ends for s in run.servers) else None,

@@ -21,18 +21,18 @@ __all__ = ["introduction", "prose"]
 _HEAD = """\
 # What the simulator shows
 
-The scenarios that come with the simulator, under four strategies, in virtual time, with the code
-that ships. Made by `make sim-report` and held by a test: when a strategy changes, so does this
-page. Every line can be had again, with a report of its own:
+The scenarios that come with the simulator, under four strategies or more, in virtual time, with
+the code that ships. Made by `make sim-report` and held by a test: when a strategy changes, so
+does this page. Every line can be had again, with a report of its own:
 
     trimtab-sim run black_hole --report report
 
 Each figure is the mean of {count} replications (root seed {seed}) and half of its 95 % interval;
 the same luck for all strategies. *Failed* is the share of all requests that did not succeed, after
-the retries that the defaults allow. *Last view right* is the time from a change of the instances
-until the last client's list agreed with it; it depends on the registry and the poll interval, not
-on the strategy. *Traffic off the dead* is the time until the last attempt was sent to an instance
-that had ended.
+the retries that a scenario's settings allow. *Last view right* is the time from a change of the
+instances until the last client's list agreed with it; it depends on the registry and the poll
+interval, not on the strategy. *Traffic off the dead* is the time until the last attempt was sent to
+an instance that had ended.
 
 ## Failed requests at a glance
 
@@ -50,6 +50,7 @@ _COLUMNS = (
     "failed",
     "p50",
     "p99",
+    "p99.9",
     "retries per request",
     "last view right",
     "traffic off the dead",
@@ -116,11 +117,11 @@ def _section(name: str, rows: Sequence[Row]) -> str:
 
 
 def _polls(rows: Sequence[Row]) -> str:
-    columns = ("poll interval", *_COLUMNS[:2], *_COLUMNS[5:7])
+    columns = ("poll interval", *_COLUMNS[:2], *_COLUMNS[6:8])
     cells = []
     for row in rows:
         all_of_them = _cells(row)
-        cells.append([f"{row.setting:g} s", *all_of_them[:2], *all_of_them[5:7]])
+        cells.append([f"{row.setting:g} s", *all_of_them[:2], *all_of_them[6:8]])
     return _table(columns, cells)
 
 
@@ -132,6 +133,7 @@ def _cells(row: Row) -> list[str]:
         _failed_text(row),
         _value([run.p50 for run in runs], "s"),
         _value([run.p99 for run in runs], "s"),
+        _value([run.p999 for run in runs], "s"),
         _value([run.retries_per_request for run in runs], "number"),
         _value([run.converged for run in runs], "s"),
         _value([run.traffic_off_dead for run in runs], "s"),

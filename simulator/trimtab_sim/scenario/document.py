@@ -28,7 +28,7 @@ from trimtab_sim.scenario.content import (
     Table,
 )
 from trimtab_sim.scenario.places import Steps, line_of, parse_path, written
-from trimtab_sim.scenario.sdk import balancer_arguments
+from trimtab_sim.scenario.sdk import balancer_arguments, schemas
 
 __all__ = ["Scenario"]
 
@@ -44,7 +44,8 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
         service: the servers.
         registry: how clients learn of them.
         discovery: fields of the SDK's DiscoverySettings, verbatim.
-        balancer: arguments of the SDK's transport, verbatim: `strategy`, `[balancer.retry]`.
+        balancer: arguments of the SDK's transport, verbatim: `strategy`, `[balancer.retry]` and
+            the other tables that `trimtab_sim.scenario.sdk` lists.
         network: latency and loss.
         clients: groups of clients, at least one.
         timeline: what happens when.
@@ -163,7 +164,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
 
     @property
     def balancer_arguments(self) -> dict[str, Any]:
-        """The arguments for the SDK's transport: `strategy`, `retry`."""
+        """The arguments for the SDK's transport: `strategy`, `retry` and the others."""
         return balancer_arguments(self.balancer)
 
     @property
@@ -182,7 +183,9 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
     @staticmethod
     def schema() -> dict[str, Any]:
         """Give the JSON schema of scenario files, for editors."""
-        return msgspec.json.schema(Scenario, schema_hook=schema_of)
+        schema = msgspec.json.schema(Scenario, schema_hook=schema_of)
+        schema["$defs"]["Scenario"]["properties"] |= schemas()
+        return schema
 
 
 def _read(tree: dict[str, Any], folder: Path) -> tuple[Scenario | None, list[Complaint]]:

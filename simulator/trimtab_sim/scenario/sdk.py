@@ -3,12 +3,22 @@
 `[discovery]` holds the fields of DiscoverySettings; `[balancer]` the arguments of the transport:
 `strategy`, `deadline_s`, and one table per settings class (`[balancer.retry]` for RetryPolicy),
 which may hold others (`[balancer.health.slow_start]`). Outliers are a variant's name, or a table
-with `variant` and the settings of that variant.
+with `variant` and the settings of that variant. A probe's table has the fields of its check, too:
+
+    [balancer]                          [balancer.health]              [balancer.probe]
+    strategy = "least_latency"          panic_ratio = 0.5              check = "http:/health"
+    deadline_s = 1.0                    [balancer.health.outliers]     interval_s = 2.0
+    [balancer.retry]                    variant = "envoy"              fall = 2
+    statuses = [503]                    max_ejected_ratio = 0.2        [balancer.load_limits]
+    failures = ["refused", "timeout"]   [balancer.health.slow_start]   max_in_flight = 20
+    budget_ratio = 0.1                  window_s = 30.0                max_pending = 100
+    [balancer.hedge]
+    quantile = 0.95
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
 from typing import TYPE_CHECKING, Any
 
 from trimtab.check import Check
@@ -19,13 +29,15 @@ from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import LoadLimits
 from trimtab.retry import HedgePolicy, RetryPolicy
-from trimtab.strategies import resolve
+from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
+from trimtab_sim.scenario.kinds import check_kinds, check_names, fields_of, schema_of_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from dataclasses import Field
 
-__all__ = ["balancer_arguments", "check_balancer", "check_discovery", "check_strategy"]
+__all__ = ["balancer_arguments", "check_balancer", "check_discovery", "check_strategy", "schemas"]
 
 _TABLES: dict[str, type[Any]] = {
     "retry": RetryPolicy,
@@ -35,8 +47,17 @@ _TABLES: dict[str, type[Any]] = {
     "slow_start": SlowStart,
     "probe": ProbeSettings,
 }
+_WITHIN = ("outliers", "slow_start")
+"""The tables of `[balancer.health]`."""
 _OF_CHECKS = ("interval_s", "timeout_s", "rise", "fall")
+_PROBES = {"check": fields_of(Check)["path"]} | {
+    name: field
+    for name, field in fields_of(Check, ProbeSettings).items()
+    if name in _OF_CHECKS or name in {"jitter_ratio", "only_ejected", "max_at_once"}
+}
+"""The settings of probes: those of a check stand beside those of its schedule."""
 _SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "load_limits", "probe")
+_AT_FAULT = re.compile(r"(\w+)(?: '.*': (\w+))?")
 
 
 def balancer_arguments(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,66 +104,98 @@ def check_balancer(table: Mapping[str, Any]) -> Iterator[Complaint]:
             message = f"the balancer has no such setting; {suggest(name, _SETTINGS)}"
             yield Complaint(steps, message)
         elif name == "deadline_s":
-            yield from _refusal(lambda: check_deadline(table["deadline_s"]), steps)
-        elif isinstance(value, dict):
+            yield from _refusal(lambda: check_deadline(table["deadline_s"]), steps, {})
+        else:
             yield from _check_table(name, value, steps)
-        else:
-            yield Complaint(steps, f"{value!r} is wrong here; write a table [balancer.{name}]")
 
 
-def _check_table(name: str, table: dict[str, Any], steps: tuple[str, ...]) -> Iterator[Complaint]:
+def _check_table(name: str, table: Any, steps: tuple[str, ...]) -> Iterator[Complaint]:
     """Complain of a table of settings, and first of those within it."""
-    if name == "probe":
-        fields_ = ("check", *_OF_CHECKS, "jitter_ratio", "only_ejected", "max_at_once")
-        for unknown in [inner for inner in table if inner not in fields_]:
-            message = f"probes have no such setting; {suggest(unknown, fields_)}"
-            yield Complaint((*steps, unknown), message)
-            return
-        yield from _refusal(lambda: _probe(table), steps)
-        return
-    if name == "outliers" and table.get("variant") not in OUTLIER_VARIANTS:
+    if not isinstance(table, dict):
+        message = f"{table!r} is wrong here; write a table [{'.'.join(steps)}]"
+        names = " or ".join(f'"{variant}"' for variant in OUTLIER_VARIANTS)
+        yield Complaint(steps, f"{message}, or {names}" if name == "outliers" else message)
+    elif name == "probe":
+        yield from _check_settings(_PROBES, table, steps, who="probes have", make=_probe)
+    elif name == "outliers" and table.get("variant") not in list(OUTLIER_VARIANTS):
         known = ", ".join(OUTLIER_VARIANTS)
-        yield Complaint((*steps, "variant"), f"outliers need a variant; known are {known}")
-        return
-    kind, settings = _kind(name, table)
-    plain = {}
-    for inner, value in settings.items():
-        if not isinstance(value, dict):
-            plain[inner] = value
-        elif inner in {"slow_start", "outliers"}:
-            yield from _check_table(inner, value, (*steps, inner))
-        else:
-            yield Complaint((*steps, inner), "a table is wrong here")
-    yield from _check(kind, plain, steps)
-
-
-def _refusal(make: Callable[[], Any], steps: tuple[str | int, ...]) -> Iterator[Complaint]:
-    try:
-        make()
-    except ConfigurationError as error:
-        yield Complaint(steps, str(error))
+        place = (*steps, "variant") if "variant" in table else steps
+        yield Complaint(place, f"outliers need a variant; known are {known}")
+    else:
+        kind, settings = _kind(name, table)
+        inner = {each: settings[each] for each in _WITHIN if each in settings}
+        if isinstance(inner.get("outliers"), str):
+            del inner["outliers"]
+        for each, value in inner.items():
+            yield from _check_table(each, value, (*steps, each))
+        plain = {each: value for each, value in settings.items() if each not in inner}
+        yield from _check(kind, plain, steps)
 
 
 def check_strategy(name: Any, steps: tuple[str | int, ...]) -> Iterator[Complaint]:
     """Complain of a strategy that nobody knows."""
-    yield from _refusal(lambda: resolve(name), steps)
+    if isinstance(name, str):
+        yield from _refusal(lambda: resolve(name), steps, {})
+    else:
+        yield Complaint(steps, f"{name!r} is wrong here; write a strategy's name")
 
 
 def _check(
     kind: type[Any], table: Mapping[str, Any], steps: tuple[str, ...]
 ) -> Iterator[Complaint]:
-    known = [field.name for field in fields(kind)]
-    unknown = [name for name in table if name not in known]
-    for name in unknown:
-        message = f"{kind.__name__} has no such setting; {suggest(name, known)}"
-        yield Complaint((*steps, name), message)
-    if unknown:
-        return
+    who = f"{kind.__name__} has"
+    yield from _check_settings(
+        fields_of(kind), table, steps, who=who, make=lambda given: kind(**given)
+    )
+
+
+def _check_settings(
+    known: Mapping[str, Field[Any]],
+    table: Mapping[str, Any],
+    steps: tuple[str, ...],
+    *,
+    who: str,
+    make: Callable[[dict[str, Any]], Any],
+) -> Iterator[Complaint]:
+    """Complain of names; of kinds when those are right; of values when those are, too."""
+    found = list(check_names(known, table, steps, who=who))
+    found = found or list(check_kinds(known, table, steps))
+    yield from found or _refusal(lambda: make(dict(table)), steps, table)
+
+
+def _refusal(
+    make: Callable[[], Any], steps: tuple[str | int, ...], table: Mapping[str, Any]
+) -> Iterator[Complaint]:
+    """Complain as the SDK does; its message begins with the setting at fault."""
     try:
-        kind(**table)
+        make()
     except ConfigurationError as error:
-        name = str(error).split(" ", 1)[0]
-        yield Complaint((*steps, name) if name in table else steps, str(error))
+        found = _AT_FAULT.match(str(error))
+        # Of "check 'http:/': fall is 0" the latter, if it is there.
+        names = [name for name in (found[2], found[1]) if name in table] if found else []
+        yield Complaint((*steps, *names[:1]), str(error))
     except TypeError:
         wrong = ", ".join(f"{name} = {value!r}" for name, value in table.items())
-        yield Complaint(steps, f"a setting is of the wrong kind among {wrong}; see {kind.__name__}")
+        yield Complaint(steps, f"a setting is of the wrong kind among {wrong}")
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Describe `[discovery]` and `[balancer]` in JSON schema."""
+    tables = {name: schema_of_table(fields_of(kind)) for name, kind in _TABLES.items()}
+    variants = [
+        _with_variant(name, schema_of_table(fields_of(kind)))
+        for name, kind in OUTLIER_VARIANTS.items()
+    ]
+    outliers = {"anyOf": [{"enum": list(OUTLIER_VARIANTS)}, *variants]}
+    tables["health"] = schema_of_table(
+        fields_of(HealthSettings), outliers=outliers, slow_start=tables.pop("slow_start")
+    )
+    tables["probe"] = schema_of_table(_PROBES, check={"type": "string", "default": "http:/"})
+    plain = {"strategy": {"enum": sorted(STRATEGIES)}, "deadline_s": {"type": "number"}}
+    balancer = {"type": "object", "properties": plain | tables, "additionalProperties": False}
+    return {"discovery": schema_of_table(fields_of(DiscoverySettings)), "balancer": balancer}
+
+
+def _with_variant(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {"variant": {"const": name}} | schema["properties"]
+    return schema | {"properties": properties, "required": ["variant"]}
