@@ -25,8 +25,19 @@ NOTICED = {"killed", "timeout", "segfault"}
 
 # Per room, which unit tests are asked: those that are about it.
 TESTS = {
-    "pool": ["pool*", "monitor", "load_limits", "panic", "slow_start", "subsetting", "call"],
-    "health": ["outliers_*", "monitor", "slow_start", "panic", "probing", "eligibility"],
+    "pool": [
+        *("pool*", "monitor", "load_limits", "panic", "slow_start", "subsetting", "call"),
+        *("client_side_weighted_round_robin", "prequal"),
+    ],
+    "health": [
+        "outliers_*",
+        "monitor",
+        "slow_start",
+        "panic",
+        "probing",
+        "eligibility",
+        "policies",
+    ],
     "retry": ["retry", "hedge", "quantiles", "call"],
     "strategies": [
         *("strategies", "strategy_settings", "specifications_selection", "ring_hash", "maglev"),
@@ -62,8 +73,7 @@ def main() -> int:
             is_enough &= tell(room, found)
             if arguments.survivors:
                 diffs += [diff(place, name) for name in found["survived"] + found["no tests"]]
-    if arguments.survivors:
-        arguments.survivors.write_text("\n".join(diffs))
+                arguments.survivors.write_text("\n".join(diffs))
     return 0 if is_enough else 1
 
 

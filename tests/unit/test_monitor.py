@@ -228,7 +228,7 @@ def test_who_asks_for_it_is_left_in_peace():
 
 @pytest.mark.parametrize(
     ("asked_s", "most_s", "until"),
-    [(3.0, 60.0, 3.0), (1e9, 60.0, 60.0), (61.0, 60.0, 60.0), (5.0, 2.0, 2.0)],
+    [(3.0, 60.0, 3.0), (0.25, 60.0, 0.25), (1e9, 60.0, 60.0), (61.0, 60.0, 60.0), (5.0, 2.0, 2.0)],
 )
 def test_pauses_are_bounded(asked_s, most_s, until):
     monitor = monitor_of(max_pause_s=most_s)
@@ -293,6 +293,13 @@ def test_a_passed_probe_ends_an_ejection():
     assert [each.id for each in pool.suspects(1.0)] == ["c"]
     pool.probed("c", 1.0, is_well=True)
     assert pool.statistics(1.0).members["c"].reason is None
+    # Nine seconds are no healthy interval: the next ejection is a longer one.
+    pool.review(10.0)
+    send(pool, "c", *[500] * 5, now=10.0)
+    assert pool.statistics(40.0).members["c"].reason == "ejected"
+    for now in (50.0, 60.0):
+        assert pool.statistics(now).members["c"].reason == "ejected"
+    assert pool.statistics(70.0).members["c"].reason is None
 
 
 def test_probes_of_unknown_members_are_ignored():
@@ -381,6 +388,19 @@ def test_a_review_is_due_at_the_first_of_what_will_happen():
     assert monitor.review(8.0)
     assert not monitor.review(10.0)  # a sweep that changed nothing
     assert monitor.review_at == 20.0
+
+
+def test_what_was_noted_shows_at_a_sweep_that_changes_nothing():
+    monitor = monitor_of(outliers="envoy")
+    monitor.pause("a", 7.0, 10.0)
+    assert monitor.review(10.0)
+
+
+def test_a_fresh_pool_knows_nothing_against_anybody():
+    assert Pool().is_panicking is False
+    pool = pool_of()
+    pool.probed("a", 0.0, is_well=False)
+    assert pool.statistics(0.0).members["a"].why == ""
 
 
 def test_slow_starts_are_looked_at_in_steps():

@@ -187,7 +187,7 @@ def test_unknown_members_are_not_counted():
     [
         *[(2, 0.1, 1), (3, 0.1, 1), (5, 0.1, 1), (10, 0.1, 1), (11, 0.1, 2), (20, 0.1, 2)],
         *[(2, 0.5, 1), (3, 0.5, 2), (5, 0.5, 3), (10, 0.5, 5), (3, 1.0, 3), (5, 0.0, 0)],
-        *[(3, 0.34, 2), (100, 0.07, 7), (100, 0.29, 29)],
+        *[(3, 0.34, 2), (100, 0.995, 100), (100, 0.07, 7), (100, 0.29, 29)],
     ],
 )
 def test_it_stops_once_the_limit_is_reached(hosts, ratio, ejected):
@@ -196,6 +196,29 @@ def test_it_stops_once_the_limit_is_reached(hosts, ratio, ejected):
     spread(made, {str(n): 0 for n in range(hosts)}, 50)
     made.sweep(10.0)
     assert out(made, hosts) == [str(n) for n in range(ejected)]
+
+
+def test_nothing_changes_when_nobody_may_go():
+    made = detector(5, max_ejected_ratio=0.0)
+    spread(made, {"0": 0, "1": 100, "2": 100, "3": 100, "4": 100})
+    assert not made.sweep(10.0)
+
+
+def test_one_that_goes_is_a_change_though_another_may_not():
+    made = detector(5, **BY_RATE, max_ejected_ratio=0.2, success_rate_stdev_factor=1.2)
+    spread(made, {"0": 0, "1": 0, "2": 100, "3": 100, "4": 100})
+    assert made.sweep(10.0)
+    assert out(made) == ["0"]
+    ratio = detector(5, **BY_FAILURES, max_ejected_ratio=0.2)
+    spread(ratio, {"0": 0, "1": 0})
+    assert ratio.sweep(10.0)
+    assert out(ratio) == ["0"]
+
+
+def test_one_request_may_be_enough():
+    made = detector(5, **BY_FAILURES, failure_ratio_min_requests=1)
+    made.note("0", 500, 0.0)
+    assert made.sweep(10.0)
 
 
 def test_who_is_out_counts_for_the_limit_and_is_not_ejected_twice():

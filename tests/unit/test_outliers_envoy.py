@@ -165,6 +165,36 @@ def test_apart_no_response_leaves_the_ratio_of_statuses_alone():
     assert made.ejected("4") == "success rate"
 
 
+def test_apart_an_ejection_ends_like_any_other():
+    made = detector(split_local=True)
+    note(made, "0", *[None] * 5, now=3.0)
+    assert not made.sweep(32.9)
+    assert made.sweep(33.0)
+    assert made.ejected("0") is None
+
+
+@pytest.mark.parametrize(("lost", "ejected"), [(84, False), (85, True)])
+def test_apart_connects_have_ratios_of_their_own(lost, ejected):
+    made = detector(hosts=5, **FAILURES, split_local=True, consecutive_local_failures=0)
+    for n in range(5):
+        for _ in range(100 - (lost if n == 0 else 0)):
+            made.note(str(n), 200, 0.0)
+    for _ in range(lost):
+        made.note("0", None, 0.0)
+    assert made.sweep(10.0) is ejected
+    assert made.ejected("0") == ("failure ratio" if ejected else None)
+    if ejected:
+        assert not made.sweep(39.9)
+        assert made.sweep(40.0)
+
+
+def test_apart_either_kind_of_failure_is_a_change():
+    made = detector(hosts=5, **FAILURES, split_local=True)
+    spread(made, {"0": 0, "1": 100, "2": 100, "3": 100, "4": 100})
+    assert made.sweep(10.0)
+    assert out(made, 5) == ["0"]
+
+
 def test_together_no_response_counts_once_in_the_ratio():
     made = detector(hosts=10, consecutive_failures=0)
     for n in range(10):
