@@ -113,16 +113,14 @@ def test_tables_name_exactly_the_settings(name):
 def test_tables_name_the_defaults(name):
     defaults = settings_of(NAMESPACE[name])
     for names, cell in CLASSES[name]:
-        said = TICKED.findall(cell)
-        if said:
-            values = [eval(each, {}) for each in said]
-            wanted = [_plain(defaults[each]) for each in names]
-            assert list(map(_plain, values)) == wanted, names
+        wanted = [defaults[each] for each in names]
+        if cell == "required":
+            assert wanted == [MISSING] * len(names), names
+        elif cell == "drawn":
+            assert all(map(callable, wanted)), names
         else:
-            # In words, since it has none, or draws one.
-            is_drawn = cell == "drawn"
-            assert all(callable(defaults[each]) for each in names) if is_drawn else True
-            assert is_drawn or {defaults[each] for each in names} <= {MISSING}, (names, cell)
+            said = [eval(each, {}) for each in TICKED.findall(cell)]
+            assert list(map(_plain, said)) == list(map(_plain, wanted)), names
 
 
 def _plain(value):
