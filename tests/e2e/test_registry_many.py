@@ -150,14 +150,15 @@ class Program:
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_process_follows_all_services(request, wait_until, kind, services, steady_s):
-    server = own_of(request, kind)
+    server, options = own_of(request, kind), ""
     if kind == "consul":
         # By default an agent serves 200 connections of one address, and each watch holds one.
         server.restart_with("limits { http_max_conns_per_client = 5000 }")
+        options = "?watches=2000"
     names = [f"many-{number}" for number in range(services)]
     FILL[kind](server, names)
     total = services * INSTANCES_EACH
-    with Program(server.url, services) as program:
+    with Program(server.url + options, services) as program:
         before, first = program.says(), program.says()
         assert (first["instances"], first["failing"]) == (total, 0)
         program.figures()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,12 +19,12 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
-from trimtab.registries.handshakes import close_cancelled_handshakes
+from trimtab.registries.clients import Clients
 from trimtab.registries.hiding import confided, without
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
 __all__ = ["Answer", "Asker", "parse_json", "refusal"]
 
@@ -53,8 +53,8 @@ class Answer:
 class Asker:
     """Ask one server over connections of its own.
 
-    A client is made at the first question, one per event loop: connections cannot move between
-    loops, and a program may well call `asyncio.run` twice. Proxies and credentials of the
+    Clients are made at the first question, for each event loop its own: connections cannot move
+    between loops, and a program may well call `asyncio.run` twice. Proxies and credentials of the
     environment are not used. The number of connections is unbounded, since each long poll holds
     one; the callers bound how many they run.
 
@@ -85,9 +85,7 @@ class Asker:
             "transport": transport,
         }
         self._max_bytes = max_bytes
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            WeakKeyDictionary()
-        )
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Clients] = WeakKeyDictionary()
         self._closed = False
 
     async def ask(self, method: str, url: str, *, timeout_s: float, **options: Any) -> Answer:
@@ -152,25 +150,22 @@ class Asker:
     async def aclose(self) -> None:
         """Close the connections of this loop; those of other loops end with them."""
         self._closed = True
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        clients = self._clients.pop(asyncio.get_running_loop(), None)
+        if clients is not None:
+            await clients.aclose()
 
-    def _client(self) -> httpx.AsyncClient:
+    def _own_clients(self) -> Clients:
         if self._closed:
             raise ClosedError(f"{self.place}: this registry is closed")
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            client = httpx.AsyncClient(
-                **self._settings, trust_env=False, limits=httpx.Limits(max_connections=None)
-            )
-            close_cancelled_handshakes(client)
-            self._clients[loop] = client
+            self._clients[loop] = Clients(**self._settings)
         return self._clients[loop]
 
-    def _stream(
+    @asynccontextmanager
+    async def _stream(
         self, method: str, url: str, *, params: Any = None, **options: Any
-    ) -> AbstractAsyncContextManager[httpx.Response]:
+    ) -> AsyncIterator[httpx.Response]:
         """Send a request, its secrets out of sight of httpx's log; what tests make sees them."""
         real = httpx.URL(url) if params is None else httpx.URL(url, params=params)
         if self._settings["transport"] is None:
@@ -178,7 +173,9 @@ class Asker:
             options = more | options
         else:
             url = str(real)
-        return self._client().stream(method, url, **options)
+        with self._own_clients().one() as client:
+            async with client.stream(method, url, **options) as response:
+                yield response
 
     @contextmanager
     def _in_our_words(self, timeout_s: float) -> Iterator[None]:
