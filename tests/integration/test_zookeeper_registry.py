@@ -139,7 +139,7 @@ async def test_watches_that_ended_leave_one_of_a_kind_behind(open_, plain, base,
     for _ in range(10):
         async with aclosing(registry.watch("orders")) as watch:
             await anext(watch)
-    assert zookeeper.watches() - before <= 2
+    assert zookeeper.watches() - before <= 1
     client = session_of(registry).client
     assert [len(each) for each in client._data_watchers.values()] == [1]
     assert [len(each) for each in client._child_watchers.values()] == [1]
@@ -385,6 +385,27 @@ async def test_a_frozen_server_is_unavailable_in_bounded_time_and_comes_back(own
     own_zookeeper.thaw()
     await until(registry, "orders", lambda each: each.instances == (A,), DEADLINE_S)
     await registry.aclose()
+
+
+async def test_who_waits_for_a_session_that_is_given_up_gets_the_next(own_zookeeper):
+    registry = connect(f"{own_zookeeper.url}?timeout=20s&session=0.5s")
+    await registry.register("orders", A, ttl_s=0.5)
+    first = session_of(registry, 0.5)
+    own_zookeeper.kill()
+    async with asyncio.timeout(DEADLINE_S):
+        while first.client.connected:  # noqa: ASYNC110 - its thread does not announce itself
+            await asyncio.sleep(0.02)
+        waiting = [asyncio.create_task(registry.fetch("orders"))]
+        while not first.is_over(0.5):  # noqa: ASYNC110 - nor does time
+            await asyncio.sleep(0.02)
+        waiting.append(asyncio.create_task(registry.fetch("orders")))
+        await asyncio.sleep(0)
+        assert session_of(registry, 0.5) is not first
+    own_zookeeper.start()
+    for listing in await asyncio.gather(*waiting):
+        assert listing.skipped == ()
+    await registry.aclose()
+    assert our_threads() == []
 
 
 async def test_closing_does_not_wait_for_a_server_that_hangs(own_zookeeper):

@@ -107,7 +107,7 @@ class ZooKeeperServer(Server):
         return self._said("Mode:")
 
     def watches(self):
-        """How many watches its clients have set."""
+        """How many watches of data its clients have set."""
         return int(self.tell("wchs").rpartition(":")[2])
 
     def clients(self):

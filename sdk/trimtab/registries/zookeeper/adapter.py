@@ -178,7 +178,8 @@ class ZooKeeperPolledRegistry(_Reader):
         url: `zk://[user:password@]host1:2181,host2:2181/base`; the base is "/services" if there
             is none.
         session_s: the timeout of the session to read with, at least 0.5.
-        timeout_s: bound on each question; within it a broken connection is waited for.
+        timeout_s: how long the ensemble may be silent while a question waits; within it a
+            broken connection is waited for.
         sasl: authenticate the user by SASL (DIGEST-MD5) instead of the scheme "digest".
         tls: the context for TLS; None means plain TCP.
         acl: "open", all may do all with the nodes written here, as Curator has it; "creator",

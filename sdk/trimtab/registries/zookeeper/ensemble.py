@@ -7,13 +7,14 @@ longer is told.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import struct
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from kazoo.exceptions import KazooException
 
 from trimtab.errors import RegistryError, RegistryUnavailableError
+from trimtab.registries.zookeeper.patience import while_answered
 from trimtab.registries.zookeeper.sessions import SessionsPerLoop
 from trimtab.registries.zookeeper.troubles import INTERRUPTIONS, in_our_words
 
@@ -40,7 +41,7 @@ class Ensemble:
         place: how messages name the ensemble.
         settings: how to connect.
         session_s: the timeout of the session to read with.
-        timeout_s: the bound on each question.
+        timeout_s: how long ZooKeeper may be silent while a question waits.
     """
 
     def __init__(
@@ -65,16 +66,16 @@ class Ensemble:
             RegistryError: see `trimtab.registries.protocol`; the message begins with `what`.
             ClosedError: after `aclose`.
         """
-        place, session = f"{self._place}: {what}", None
+        place, session = f"{self._place}: {what}", cast("Session | None", None)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with while_answered(
+                self._timeout_s, lambda: session.answered_at if session else 0.0
+            ):
                 while True:
                     session = self._sessions.here().of(session_s or self._session_s)
-                    await session.ready()
-                    try:
+                    with contextlib.suppress(*INTERRUPTIONS):
+                        await session.ready()
                         return await question(session)
-                    except INTERRUPTIONS:
-                        continue
         except TimeoutError:
             trouble = session.trouble if session else ""
             raise RegistryUnavailableError(

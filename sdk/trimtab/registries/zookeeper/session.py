@@ -21,7 +21,7 @@ from kazoo.client import KazooState
 from kazoo.exceptions import ConnectionLoss
 from kazoo.protocol.states import KeeperState
 
-from trimtab.errors import ClosedError, RegistryDeniedError
+from trimtab.errors import RegistryDeniedError
 from trimtab.registries.zookeeper.client import THREAD_NAME
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Session:
         client: a kazoo client, not started.
         heard: called on the loop with the path of a node that has changed, or with None when
             everything may have.
+
+    Attributes:
+        answered_at: when ZooKeeper has answered something last, by the loop's clock.
     """
 
     def __init__(self, client: Any, heard: Callable[[str | None], None]) -> None:
@@ -56,6 +59,7 @@ class Session:
         self._suspended_at: float | None = None
         self._is_denied = False
         self._is_closed = False
+        self.answered_at = 0.0
         client.add_listener(self._on_state)
         client.start_async()
 
@@ -86,13 +90,13 @@ class Session:
 
         Raises:
             RegistryDeniedError: ZooKeeper has refused the user or the password.
-            ClosedError: the session was closed meanwhile.
+            ConnectionLoss: the session was given up meanwhile; there may be another.
         """
         while not self.client.connected:
             if self._is_denied:
                 raise RegistryDeniedError("ZooKeeper refuses the user or the password")
             if self._is_closed:
-                raise ClosedError("this registry is closed")
+                raise ConnectionLoss
             changed = self._changed
             await changed.wait()
 
@@ -178,6 +182,8 @@ class Session:
             return  # kazoo may fail a question twice.
         self._in_flight.discard(answer)
         self._slots.release()
+        if not isinstance(done.exception, ConnectionLoss):
+            self.answered_at = self._loop.time()
         if answer.done():
             return
         if done.exception is None:
