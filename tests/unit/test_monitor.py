@@ -474,9 +474,9 @@ def test_one_reason_may_follow_another():
     assert kinds == ["probe_passed", "ejected"]
     events.clear()
     pool.review(30.0)
-    assert [each[:4] for each in told(events)] == [
-        ("returned", "c", "ejected", "eligible"),
-        ("probe_failed", "c", "eligible", "probe failed"),
+    assert told(events) == [
+        ("returned", "c", "ejected", "eligible", "", 30.0),
+        ("probe_failed", "c", "eligible", "probe failed", "refused", 30.0),
     ]
 
 
@@ -503,6 +503,13 @@ def test_starving_and_panic_are_told_at_both_ends():
     pool.probed("b", 6.0, is_well=True)
     kinds = [each for each in told(events) if each[0].startswith("panic")]
     assert kinds == [("panic_on", 2, 2, 5.0), ("panic_off", 1, 2, 6.0)]
+
+
+def test_a_single_instance_may_starve_a_service():
+    events = []
+    pool = pool_of("a", listener=events.append)
+    pool.update(instances("a", status="critical"), 1.0)
+    assert told(events) == [("starved", 0, 1, 1.0)]
 
 
 def test_an_empty_list_starves_nobody():

@@ -531,6 +531,20 @@ def test_the_failure_ratio_needs_requests_and_members(requests, hosts, ejected):
     assert len(out(made, hosts)) == ejected
 
 
+def test_one_that_goes_is_a_change_though_another_may_not():
+    made = detector(hosts=5, **(FAILURES | {"max_ejected_ratio": 0.2}))
+    spread(made, {"0": 0, "1": 0})
+    spread(made, {"2": 100, "3": 100, "4": 100})
+    assert made.sweep(10.0)
+    assert out(made, 5) == ["0"]
+
+
+def test_one_request_may_be_enough():
+    made = detector(hosts=5, **FAILURES, failure_ratio_min_requests=1, failure_ratio_min_hosts=1)
+    made.note("0", 500, 0.0)
+    assert made.sweep(10.0)
+
+
 def test_the_failure_ratio_is_off_by_default():
     made = detector(hosts=5, **(FAILURES | {"failure_ratio": False}))
     spread(made, dict.fromkeys("01234", 0))

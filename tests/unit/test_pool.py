@@ -1,12 +1,16 @@
 """The pool: updates, picks, outcomes, figures."""
 
+from functools import partial
 from random import Random
 
 import pytest
 
 from trimtab import (
     ConfigurationError,
+    EnvoyOutliers,
+    HealthSettings,
     Instance,
+    LoadLimits,
     NoEligibleInstanceError,
     NoInstancesError,
     PickDoneError,
@@ -211,3 +215,158 @@ def test_statistics(pool):
 
 def test_the_default_is_least_latency():
     assert Pool().strategy_name == "least_latency"
+
+
+# What a strategy is told
+
+
+class Recorder:
+    """Takes the first that is not excluded, and remembers what it was told."""
+
+    def __init__(self, rng):
+        self.members, self.told = [], []
+
+    def update(self, members):
+        self.members = list(members)
+
+    def choose(self, now, key, exclude):
+        self.told.append(("choose", now, key, sorted(exclude)))
+        return next(member for member in self.members if member.id not in exclude)
+
+
+class Counting(Recorder):
+    def begun(self, member):
+        self.told.append(("begun", member.id))
+
+    def ended(self, member):
+        self.told.append(("ended", member.id))
+
+    def report(self, id_, report, now):
+        self.told.append(("report", id_, report, now))
+
+
+def recorded(kind=Recorder, **settings):
+    made = []
+
+    def factory(rng):
+        made.append(kind(rng))
+        return made[0]
+
+    pool = Pool(strategy=factory, rng=Random(1), **settings)
+    pool.update([instance("a"), instance("b"), instance("c")], 0.0)
+    return pool, made[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"health": HealthSettings(outliers="envoy")},
+        {"load_limits": LoadLimits(max_in_flight=9)},
+    ],
+)
+def test_a_strategy_is_told_the_time_the_key_and_who_was_tried(settings):
+    pool, strategy = recorded(**settings)
+    assert pool.pick(5.0, key="customer-7", exclude=["a"]).instance.id == "b"
+    assert pool.pick(6.0).instance.id == "a"
+    assert strategy.told == [("choose", 5.0, "customer-7", ["a"]), ("choose", 6.0, None, [])]
+
+
+def test_full_ones_are_excluded_one_after_the_other():
+    pool, strategy = recorded(load_limits=LoadLimits(max_in_flight=1))
+    pool.pick(1.0)
+    pool.pick(2.0, key="k")
+    assert strategy.told[1:] == [("choose", 2.0, "k", []), ("choose", 2.0, "k", ["a"])]
+    strategy.told.clear()
+    assert pool.pick(3.0, exclude=["c"]).instance.id == "c"
+    # All but "c" are full, which was tried; so what is full is excluded, and nothing else.
+    assert strategy.told[-1] == ("choose", 3.0, None, ["a", "b"])
+
+
+def test_a_strategy_that_counts_is_told_of_begins_and_ends():
+    pool, strategy = recorded(Counting)
+    pool.pick(1.0, exclude=["a"]).done(2.0, "success")
+    assert strategy.told[1:] == [("begun", "b"), ("ended", "b")]
+
+
+def test_a_strategy_that_weighs_reports_is_handed_them():
+    pool, strategy = recorded(Counting)
+    assert pool.takes_reports
+    report = object()
+    pool.report("b", report, 7.0)
+    assert strategy.told == [("report", "b", report, 7.0)]
+    other, _ = recorded()
+    assert not other.takes_reports
+    other.report("b", report, 7.0)
+
+
+def test_strategies_are_named_after_what_makes_them():
+    def my_own(rng):
+        return Recorder(rng)
+
+    assert Pool(strategy=my_own).strategy_name == "my_own"
+    assert Pool(strategy=Recorder).strategy_name == "Recorder"
+    assert Pool(strategy=partial(Recorder)).strategy_name == "partial"
+    assert Pool(strategy="random").strategy_name == "random"
+
+
+# What outcomes tell
+
+
+def test_counts_add_up(pool):
+    for outcome in ("success", "failure", "cancelled"):
+        for _ in range(3):
+            pool.pick(0.0, exclude=("b",)).done(0.0, outcome)
+    for _ in range(3):
+        pick = pool.pick(0.0, exclude=("b",))
+        pick.answered(0.0, ok=False)
+        pick.done(0.0, "success")
+    assert counts(pool.members["a"]) == (0, 3, 6, 3)
+
+
+def test_a_status_not_given_stands_for_200_or_500():
+    health = HealthSettings(outliers=EnvoyOutliers(consecutive_failures=2, always_eject_one=True))
+    pool = Pool(strategy="round_robin", rng=Random(1), health=health)
+    pool.update([instance("a"), instance("b"), instance("c")], 0.0)
+    for ok in (False, True, False):
+        pick = pool.pick(0.0, exclude=("b", "c"))
+        pick.answered(0.0, ok=ok)
+        pick.done(0.0, "success")
+    assert pool.statistics(0.0).members["a"].reason is None
+    pick = pool.pick(0.0, exclude=("b", "c"))
+    pick.answered(0.0, ok=False)
+    assert pool.statistics(0.0).members["a"].reason == "ejected"
+
+
+def test_adaptive_bounds_learn_how_long_answers_took():
+    limits = LoadLimits(adaptation="gradient", initial_in_flight=1)
+    pool = Pool(strategy="round_robin", rng=Random(1), load_limits=limits)
+    pool.update([instance("a")], 1000.0)
+    pool.pick(1000.0).done(1000.1, "success")
+    assert pool.statistics(1000.1).members["a"].limit == pytest.approx(1.8)
+    pool.pick(2000.0).done(2001.0, "success")
+    assert pool.statistics(2001.0).members["a"].limit == pytest.approx(0.8 * 1.8 + 0.2 * 4.9)
+
+
+# What refusals say
+
+
+def test_refusals_name_the_service(pool):
+    pool.update([instance("a", weight=0)], 0.0)
+    with pytest.raises(
+        NoEligibleInstanceError, match=r"^service 'orders': none of its 1 "
+    ) as caught:
+        pool.pick(0.0)
+    assert caught.value.service == "orders"
+    with pytest.raises(NoInstancesError, match=r"^the service: no instance is registered$"):
+        Pool().pick(0.0)
+
+
+def test_those_outside_a_subset_say_so():
+    pool = Pool(strategy="round_robin", rng=Random(1), subset=lambda all_: all_[:1])
+    pool.update([instance("a"), instance("b"), instance("c", weight=0)], 0.0)
+    reasons = [each.reason for each in pool.statistics(0.0).members.values()]
+    assert reasons == [None, "outside the subset", "weight 0"]
+    pool.update([instance("a", status="critical"), instance("b"), instance("c")], 1.0)
+    reasons = [each.reason for each in pool.statistics(1.0).members.values()]
+    assert reasons == ["critical", None, None]  # nobody inside is well
