@@ -226,6 +226,7 @@ class Service:
         now = self.clock()
         with self._lock:
             self._pool.probed(id_, now, is_well=is_well, why=why)
+            self._call_idle()
         self._tell()
 
     def instances(self) -> tuple[Instance, ...]:
@@ -281,6 +282,7 @@ class Service:
     def _replace(self, instances: tuple[Instance, ...]) -> None:
         with self._lock:
             removed = self._pool.update(instances, self.clock())
+            self._call_idle()
         self._tell()
         if removed:
             self._on_removed(removed)
@@ -314,6 +316,8 @@ class Service:
         self, turn: Turn | None, now: float, key: str | None, exclude: Collection[str]
     ) -> Pick:
         if turn is None:
+            self._pool.review(now)
+            self._call_idle()
             raise self._queued()
         try:
             pick = self._pool.pick(now, key=key, exclude=exclude)
@@ -324,6 +328,15 @@ class Service:
         if self._pool.has_room:
             self._waiting.call()
         return pick
+
+    def _call_idle(self) -> None:
+        """Let the first one try where room came without a request's end: by a list, or in time.
+
+        Requests that come later wait behind it. If all of them gave up in vain, with nothing in
+        flight that could end, there would be no way out.
+        """
+        if self._waiting.count and not self._waiting.is_called and self._pool.has_room:
+            self._waiting.call()
 
     def _queued(self) -> SaturatedError:
         return SaturatedError(

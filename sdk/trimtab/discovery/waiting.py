@@ -51,6 +51,11 @@ class Waiting:
         self.count += 1
         return True
 
+    @property
+    def is_called(self) -> bool:
+        """Whether somebody was called who has neither gone nor tried in vain."""
+        return bool(self._called)
+
     def call(self) -> None:
         """Let the first one try."""
         if self._turns:

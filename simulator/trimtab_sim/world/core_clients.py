@@ -80,7 +80,7 @@ class CoreClient(Client):
             self.send(_Course(self, service, self._method, request, started))
 
     def send(self, course: _Course, turn: Turn | None = None) -> bool:
-        """Make an attempt; say whether one came about."""
+        """Make an attempt; say whether that is settled: False while there is no room."""
         try:
             pick = course.pick(turn)
         except SaturatedError:
@@ -88,8 +88,10 @@ class CoreClient(Client):
                 course.wait_for_room()
             return False
         except PickError:
+            if turn is not None:
+                course.service.leave(turn)
             course.end(Outcome.NO_INSTANCE)
-            return False
+            return True
         world = self.world
         now: float = self._env._now  # noqa: SLF001 - see `events`
         server = world.by_address[pick.instance.address]
