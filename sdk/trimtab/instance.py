@@ -44,7 +44,8 @@ class Instance:
         port: 1 to 65535.
         id: the registry's identity of the instance; `host:port` where it has none. Two
             instances with the same id are the same instance, and it keeps its statistics.
-        scheme: "http" or "https"; None means the scheme of the request's own URL.
+        scheme: "http" or "https"; None means the scheme of the request's own URL, and so does
+            "http" for a request over HTTPS: a registry cannot take TLS away.
         weight: its share relative to the others, 0 or more; 0 means no traffic.
         zone: the failure domain it lies in; "" when not known.
         metadata: whatever else the registry tells; not part of the hash.

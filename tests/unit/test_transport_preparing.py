@@ -82,6 +82,23 @@ def test_the_copy_shares_the_body_and_not_the_headers(family):
 
 @FAMILIES
 @pytest.mark.parametrize(
+    ("asked", "listed", "used"),
+    [
+        *(("http", None, "http"), ("http", "http", "http"), ("http", "https", "https")),
+        *(("https", None, "https"), ("https", "https", "https")),
+        # A registry cannot take TLS away.
+        ("https", "http", "https"),
+    ],
+)
+def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
+    request = family.Request("GET", f"{asked}://orders/")
+    instance = Instance(host="10.0.0.7", port=8443, scheme=listed)
+    copy = prepared(request, instance, host="instance", server_name="instance")
+    assert copy.url.scheme == used
+
+
+@FAMILIES
+@pytest.mark.parametrize(
     ("policy", "scheme", "wanted"),
     [("service", "https", "orders"), ("service", "http", None), ("instance", "https", None)],
 )

@@ -14,6 +14,7 @@ from trimtab.discovery.policies import Policies
 from trimtab.discovery.service import Service
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.discovery.state import DiscoveryState
+from trimtab.discovery.telling import tell
 from trimtab.discovery.waiting import Turn
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "Service",
     "SyncDirectory",
     "Turn",
+    "tell",
 ]

@@ -25,7 +25,7 @@ class HealthSettings:
         panic_includes_critical: whether panic also uses, and counts, what the registry calls
             critical, as Envoy does. By default the registry's word stands.
         slow_start: how newcomers and those that return get their share; None: at once.
-        max_pause_s: an instance that answers 429 or 503 with `Retry-After` gets nothing for so
+        max_pause_s: an instance that answers 429, 503 or 504 with `Retry-After` gets nothing for so
             long as it asks, and no longer than this. 0: it is not heeded.
 
     Raises:

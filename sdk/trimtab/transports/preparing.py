@@ -57,9 +57,9 @@ def prepared(request: Any, instance: Instance, *, host: NamePolicy, server_name:
         server_name: whose name TLS asks for and checks the certificate against.
     """
     service = request.url
-    url, netloc = readdressed(
-        service, instance.scheme or service.scheme, instance.host, instance.port
-    )
+    # A registry may ask for TLS, and may not take it away from who asked for it.
+    scheme = service.scheme if service.scheme == "https" else instance.scheme or service.scheme
+    url, netloc = readdressed(service, scheme, instance.host, instance.port)
     # A Request's constructor would encode the body and build every header again, at 25 to 33 us.
     copy = object.__new__(type(request))
     copy.__dict__.update(request.__dict__)
