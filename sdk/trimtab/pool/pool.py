@@ -34,7 +34,8 @@ class Pool:
     """One service as one client sees it.
 
     Eligibility is worked out when something changes, never when picking, so a pick costs what the
-    strategy costs: O(1) for nearly all that ship (see their pages for the others). Not thread-safe: share it between threads under a lock of your own.
+    strategy costs: O(1) for nearly all that ship; see docs/strategies.md for the others. Not
+    thread-safe: share it between threads under a lock of your own.
 
     Args:
         strategy: a name ("least_latency", "round_robin", ...) or a factory `(rng) -> Strategy`.
