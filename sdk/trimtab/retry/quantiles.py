@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
 from math import ceil, exp, log
+from operator import add
 
 __all__ = ["LatencyQuantile"]
 
@@ -66,11 +69,7 @@ class LatencyQuantile:
         total = self._old_total + self._new_total
         self._unseen = 0
         self._value_s = None
-        if total < self._min_samples:
-            return
-        rank, seen = ceil(self._quantile * total), 0
-        for place, (old, new) in enumerate(zip(self._old, self._new, strict=True)):
-            seen += old + new
-            if seen >= rank:
-                self._value_s = _LEAST_S * exp((place + 1) * log(_GROWTH))
-                return
+        if total >= self._min_samples:
+            seen = [*accumulate(map(add, self._old, self._new))]
+            place = bisect_left(seen, ceil(self._quantile * total))
+            self._value_s = _LEAST_S * exp((place + 1) * log(_GROWTH))
