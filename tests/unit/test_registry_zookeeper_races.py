@@ -122,6 +122,14 @@ async def test_a_node_that_went_before_it_was_removed_is_no_error():
 
 
 @pytest.mark.anyio
+async def test_whose_a_node_is_nobody_knows_when_the_connection_broke_meanwhile():
+    session = Scripted(OURS)
+    session.id = None
+    with pytest.raises(ConnectionLoss):
+        await remove(session, "/a", only_ours=True)
+
+
+@pytest.mark.anyio
 async def test_a_node_that_goes_under_a_heartbeat_is_not_registered():
     ensemble = Ensemble("/a", OURS, NoNodeError())
     leases = Leases(ensemble, least_session_s=0.5)

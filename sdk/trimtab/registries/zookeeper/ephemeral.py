@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kazoo.exceptions import (
     BadVersionError,
+    ConnectionLoss,
     NoAuthError,
     NodeExistsError,
     NoNodeError,
@@ -59,8 +60,14 @@ async def put(session: Session, path: str, data: bytes) -> None:
 
 
 async def is_ours(session: Session, path: str) -> bool:
-    """Tell whether the node is there and lives by this session."""
+    """Tell whether the node is there and lives by this session.
+
+    Raises:
+        ConnectionLoss: the connection broke under the question, and the session may be another.
+    """
     stat = await session.ask(session.client.exists_async, path)
+    if session.id is None:
+        raise ConnectionLoss
     return stat is not None and stat.ephemeralOwner == session.id
 
 
