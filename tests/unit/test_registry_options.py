@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from trimtab.errors import ConfigurationError
+from trimtab.errors import ConfigurationError, InvalidInstanceError
 from trimtab.registries import connect
+from trimtab.registries.endpoints import credentials, hosts_of
+from trimtab.registries.entries import text_or_json
 from trimtab.registries.options import digest, duration_s, flag, read_options, shown
 
 URL = "consul://h:1"
@@ -96,3 +100,37 @@ def test_a_wrong_url_says_what_is_wrong_and_no_secret(url, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
         connect(url)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "user"),
+    [
+        ("etcd://a:1,b,[::1]:3/p", [("a", 1), ("b", 9), ("::1", 3)], None),
+        ("etcd://me:s%2Fcret@h?x=1", [("h", 9)], ("me", "s/cret")),
+    ],
+)
+def test_several_hosts_and_who_asks(url, hosts, user):
+    assert hosts_of(url, default_port=9) == hosts
+    assert credentials(url) == user
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("etcd://[::1", "'[::1' is no host:port"),
+        ("etcd://a:1,,b:2", "'' is no host:port"),
+        ("etcd://me:hun/ter2@h:1/p", "in a user or password as %2F"),
+    ],
+)
+def test_what_is_no_host_is_named_and_no_secret(url, said):
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as caught:
+        hosts_of(url, default_port=9)
+    assert "hun" not in str(caught.value)
+
+
+def test_metadata_nested_beyond_measure_is_one_bad_entry():
+    value: list = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InvalidInstanceError, match="nested too deeply"):
+        text_or_json(value)

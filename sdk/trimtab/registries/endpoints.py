@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from random import Random
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ TLS_OPTIONS = ("ca", "cert", "key", "verify")
 """The options that `tls_of` reads."""
 
 _MAX_PORT = 65535
+_PLACE = re.compile(r"([^/?#]*)(.*)", re.DOTALL)
 
 
 class Endpoints:
@@ -56,8 +58,15 @@ def hosts_of(url: str, *, default_port: int) -> list[tuple[str, int]]:
     Raises:
         ConfigurationError: a host is missing, or a port is no number from 1 to 65535.
     """
+    _, hosts_text, rest = _parts(url)
+    if "@" in rest:
+        # Its beginning was taken for the host: it must not be shown.
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: write a '/', '?' or '#' in a user or password as %2F, "
+            "%3F or %23"
+        )
     hosts = []
-    for text in urlsplit(url).netloc.rpartition("@")[2].split(","):
+    for text in hosts_text.split(","):
         try:
             parts = urlsplit(f"//{text}")
             host, port = parts.hostname, default_port if parts.port is None else parts.port
@@ -74,8 +83,15 @@ def hosts_of(url: str, *, default_port: int) -> list[tuple[str, int]]:
 
 def credentials(url: str) -> tuple[str, str] | None:
     """Give the user and the password that a URL carries, decoded; None if there is no user."""
-    user, _, password = urlsplit(url).netloc.rpartition("@")[0].partition(":")
+    user, _, password = _parts(url)[0].partition(":")
     return (unquote(user), unquote(password)) if user else None
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """Give the user part, the hosts and the rest; urlsplit refuses several hosts in brackets."""
+    place, rest = _PLACE.fullmatch(url.partition("://")[2]).groups()  # type: ignore[union-attr] # it matches anything
+    user, _, hosts = place.rpartition("@")
+    return user, hosts, rest.partition("?")[0]
 
 
 def tls_of(url: str, options: Mapping[str, list[str]]) -> ssl.SSLContext:

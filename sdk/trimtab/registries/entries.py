@@ -97,8 +97,15 @@ class Complaints:
 
 
 def text_or_json(value: object) -> str:
-    """Give text as it is and anything else as JSON: metadata is text."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    """Give text as it is and anything else as JSON: metadata is text.
+
+    Raises:
+        InvalidInstanceError: it is nested too deeply.
+    """
+    try:
+        return value if isinstance(value, str) else json.dumps(value, default=str)
+    except RecursionError:
+        raise InvalidInstanceError("metadata is nested too deeply to be kept as text") from None
 
 
 def _address(text: object) -> dict[str, Any]:
