@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := all
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt unit bench soak servers sim-report clean
+.PHONY: help install demo test check lint fmt unit bench soak mutation servers sim-report clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -57,6 +57,10 @@ soak: $(STAMP) servers
 bench: $(STAMP)
 	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 --benchmark-timer time.process_time \
 	  --benchmark-columns=median,iqr,ops --benchmark-sort=fullname --benchmark-warmup=on -q
+
+# Half an hour: small changes to the decisions, and how many of them tests notice.
+mutation: $(STAMP)
+	@$(BIN)/python scripts/mutation.py
 
 sim-report: $(STAMP)
 	@$(BIN)/python -m trimtab_sim.report.committed simulator/REPORT.md
