@@ -85,7 +85,8 @@ class Call:
         self._backoff: Backoff | None = None
         self._attempts = 0
         self._first: Pick | None = None
-        self._out: tuple[str, ...] = ()
+        # The picks, not their instances: two attempts may be out at one of them after all.
+        self._out: tuple[Pick, ...] = ()
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -98,14 +99,14 @@ class Call:
         Raises:
             PickError: no instance can take the request.
         """
-        exclude = self.tried if not self._out else (*self.tried, *self._out)
+        exclude = self.tried if not self._out else self._known()
         pick = self.service.pick(
             key=self._key, exclude=exclude, turn=turn, is_first=not self._attempts and turn is None
         )
         self._attempts += 1
         if self._hedged and self.service.policies.hedge is not None:
             self._first = self._first or pick
-            self._out = (*self._out, pick.instance.id)
+            self._out = (*self._out, pick)
         return pick
 
     def time_left_s(self) -> float:
@@ -206,11 +207,11 @@ class Call:
         """Say whether to send another attempt beside those under way; charges the budget if so."""
         if self._attempts >= self._retry.max_attempts:
             return False
-        return self.service.may_hedge((*self.tried, *self._out))
+        return self.service.may_hedge(self._known())
 
     def lost(self, pick: Pick) -> None:
         """Note that an attempt came second, and was cancelled."""
-        self._out = tuple(id_ for id_ in self._out if id_ != pick.instance.id)
+        self._out = tuple(out for out in self._out if out is not pick)
         self._took(pick)
         self.service.done(pick, "cancelled")
 
@@ -248,7 +249,11 @@ class Call:
             self.service.took(self.service.clock() - pick.started_at)
 
     def _others_out(self, pick: Pick) -> bool:
-        return any(id_ != pick.instance.id for id_ in self._out)
+        return any(out is not pick for out in self._out)
+
+    def _known(self) -> tuple[str, ...]:
+        """Give the ids of the instances that were tried, and of those where attempts are out."""
+        return (*self.tried, *(out.instance.id for out in self._out))
 
     def _with(
         self, pick: Pick, cause: Failure | int
@@ -258,7 +263,7 @@ class Call:
     def _over(self, pick: Pick, tried: Mapping[str, tuple[Instance, Failure | int]]) -> None:
         self.tried = tried
         if self._out:
-            self._out = tuple(id_ for id_ in self._out if id_ != pick.instance.id)
+            self._out = tuple(out for out in self._out if out is not pick)
 
 
 def _is_ok(status: int) -> bool:

@@ -188,7 +188,8 @@ class Service:
         """Say whether to send a hedge beside the attempts at `tried`; charges the budget if so."""
         now = self.clock()
         with self._lock:
-            if not self._pool.has_other(tried) or not self._pool.has_room:
+            # Nor does a hedge jump the queue.
+            if self._waiting.count or not self._pool.has_room_beside(tried):
                 return False
             return self._budget.take(now)
 

@@ -100,6 +100,11 @@ class Limiter:
         """Whether no eligible member has room."""
         return len(self._full) == len(self._eligible)
 
+    def has_room_beside(self, exclude: Iterable[str]) -> bool:
+        """Say whether an eligible member outside `exclude` has room. O(len(exclude))."""
+        taken = {id_ for id_ in exclude if id_ in self._eligible and id_ not in self._full}
+        return len(self._eligible) > len(self._full) + len(taken)
+
     def bound(self, id_: str) -> float:
         """Return how many requests a member may have in flight."""
         bound = self._bounds.get(id_)

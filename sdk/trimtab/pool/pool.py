@@ -215,6 +215,12 @@ class Pool:
         """Say whether an eligible instance outside `exclude` is left. O(len(exclude))."""
         return bool(self._eligible) and not self._covers(exclude)
 
+    def has_room_beside(self, exclude: Collection[str]) -> bool:
+        """Say whether an eligible instance outside `exclude` takes one more. O(len(exclude))."""
+        if self._limiter is None:
+            return self.has_other(exclude)
+        return self._limiter.has_room_beside(exclude)
+
     def statistics(self, now: float) -> PoolStatistics:
         """Return the figures of all present members. O(n)."""
         self.review(now)
