@@ -5,7 +5,7 @@
     python scripts/mutation.py retry --survivors left.diff
 
 It runs mutmut over a copy, in a directory of its own, since mutmut writes beside what it reads and
-knows sources only by the names `src`, `source` and `.`. Only unit tests take part: the properties,
+knows sources only by the names `src`, `source` and `.`. Only fast tests take part: the properties,
 simulations and real servers would find more, and take days.
 """
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 LEAST_KILLED_PERCENT = 90.0
 NOTICED = {"killed", "timeout", "segfault"}
 
-# Per room, which unit tests are asked: those that are about it.
+# Per room, which tests are asked: those that are about it, of tests/unit unless told.
 TESTS = {
     "pool": [
         *("pool*", "monitor", "load_limits", "panic", "slow_start", "subsetting", "call"),
@@ -40,9 +40,9 @@ TESTS = {
     ],
     "retry": ["retry", "hedge", "quantiles", "call"],
     "strategies": [
-        *("strategies", "strategy_settings", "specifications_selection", "ring_hash", "maglev"),
+        *("strategies", "strategy_*", "specifications_selection", "ring_hash", "maglev"),
         *("prequal", "client_side_weighted_round_robin", "least_request_variants", "load_report"),
-        *("zone_aware", "pool"),
+        *("zone_aware", "pool", "contract/strategy_contract"),
     ],
 }
 
@@ -83,11 +83,11 @@ def prepare(place: Path, room: str) -> None:
     shutil.copytree(ROOT / "sdk", place / "src", ignore=clean)
     for name in ("simulator", "tests"):
         shutil.copytree(ROOT / name, place / name, ignore=clean)
-    tests = [
-        str(path.relative_to(ROOT))
-        for pattern in TESTS[room]
-        for path in sorted((ROOT / "tests/unit").glob(f"test_{pattern}.py"))
-    ]
+    tests = []
+    for pattern in TESTS[room]:
+        folder, _, name = pattern.rpartition("/")
+        found = (ROOT / "tests" / (folder or "unit")).glob(f"test_{name}.py")
+        tests += [str(path.relative_to(ROOT)) for path in sorted(found)]
     settings = SETTINGS.format(sources=[f"src/trimtab/{room}/*.py"], tests=tests)
     (place / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
 

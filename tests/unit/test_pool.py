@@ -300,6 +300,33 @@ def test_a_strategy_that_weighs_reports_is_handed_them():
     other.report("b", report, 7.0)
 
 
+class Knowing(Recorder):
+    def update(self, members):
+        raise AssertionError("it is told of all, or of nothing")
+
+    def update_all(self, members, eligible, well):
+        self.members = list(eligible)
+        self.told.append(
+            ["".join(member.id for member in each) for each in (members, eligible, well)]
+        )
+
+
+def test_a_strategy_that_knows_all_is_told_who_is_there_eligible_and_well():
+    pool, strategy = recorded(Knowing, subset=lambda all_: [*all_[1:]])
+    pool.update([*[instance(id_) for id_ in "abc"], instance("d", weight=0)], 1.0)
+    assert strategy.told == [["abc", "bc", "abc"], ["abcd", "bc", "abc"]]
+    assert pool.pick(1.0).instance.id == "b"
+
+
+def test_a_subset_may_weigh_anew():
+    def half(all_):
+        return [each.with_(weight=each.weight / 2) for each in all_]
+
+    pool = Pool(strategy="random", rng=Random(1), subset=half)
+    pool.update([instance("a", weight=3), instance("b")], 0.0)
+    assert [member.weight for member in pool.eligible] == [1.5, 0.5]
+
+
 def test_strategies_are_named_after_what_makes_them():
     def my_own(rng):
         return Recorder(rng)
