@@ -1,9 +1,11 @@
 """What "converged" means, measured per change and per client, each against its bound.
 
 The truth at a moment is the set of instances that serve and are announced: from their first
-registration until they die or deregister. A client's view is the set it may pick. A *change* is
-one instance entering or leaving the truth. A client has converged on it from the moment since
-which its view agrees about that instance, for good, or until the instance changes again.
+registration until they die or deregister. A client's view is the set that it may pick as far as
+its list goes; what it holds against instances by itself (ejection, failed probes) is another
+matter. A *change* is one instance entering or leaving the truth. A client has converged on it from
+the moment since which its view agrees about that instance, for good, or until the instance changes
+again.
 
 A view that agreed and then, while the truth stayed, disagrees has *lapsed*: the registry has
 forgotten a live instance, say, or answers wrongly. A lapse after the bound of its change is judged

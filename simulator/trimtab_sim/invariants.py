@@ -9,13 +9,14 @@ And once the world has been healed for the bound, with a registered server and n
 
 5. No request fails.
 6. No server is starved: each gets something in a calm period long enough for any strategy to
-   have forgiven it.
+   have forgiven it, any ejection to have ended, and any slow start to be over.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings
 from trimtab.retry import RetryPolicy
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.errors import SimulationError
@@ -25,11 +26,12 @@ from trimtab_sim.recorder import BINS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trimtab_sim.scenario import Scenario
     from trimtab_sim.simulation import Run
 
-__all__ = ["FORGIVEN_S", "complaints"]
+__all__ = ["complaints", "forgiven_s"]
 
-FORGIVEN_S = 90.0
+_FORGIVEN_S = 90.0
 """How long after the last failure every strategy tries an instance again."""
 _CALM_S = 30.0
 _PLENTY = 30
@@ -46,6 +48,21 @@ def complaints(run: Run) -> list[str]:
         *_calls_the_dead(run),
         *_is_not_well_again(run),
     ]
+
+
+def forgiven_s(scenario: Scenario) -> float:
+    """Return how long after the last failure an instance may get nothing, at most."""
+    settings = scenario.balancer_arguments
+    health, probe = settings.get("health") or HealthSettings(), settings.get("probe")
+    longest_s = _FORGIVEN_S
+    if isinstance(health.outliers, EnvoyOutliers | GrpcOutliers):
+        longest_s += health.outliers.max_ejection_s + 2 * health.outliers.interval_s
+    if health.slow_start is not None:
+        longest_s += health.slow_start.window_s
+    if probe is not None:
+        each_s = probe.check.interval_s * (1 + probe.jitter_ratio) + probe.check.timeout_s
+        longest_s += (probe.check.rise + 1) * each_s
+    return longest_s
 
 
 def calm_from(run: Run) -> float:
@@ -118,7 +135,7 @@ def _is_not_well_again(run: Run) -> Iterator[str]:
     failed = sum(run.recorder.bad[_bin_after(run, calm) :])
     if failed:
         yield f"{failed} requests failed after {calm:.3f} s, when all should have been well"
-    start = _bin_after(run, calm + FORGIVEN_S)
+    start = _bin_after(run, calm + forgiven_s(scenario))
     counts = [_sent(run, server.place.index, start) for server in serving]
     if (BINS - start) * scenario.about.duration / BINS >= _CALM_S:
         for server, count in zip(serving, counts, strict=True):

@@ -14,7 +14,7 @@ import tomli_w
 from hypothesis import strategies as st
 
 from trimtab_sim.bounds import Bounds
-from trimtab_sim.invariants import FORGIVEN_S
+from trimtab_sim.invariants import forgiven_s
 from trimtab_sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -31,6 +31,44 @@ _MOST_SERVERS = 6
 _CALM_S = 70.0
 _DRAINED_S = 30.0
 """How long what was begun before the healing may go on: orderly replacements, drains."""
+_TIMED_OUT = {"failures": ["refused", "connect_timeout", "no_response", "timeout"]}
+_SOON = {"interval_s": 1.0, "base_ejection_s": 2.0, "max_ejection_s": 10.0}
+_FEW = {"success_rate_min_hosts": 2, "success_rate_min_requests": 5}
+_LIMITED = {"max_pending": 100, "max_wait_s": 0.3}
+_SETTINGS: dict[str, list[dict[str, Any] | float | None]] = {
+    "retry": [
+        None,
+        {"max_attempts": 1, "max_refused": 1},
+        {"max_attempts": 2, "max_refused": 3},
+        _TIMED_OUT | {"max_attempts": 4, "statuses": [500, 503]},
+        _TIMED_OUT | {"budget_ratio": 0.1, "budget_min_per_s": 0.0, "backoff_max_s": 3.0},
+    ],
+    "hedge": [
+        None,
+        {"after_s": 0.0},
+        {"quantile": 0.5, "min_samples": 10, "min_s": 0.0},
+        {"quantile": 0.95, "after_s": 0.1},
+    ],
+    "load_limits": [
+        None,
+        _LIMITED | {"max_in_flight": 1},
+        _LIMITED | {"max_in_flight": 3, "adaptation": "aimd", "initial_in_flight": 2},
+        _LIMITED | {"adaptation": "gradient"},
+    ],
+    "probe": [
+        None,
+        {"check": "http:/health", "interval_s": 4.0, "timeout_s": 0.5, "fall": 2, "rise": 2},
+        {"check": "tcp", "interval_s": 5.0, "timeout_s": 1.0, "max_at_once": 1},
+        {"interval_s": 4.0, "timeout_s": 1.0, "only_ejected": True},
+    ],
+    "deadline_s": [None, 0.5],
+}
+_OUTLIERS: list[dict[str, Any] | None] = [
+    None,
+    _SOON | _FEW | {"variant": "envoy", "consecutive_failures": 2, "max_ejected_ratio": 1.0},
+    _SOON | {"variant": "envoy", "split_local": True, "always_eject_one": True},
+    _SOON | _FEW | {"variant": "grpc_a50", "max_ejected_ratio": 0.5},
+]
 _SIDES = ("registry", "clients", "servers", "client:0", "server:0")
 
 
@@ -54,8 +92,8 @@ def _scenarios(draw: DrawFn, strategies: tuple[str, ...]) -> Scenario:
         "churn": draw(_churn(servers)),
     }
     # First without an end, to learn from its own bounds how long it must go on.
-    bounds = Bounds(_read(tree))
-    calm_s = _DRAINED_S + bounds.after_trouble_s() + FORGIVEN_S + _CALM_S
+    endless = _read(tree)
+    calm_s = _DRAINED_S + Bounds(endless).after_trouble_s() + forgiven_s(endless) + _CALM_S
     return _read(tree | {"scenario": {"duration": _HEAL_S + round(calm_s), "heal": _HEAL_S}})
 
 
@@ -89,9 +127,7 @@ def _registry(draw: DrawFn) -> dict[str, Any]:
 
 def _balancer(draw: DrawFn, strategies: tuple[str, ...]) -> dict[str, Any]:
     table: dict[str, Any] = {"strategy": draw(st.sampled_from(strategies))}
-    attempts = draw(st.sampled_from([None, (1, 1), (2, 2), (2, 3)]), label="retries")
-    if attempts is not None:
-        table["retry"] = {"max_attempts": attempts[0], "max_refused": attempts[1]}
+    table |= draw(_RESILIENCE)
     return table
 
 
@@ -103,6 +139,27 @@ def _clients(draw: DrawFn) -> dict[str, Any]:
         "method": draw(st.sampled_from(["GET", "POST"])),
         "start": draw(st.sampled_from([0.0, 0.0, 20.0])),
     }
+
+
+def _resilience() -> SearchStrategy[dict[str, Any]]:
+    """What the client does for itself: each a table or nothing, and nothing is the simplest."""
+    tables: dict[str, SearchStrategy[Any]] = {
+        name: st.sampled_from(choices) for name, choices in _SETTINGS.items()
+    }
+    health = {
+        "outliers": st.sampled_from(_OUTLIERS),
+        "slow_start": st.sampled_from([None, {"window_s": 10.0}]),
+    }
+    tables["health"] = st.fixed_dictionaries(health).map(_given)
+    # Half of all worlds are plain: the more there is to draw, the longer the search.
+    return st.one_of(st.just({}), st.fixed_dictionaries(tables).map(_given))
+
+
+def _given(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if value not in (None, {})}
+
+
+_RESILIENCE = _resilience()
 
 
 # Made once for each number of servers: making strategies costs more than drawing from them.

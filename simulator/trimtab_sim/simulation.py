@@ -12,6 +12,7 @@ import simpy
 
 from trimtab.discovery import Balancer, Home, Policies
 from trimtab.errors import ClosedError, DiscoveryError
+from trimtab.health.eligibility import reason_against
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.collecting import patient_collector
@@ -224,7 +225,9 @@ class _Stage:
         convergence.client_started(client)
 
         def look(_snapshot: Snapshot) -> None:
-            convergence.view_changed(client, service.eligible(), env.now)
+            # What the client leaves out by itself, ejected or failing its probes, is in its view.
+            held = [one.id for one in service.suspects() if reason_against(one) is None]
+            convergence.view_changed(client, (*service.eligible(), *held), env.now)
 
         service.lease.subscribe(look)
 

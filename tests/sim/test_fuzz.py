@@ -97,3 +97,110 @@ def test_failures_in_a_healthy_world_are_noticed(scenario, monkeypatch):
 )
 def test_failures_are_no_wonder_with_losses_overload_or_nobody_there(scenario, excuse):
     assert replay(scenario(f"{HEALED}\n{excuse}")) == []
+
+
+CALM = """
+[scenario]
+duration = {duration}
+heal = 60
+[service]
+servers = {servers}
+time = {{ law = "constant", mean = 0.005 }}
+[registry]
+ttl = 6
+heartbeat = 2
+[discovery]
+poll_interval_s = 1.0
+[balancer]
+strategy = "random"
+[[clients]]
+arrivals = {{ kind = "{kind}", rate = 5 }}
+"""
+ADAPTIVE = """
+[balancer.load_limits]
+max_pending = 100
+max_wait_s = 0.3
+max_in_flight = 3
+adaptation = "aimd"
+initial_in_flight = 2
+"""
+FOUND = {
+    # Everybody waited for room that a new list had made, and nobody was called.
+    "those who wait after a fresh start": (
+        {"duration": 160, "servers": 6, "kind": "constant"},
+        ADAPTIVE,
+        """
+        [[churn]]
+        every = 3
+        do = { action = "black_hole", targets = "all" }
+        from = 5
+        at_most = 3
+        """,
+    ),
+    # A hedge that found no room was taken for a request that found none.
+    "hedges without room": (
+        {"duration": 90, "servers": 3, "kind": "poisson"},
+        ADAPTIVE + "[balancer.hedge]\nquantile = 0.5\nmin_samples = 10\nmin_s = 0.0\n",
+        """
+        [[timeline]]
+        action = "hang"
+        at = 39
+        duration = 16
+        targets = "all"
+        """,
+    ),
+    # A hedge went to the instance of the first attempt; one of them ended, and both seemed to.
+    "hedges beside full instances": (
+        {"duration": 90, "servers": 4, "kind": "poisson"},
+        ADAPTIVE
+        + """
+        [balancer.hedge]
+        after_s = 0.0
+        [balancer.retry]
+        max_attempts = 4
+        failures = ["refused", "connect_timeout", "no_response", "timeout"]
+        statuses = [500]
+        """,
+        """
+        [[timeline]]
+        action = "hang"
+        at = 5
+        targets = "all"
+        [[timeline]]
+        action = "errors"
+        at = 15
+        targets = "all"
+        rate = 0.3
+        """,
+    ),
+    # An instance that failed its probes was taken for one that the list did not have.
+    "probes while the list changes": (
+        {"duration": 160, "servers": 5, "kind": "poisson"},
+        """
+        [balancer.probe]
+        check = "tcp"
+        interval_s = 5.0
+        max_at_once = 1
+        """,
+        """
+        [[timeline]]
+        action = "flap"
+        at = 31
+        duration = 37
+        targets = { count = 5 }
+        period = 4
+        [[timeline]]
+        action = "remove"
+        at = 59
+        drain = 5
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_is_mended(name, seed, scenario):
+    world, settings, events = FOUND[name]
+    text = "\n".join([CALM.format(**world), settings, events])
+    assert replay(scenario(text), seed=seed) == []

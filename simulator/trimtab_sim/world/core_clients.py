@@ -83,11 +83,14 @@ class CoreClient(Client):
         """Make an attempt; say whether that is settled: False while there is no room."""
         try:
             pick = course.pick(turn)
-        except SaturatedError:
-            if turn is None:
-                course.wait_for_room()
-            return False
-        except PickError:
+        except PickError as error:
+            if course.trips:
+                # A hedge, and nobody else to ask after all: the first one goes on alone.
+                return True
+            if isinstance(error, SaturatedError):
+                if turn is None:
+                    course.wait_for_room()
+                return False
             if turn is not None:
                 course.service.leave(turn)
             course.end(Outcome.NO_INSTANCE)
