@@ -8,7 +8,7 @@ import numpy as np
 
 from trimtab_sim.recorder import BINS
 from trimtab_sim.report.svg import Scale, document, line, number, path, rect, steps, text
-from trimtab_sim.report.timelines import LEFT, WIDTH, Lanes, moments, seconds_axis
+from trimtab_sim.report.timelines import LEFT, WIDTH, Lanes, moments, row_name, seconds_axis
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -84,7 +84,7 @@ def _names(
     good, bad = most
     parts = [
         text(LEFT - 8, top + 10, f"{number(round(good))}/s good", style="tick", anchor="end"),
-        text(LEFT - 8, middle - 8, name, style="name", anchor="end"),
+        *row_name(name, middle - 8),
     ]
     if bad:
         words = f"{number(bad) if bad < 10 else number(round(bad))}/s failed"  # noqa: PLR2004 - two digits

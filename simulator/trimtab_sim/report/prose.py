@@ -152,7 +152,9 @@ def _failed_text(row: Row) -> str:
     if not mean:
         return "none"
     digits = 2 if mean >= 0.001 else 4  # noqa: PLR2004 - a tenth of a per cent
-    return f"{mean * 100:.{digits}f} %" + (f" ± {float(f'{half * 100:.2g}'):g}" if half else "")
+    # Less than what is written of the mean is as good as nothing.
+    spread = f" ± {float(f'{half * 100:.2g}'):g}" if half >= 0.5e-6 else ""  # noqa: PLR2004
+    return f"{mean * 100:.{digits}f} %{spread}"
 
 
 def _value(values: Sequence[float | None], unit: Unit) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab_sim.recorder import BINS
 from trimtab_sim.report.svg import Scale, document, line, number, path, rect, text
-from trimtab_sim.report.timelines import LEFT, RIGHT, WIDTH, Lanes, moments, seconds_axis
+from trimtab_sim.report.timelines import LEFT, RIGHT, WIDTH, Lanes, moments, row_name, seconds_axis
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -144,7 +144,7 @@ def _names(name: str, run: Figures, top: float, height: float) -> list[str]:
         count = f"{len(shown)} of {len(run.servers)}"
     return [
         rect(LEFT, top, WIDTH - LEFT - RIGHT, height, style="frame"),
-        text(LEFT - 8, middle, name, style="name", anchor="end"),
+        *row_name(name, middle),
         text(LEFT - 8, middle + 15, count, style="tick", anchor="end"),
         line(LEFT, top + height, WIDTH - RIGHT, top + height, style="axis"),
     ]

@@ -10,13 +10,14 @@ from trimtab_sim.report.svg import Scale, line, number, rect, text, ticks
 if TYPE_CHECKING:
     from trimtab_sim.figures import EventFigures
 
-__all__ = ["LEFT", "RIGHT", "WIDTH", "Lanes", "moments", "seconds_axis"]
+__all__ = ["LEFT", "RIGHT", "WIDTH", "Lanes", "moments", "row_name", "seconds_axis"]
 
 WIDTH = 960.0
 LEFT = 118.0
 RIGHT = 22.0
 _LANE = 17.0
 _MOST_LABELLED = 24
+_NAME_LETTERS, _NAME_LINE = 14, 13.0
 _LETTER = 6.3
 """About the width of a letter, in pixels."""
 
@@ -24,6 +25,20 @@ _LETTER = 6.3
 def moments(duration: float) -> Scale:
     """Return the scale of a run's seconds, shared by all pictures over time."""
     return Scale(low=0.0, high=duration, start=LEFT, end=WIDTH - RIGHT)
+
+
+def row_name(name: str, y: float) -> list[str]:
+    """Write a row's name before it; a long one is broken at underscores, and ends at `y`."""
+    lines = [""]
+    for word in name.replace("_", "_ ").split():
+        if lines[-1] and len(lines[-1]) + len(word) > _NAME_LETTERS:
+            lines.append("")
+        lines[-1] += word
+    first = y - _NAME_LINE * (len(lines) - 1)
+    return [
+        text(LEFT - 8, first + _NAME_LINE * row, words, style="name", anchor="end")
+        for row, words in enumerate(lines)
+    ]
 
 
 def seconds_axis(scale: Scale, y: float) -> list[str]:
