@@ -21,8 +21,8 @@ def _read(path):
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_six():
-    assert [path.name[:2] for path in _NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+def test_there_are_seven():
+    assert [path.name[:2] for path in _NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07"]
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
