@@ -45,7 +45,7 @@ unit: $(STAMP)
 test: $(STAMP) lint servers
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage erase
-	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" -n 2 --cov --cov-report= tests
+	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" -n 2 --cov --cov-report= --ignore tests/bench tests
 	@$(BIN)/coverage report --format=total --fail-under=95 > /dev/null || ($(BIN)/coverage report --fail-under=95; exit 1)
 	@$(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/retry/*' > /dev/null \
 	  || ($(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/retry/*'; exit 1)

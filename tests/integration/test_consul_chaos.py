@@ -21,7 +21,8 @@ from trimtab.registration import register
 from trimtab.registries import connect
 from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 
-pytestmark = [pytest.mark.real, pytest.mark.anyio]
+# Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
+pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
 DEADLINE_S = 60
 DOWN_S = pytest.mark.parametrize(
     "down_s",

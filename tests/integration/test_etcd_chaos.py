@@ -18,7 +18,8 @@ from trimtab.registration import register
 from trimtab.registries import connect
 from trimtab.registries.etcd import EtcdPolledRegistry, EtcdRegistry
 
-pytestmark = [pytest.mark.real, pytest.mark.anyio]
+# Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
+pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
 DOWN_S = pytest.mark.parametrize(
     "down_s",
     [pytest.param(0.5, id="short"), pytest.param(30.0, id="soak", marks=pytest.mark.soak)],

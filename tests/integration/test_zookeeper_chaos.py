@@ -19,7 +19,8 @@ from trimtab.registration import register
 from trimtab.registries import connect
 from zookeeper_kit import expire, our_threads
 
-pytestmark = [pytest.mark.real, pytest.mark.anyio]
+# Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
+pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
 DEADLINE_S = 60
 DOWN_S = pytest.mark.parametrize(
     "down_s",

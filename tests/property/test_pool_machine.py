@@ -181,7 +181,7 @@ FASTER = {"maglev": Maglev(table_size=1009)}
 def test_the_pool_equals_the_model(strategy):
     machine = type("Machine", (PoolMachine,), {"strategy": FASTER.get(strategy, strategy)})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+        machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
     )
 
 
@@ -393,5 +393,5 @@ class JudgingMachine(RuleBasedStateMachine):
 
 def test_what_the_client_judges_equals_the_model():
     run_state_machine_as_test(
-        JudgingMachine, settings=settings(max_examples=50, stateful_step_count=40, deadline=None)
+        JudgingMachine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
     )
