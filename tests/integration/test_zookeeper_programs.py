@@ -24,7 +24,7 @@ from trimtab.registration import register
 from trimtab.registries import connect
 from zookeeper_kit import our_threads
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.soak]
 DEADLINE_S = 60
 TTL_S = 2.0
 REGISTRANT = """
