@@ -152,8 +152,8 @@ def _failed_text(row: Row) -> str:
     if not mean:
         return "none"
     digits = 2 if mean >= 0.001 else 4  # noqa: PLR2004 - a tenth of a per cent
-    # Less than what is written of the mean is as good as nothing.
-    spread = f" ± {float(f'{half * 100:.2g}'):g}" if half >= 0.5e-6 else ""  # noqa: PLR2004
+    # Less than the last digit that is written of a mean is as good as nothing.
+    spread = f" ± {float(f'{half * 100:.2g}'):g}" if half >= 1e-6 else ""  # noqa: PLR2004
     return f"{mean * 100:.{digits}f} %{spread}"
 
 
