@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["draw_latency"]
 
 _HEIGHT = 260.0
-_TOP = 34.0
+_KEY_ROW = 18.0
+_LETTER = 7.6
+"""At most the width of a letter of a name, in pixels."""
 _NINES = ((0.5, "50 %"), (0.1, "90 %"), (0.01, "99 %"), (0.001, "99.9 %"), (0.0001, "99.99 %"))
 _FEWEST_S = 1e-6
 
@@ -29,26 +31,34 @@ def draw_latency(result: Result, *, css: str = "") -> str:
     """Draw, for each share of all requests, the time within which they had succeeded."""
     pooled = {name: result.latency(name) for name in result.strategies}
     counts = [sum(run.requests for run in result.runs[name]) for name in pooled]
-    parts = [_key(place, name) for place, name in enumerate(pooled)]
+    parts, top = _keys(list(pooled))
     low, high = _ends([found for found in pooled.values() if found.count])
     across = Scale(low=low, high=high, start=LEFT, end=WIDTH - RIGHT, is_log=True)
-    up = Scale(low=1e-4, high=1.0, start=_TOP, end=_TOP + _HEIGHT, is_log=True)
+    up = Scale(low=1e-4, high=1.0, start=top, end=top + _HEIGHT, is_log=True)
     for rest, word in _NINES:
         parts.append(line(LEFT, up(rest), across.end, up(rest), style="grid"))
         parts.append(text(LEFT - 8, up(rest) + 4, word, style="tick", anchor="end"))
-    parts += _seconds(across, _TOP + _HEIGHT)
+    parts += _seconds(across, top, top + _HEIGHT)
     for place, (found, count) in enumerate(zip(pooled.values(), counts, strict=True)):
         if found.count:
             curve = _curve(found, count, across, up)
             parts.append(path(steps(curve), style=f"line s{place % 6}"))
     return document(
-        WIDTH, _TOP + _HEIGHT + 30, parts, title="Time within which requests succeeded", css=css
+        WIDTH, top + _HEIGHT + 30, parts, title="Time within which requests succeeded", css=css
     )
 
 
-def _key(place: int, name: str) -> str:
-    x = LEFT + place * 170
-    return rect(x, 8, 16, 4, style=f"fill s{place % 6}") + text(x + 22, 14, name, style="name")
+def _keys(names: list[str]) -> tuple[list[str], float]:
+    """Name the curves above the picture, in as many rows as it takes; say where those end."""
+    parts, x, y = [], LEFT, 14.0
+    for place, name in enumerate(names):
+        width = 22 + _LETTER * len(name)
+        if x > LEFT and x + width > WIDTH - RIGHT:
+            x, y = LEFT, y + _KEY_ROW
+        parts.append(rect(x, y - 6, 16, 4, style=f"fill s{place % 6}"))
+        parts.append(text(x + 22, y, name, style="name"))
+        x += width + 24
+    return parts, y + 20.0
 
 
 def _ends(pooled: list[Quantiles]) -> tuple[float, float]:
@@ -70,7 +80,7 @@ def _round_up(value: float) -> float:
     return min(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999999)
 
 
-def _seconds(across: Scale, y: float) -> list[str]:
+def _seconds(across: Scale, top: float, y: float) -> list[str]:
     parts = [line(LEFT, y, across.end, y, style="axis")]
     power = 10.0 ** math.floor(math.log10(across.low))
     while power <= across.high * 1.000001:
@@ -78,7 +88,7 @@ def _seconds(across: Scale, y: float) -> list[str]:
             value = step * power
             if across.low * 0.999999 <= value <= across.high * 1.000001:
                 x = across(value)
-                parts.append(line(x, _TOP, x, y + 4, style="grid"))
+                parts.append(line(x, top, x, y + 4, style="grid"))
                 parts.append(text(x, y + 18, written(value, "s"), style="tick", anchor="middle"))
         power *= 10
     return parts
