@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from trimtab.strategies import STRATEGIES
 from trimtab_sim import Result, Scenario, run, sweep
 from trimtab_sim.report import render, write
 from trimtab_sim.report.cells import differences_grid, metrics_grid
@@ -255,3 +256,17 @@ def test_a_scale_keeps_within_its_ends():
 @pytest.mark.parametrize(("value", "written"), [(1.0, "1"), (-0.001, "0"), (2.345, "2.35")])
 def test_numbers_are_short(value, written):
     assert number(value) in {written, "2.34"}
+
+
+@pytest.mark.parametrize("draw", [draw_latency, draw_outcomes, draw_shares])
+def test_the_names_of_all_strategies_have_room(draw):
+    names = sorted(STRATEGIES)
+    root = ET.fromstring(draw(run(Scenario.from_toml(_CALM), reps=1, strategies=names)))
+    width = float(root.get("viewBox").split()[2])
+    words = root.findall(".//{*}text[@class='name']")
+    assert sorted("".join(one.text for one in words)) == sorted("".join(names))
+    for one in words:
+        x, length = float(one.get("x")), 7.0 * len(one.text)
+        left, right = (x - length, x) if one.get("text-anchor") == "end" else (x, x + length)
+        assert left >= 0, one.text
+        assert right <= width, one.text
