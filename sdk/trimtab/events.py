@@ -1,9 +1,9 @@
-"""What happens to instances, services and registries: one frozen value per event.
+"""Events: what happened to an instance, a service or a registry, one frozen value each.
 
-Whoever notices something emits an event to its listeners: discovery (what a registry says), the
-pool (ejection, return, panic), probes. Alerts, telemetry and the command line listen. An event
-says what changed, never the whole state; `at` is on the clock of whoever emits it (the loop's, or
-the pool's `now`), so that events in a simulation carry simulated time.
+Discovery emits what a registry reports; a pool emits ejection, return and panic; probes emit their
+verdicts. Alerts, telemetry and the command line listen. An event holds the change, not the whole
+state. Its time `at` is on the emitter's clock (the loop's, or the pool's `now`), so events in a
+simulation carry simulated time.
 """
 
 from __future__ import annotations
@@ -36,9 +36,13 @@ InstanceChange = Literal[
 ]
 """What can happen to an instance.
 
-`added`, `removed`, `status` (its health) and `changed` (anything else) are the registry's word;
-`ejected` and `returned` the outlier detector's; `probe_failed` and `probe_passed` are the turns
-of this client's own probes, after `fall` or `rise` in a row.
+| kind | meaning |
+|---|---|
+| `added`, `removed` | the registry lists it, or no longer does |
+| `status` | the registry reports another health |
+| `changed` | another field that the registry gives has changed |
+| `ejected`, `returned` | outlier ejection began or ended |
+| `probe_failed`, `probe_passed` | `fall` probes failed, or `rise` probes passed, in a row |
 """
 
 
@@ -48,12 +52,12 @@ class InstanceChanged:
 
     Attributes:
         service: the service's name.
-        instance: as it is now; as it was last, if it was removed.
+        instance: its present value; its last value if it was removed.
         kind: what happened.
-        before, after: what it was and is, in a word: "passing" and "critical", "eligible" and
-            "ejected"; "" where there is nothing to say.
-        reason: why, for people: "5 failures in a row", "HTTP 503 of http:/health".
-        at: seconds on the clock of whoever emits it.
+        before, after: the state before and after in one word: "passing" and "critical",
+            "eligible" and "ejected"; "" where there is no such state.
+        reason: why, in words for people: "5 failures in a row", "HTTP 503 of http:/health".
+        at: seconds on the emitter's clock.
     """
 
     service: str
@@ -71,15 +75,15 @@ class ServiceChanged:
 
     Attributes:
         service: its name.
-        kind: `starved`: no instance is eligible; `fed`: some are again; `panic_on`, `panic_off`:
-            so few are healthy that all are used, and no longer so.
-        eligible, total: how many instances may be picked, of how many.
-        reason: why, for people.
-        at: seconds on the clock of whoever emits it.
+        kind: `unavailable`: no instance is eligible. `recovered`: at least one is again.
+            `panic_began`: so few are healthy that all are used. `panic_ended`: enough are again.
+        eligible, total: the number of eligible instances, and of all.
+        reason: why, in words for people.
+        at: seconds on the emitter's clock.
     """
 
     service: str
-    kind: Literal["starved", "fed", "panic_on", "panic_off"]
+    kind: Literal["unavailable", "recovered", "panic_began", "panic_ended"]
     eligible: int = 0
     total: int = 0
     reason: str = ""
@@ -94,8 +98,8 @@ class RegistryChanged:
         service: the service whose list is concerned.
         registry: the registry's URL, without secrets.
         kind: `unavailable` or `available`.
-        reason: its error, for people.
-        at: seconds on the clock of whoever emits it.
+        reason: its error, in words for people.
+        at: seconds on the emitter's clock.
     """
 
     service: str
@@ -108,5 +112,7 @@ class RegistryChanged:
 Event = InstanceChanged | ServiceChanged | RegistryChanged
 
 Listener = Callable[[Event], None]
-"""Told of every event, on the thread (and loop) where it was noticed. Must neither block nor raise;
-whoever calls it logs what it raises and goes on."""
+"""A function that is called with every event, on the emitter's thread (and loop).
+
+It must not block and must not raise. The emitter logs what it raises and goes on.
+"""

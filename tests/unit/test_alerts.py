@@ -168,16 +168,18 @@ def test_faults_of_an_instance(event, line):
     ("bad", "good", "lines"),
     [
         (
-            ServiceChanged(service="orders", kind="starved", total=5),
-            ServiceChanged(service="orders", kind="fed", eligible=1, total=5),
+            ServiceChanged(service="orders", kind="unavailable", total=5),
+            ServiceChanged(service="orders", kind="recovered", eligible=1, total=5),
             (
                 "the service: without an eligible instance (0 of 5 eligible)",
                 "the service: with eligible instances after 10 s without an eligible instance",
             ),
         ),
         (
-            ServiceChanged(service="orders", kind="panic_on", eligible=2, total=5, reason="50 %"),
-            ServiceChanged(service="orders", kind="panic_off", eligible=5, total=5),
+            ServiceChanged(
+                service="orders", kind="panic_began", eligible=2, total=5, reason="50 %"
+            ),
+            ServiceChanged(service="orders", kind="panic_ended", eligible=5, total=5),
             (
                 "the service: in panic, all instances used (2 of 5 eligible; 50 %)",
                 "the service: out of panic after 10 s in panic, all instances used",
@@ -237,7 +239,7 @@ def test_faults_and_their_ends(bad, good, lines):
     [
         *(change(kind) for kind in ("added", "removed", "changed", "returned", "probe_passed")),
         *(status(A, each) for each in ("passing", "warning", "draining")),
-        ServiceChanged(service="orders", kind="fed"),
+        ServiceChanged(service="orders", kind="recovered"),
     ],
 )
 def test_what_is_no_fault_is_not_told(event):

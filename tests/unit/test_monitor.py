@@ -489,30 +489,30 @@ def test_the_departure_of_one_ejected_is_not_its_return():
     assert events == []
 
 
-def test_starving_and_panic_are_told_at_both_ends():
+def test_events_report_the_begin_and_the_end_of_unavailability_and_panic():
     events = []
     pool = pool_of("ab", listener=events.append)
     pool.update(instances("ab", status="critical"), 1.0)
     pool.update(instances("abc", status="critical"), 2.0)
     pool.update(instances("ab"), 3.0)
-    assert told(events) == [("starved", 0, 2, 1.0), ("fed", 2, 2, 3.0)]
+    assert told(events) == [("unavailable", 0, 2, 1.0), ("recovered", 2, 2, 3.0)]
     assert all(isinstance(each, ServiceChanged) and each.service == "orders" for each in events)
     events.clear()
     pool.probed("a", 4.0, is_well=False)
     pool.probed("b", 5.0, is_well=False)
     pool.probed("b", 6.0, is_well=True)
     kinds = [each for each in told(events) if each[0].startswith("panic")]
-    assert kinds == [("panic_on", 2, 2, 5.0), ("panic_off", 1, 2, 6.0)]
+    assert kinds == [("panic_began", 2, 2, 5.0), ("panic_ended", 1, 2, 6.0)]
 
 
-def test_a_single_instance_may_starve_a_service():
+def test_a_service_with_one_instance_becomes_unavailable():
     events = []
     pool = pool_of("a", listener=events.append)
     pool.update(instances("a", status="critical"), 1.0)
-    assert told(events) == [("starved", 0, 1, 1.0)]
+    assert told(events) == [("unavailable", 0, 1, 1.0)]
 
 
-def test_an_empty_list_starves_nobody():
+def test_an_empty_list_makes_no_event():
     events = []
     pool = pool_of("ab", listener=events.append)
     pool.update([], 1.0)

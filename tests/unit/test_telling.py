@@ -59,9 +59,9 @@ def test_each_change_of_the_list_is_an_event():
         [("a", "added", "", "passing"), ("b", "added", "", "passing")],
         [("a", "status", "passing", "critical")],
         [("b", "changed", "passing", "passing")],
-        [("b", "removed", "passing", ""), ("starved", 0, 1)],
-        [("a", "status", "critical", "passing"), ("fed", 1, 1)],
-        [("a", "removed", "passing", ""), ("starved", 0, 0)],
+        [("b", "removed", "passing", ""), ("unavailable", 0, 1)],
+        [("a", "status", "critical", "passing"), ("recovered", 1, 1)],
+        [("a", "removed", "passing", ""), ("unavailable", 0, 0)],
     ]
     assert {event.service for events in steps for event in events} == {"orders"}
     assert [event.at // 60 for events in steps for event in events] == [
@@ -77,9 +77,9 @@ def test_the_registry_s_failures_and_its_return_are_events():
     assert "the test says so" in steps[1][0].reason
 
 
-def test_a_service_that_has_no_instance_from_the_first_is_starved():
+def test_a_service_without_instances_from_the_first_list_is_unavailable():
     (events,) = told(lists())
-    assert [short(event) for event in events] == [("starved", 0, 0)]
+    assert [short(event) for event in events] == [("unavailable", 0, 0)]
 
 
 def test_a_listener_that_fails_is_logged_and_called_again(caplog):

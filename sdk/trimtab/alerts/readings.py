@@ -10,10 +10,10 @@ from trimtab.instance import Status
 __all__ = ["Reading", "read_event"]
 
 _SERVICE = {
-    "starved": ("eligibility", True, "without an eligible instance"),
-    "fed": ("eligibility", False, "with eligible instances"),
-    "panic_on": ("panic", True, "in panic, all instances used"),
-    "panic_off": ("panic", False, "out of panic"),
+    "unavailable": ("eligibility", True, "without an eligible instance"),
+    "recovered": ("eligibility", False, "with eligible instances"),
+    "panic_began": ("panic", True, "in panic, all instances used"),
+    "panic_ended": ("panic", False, "out of panic"),
 }
 _INSTANCE = {
     "ejected": ("ejection", True, "ejected"),

@@ -74,7 +74,7 @@ class Teller:
         self._service = service
         self._listener = listener
         self._instances: tuple[Instance, ...] = ()
-        self._was_starved = self._was_failing = False
+        self._was_unavailable = self._was_failing = False
 
     def see(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
         """Take in a list, if there is a new one, and the state of discovery; on the loop."""
@@ -104,11 +104,11 @@ class Teller:
 
     def _of_service(self, now: float) -> Iterator[Event]:
         eligible = sum(reason_against(each) is None for each in self._instances)
-        if (not eligible) != self._was_starved:
-            self._was_starved = not eligible
+        if (not eligible) != self._was_unavailable:
+            self._was_unavailable = not eligible
             yield ServiceChanged(
                 service=self._service,
-                kind="fed" if eligible else "starved",
+                kind="recovered" if eligible else "unavailable",
                 eligible=eligible,
                 total=len(self._instances),
                 at=now,

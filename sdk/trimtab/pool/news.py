@@ -35,7 +35,7 @@ class News:
         self._listener = listener
         self._why = why
         self._held: Mapping[str, Reason] = {}
-        self._was_starved = self._was_panicking = False
+        self._was_unavailable = self._was_panicking = False
 
     def instances(
         self, members: Mapping[str, Member], held: Mapping[str, Reason], at: float
@@ -50,10 +50,10 @@ class News:
 
     def service(self, *, eligible: int, total: int, is_panicking: bool, at: float) -> None:
         """Tell when nobody is left to pick, when all are used for want of better, and the ends."""
-        is_starved = total > 0 and not eligible
+        is_unavailable = total > 0 and not eligible
         for was, is_, kinds in (
-            (self._was_starved, is_starved, ("fed", "starved")),
-            (self._was_panicking, is_panicking, ("panic_off", "panic_on")),
+            (self._was_unavailable, is_unavailable, ("recovered", "unavailable")),
+            (self._was_panicking, is_panicking, ("panic_ended", "panic_began")),
         ):
             if was != is_:
                 self._listener(
@@ -65,7 +65,7 @@ class News:
                         at=at,
                     )
                 )
-        self._was_starved, self._was_panicking = is_starved, is_panicking
+        self._was_unavailable, self._was_panicking = is_unavailable, is_panicking
 
     def _turn(self, member: Member, reason: Reason | None, *, back: bool, at: float) -> None:
         if reason not in _TURNS:
