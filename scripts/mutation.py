@@ -26,7 +26,7 @@ NOTICED = {"killed", "timeout", "segfault"}
 # Per room, which tests are asked: those that are about it, of tests/unit unless told.
 TESTS = {
     "pool": [
-        *("pool*", "monitor", "load_limits", "panic", "slow_start", "subsetting", "call"),
+        *("pool*", "monitor", "concurrency", "panic", "slow_start", "subsetting", "call"),
         *("client_side_weighted_round_robin", "prequal"),
     ],
     "health": [

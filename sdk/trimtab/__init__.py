@@ -30,7 +30,7 @@ from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
 from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings
 from trimtab.instance import Instance, Snapshot, Status
-from trimtab.pool import LoadLimits, MemberStatistics, Pick, Pool, PoolStatistics
+from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
 from trimtab.retry import HedgePolicy, RetryPolicy
@@ -46,6 +46,7 @@ __all__ = [
     "CallInfo",
     "Check",
     "ClosedError",
+    "ConcurrencyLimits",
     "ConfigurationError",
     "DeterministicAperture",
     "DeterministicSubset",
@@ -61,7 +62,6 @@ __all__ = [
     "Instance",
     "InstanceChanged",
     "InvalidInstanceError",
-    "LoadLimits",
     "Maglev",
     "MemberStatistics",
     "NoEligibleInstanceError",

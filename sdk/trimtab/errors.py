@@ -74,7 +74,7 @@ class NoEligibleInstanceError(PickError):
 
 
 class SaturatedError(PickError):
-    """Every eligible instance has as many requests in flight as `LoadLimits` allow."""
+    """Every eligible instance has as many requests in flight as `ConcurrencyLimits` allow."""
 
 
 class PickDoneError(TrimtabError):

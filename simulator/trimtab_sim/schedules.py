@@ -49,7 +49,7 @@ _SETTINGS: dict[str, list[dict[str, Any] | float | None]] = {
         {"quantile": 0.5, "min_samples": 10, "min_s": 0.0},
         {"quantile": 0.95, "after_s": 0.1},
     ],
-    "load_limits": [
+    "concurrency": [
         None,
         _LIMITED | {"max_in_flight": 1},
         _LIMITED | {"max_in_flight": 3, "adaptation": "aimd", "initial_in_flight": 2},

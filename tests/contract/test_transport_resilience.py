@@ -19,12 +19,12 @@ from transport_kit import (
 )
 from trimtab import (
     BalancedTransport,
+    ConcurrencyLimits,
     ConfigurationError,
     EnvoyOutliers,
     HealthSettings,
     HedgePolicy,
     InstanceChanged,
-    LoadLimits,
     RetryPolicy,
     SaturatedError,
 )
@@ -201,7 +201,7 @@ async def test_hedges_that_all_fail_end_in_words(flavour, kit):
 async def test_what_is_over_the_limit_is_refused_at_once(flavour, kit):
     key = unique()
     transport = flavour.transport(
-        listing(kit.a.instance()), load_limits=LoadLimits(max_in_flight=1)
+        listing(kit.a.instance()), concurrency=ConcurrencyLimits(max_in_flight=1)
     )
     async with flavour.client(transport, timeout=DEADLINE_S) as client:
         request = client.build_request("GET", f"http://orders/held/{key}")
@@ -218,8 +218,8 @@ async def test_what_is_over_the_limit_is_refused_at_once(flavour, kit):
 @every(FLAVOURS)
 async def test_what_is_over_the_limit_may_wait_its_turn(flavour, kit):
     key = unique()
-    limits = LoadLimits(max_in_flight=1, max_pending=2, max_wait_s=DEADLINE_S)
-    transport = flavour.transport(listing(kit.a.instance()), load_limits=limits)
+    limits = ConcurrencyLimits(max_in_flight=1, max_pending=2, max_wait_s=DEADLINE_S)
+    transport = flavour.transport(listing(kit.a.instance()), concurrency=limits)
     async with flavour.client(transport, timeout=DEADLINE_S) as client:
         request = client.build_request("GET", f"http://orders/held/{key}")
         held = await client.send(request, stream=True)
@@ -240,8 +240,8 @@ async def test_what_is_over_the_limit_may_wait_its_turn(flavour, kit):
 @every(FLAVOURS)
 async def test_a_turn_that_never_comes_is_told_of(flavour, kit):
     key = unique()
-    limits = LoadLimits(max_in_flight=1, max_pending=1, max_wait_s=0.05)
-    transport = flavour.transport(listing(kit.a.instance()), load_limits=limits)
+    limits = ConcurrencyLimits(max_in_flight=1, max_pending=1, max_wait_s=0.05)
+    transport = flavour.transport(listing(kit.a.instance()), concurrency=limits)
     async with flavour.client(transport, timeout=DEADLINE_S) as client:
         request = client.build_request("GET", f"http://orders/held/{key}")
         held = await client.send(request, stream=True)
@@ -270,7 +270,9 @@ async def test_an_outlier_is_ejected_and_told_of(flavour, kit):
 
 
 def test_settings_of_the_wrong_kind_are_told_of_at_once():
-    with pytest.raises(ConfigurationError, match=r"load_limits is Limits.*LoadLimits\(\.\.\.\)"):
-        BalancedTransport("static://h:1", load_limits=httpx.Limits())
+    with pytest.raises(
+        ConfigurationError, match=r"concurrency is Limits.*ConcurrencyLimits\(\.\.\.\)"
+    ):
+        BalancedTransport("static://h:1", concurrency=httpx.Limits())
     with pytest.raises(ConfigurationError, match="deadline_s is 0; it must be above 0"):
         BalancedTransport("static://h:1", deadline_s=0)

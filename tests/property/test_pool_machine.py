@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 )
 
 from trimtab import (
+    ConcurrencyLimits,
     EnvoyOutliers,
     HealthSettings,
     Instance,
-    LoadLimits,
     NoEligibleInstanceError,
     NoInstancesError,
     PickDoneError,
@@ -241,7 +241,7 @@ class JudgingMachine(RuleBasedStateMachine):
             strategy=strategy,
             rng=Random(seed),
             health=HealthSettings(outliers=outliers, panic_ratio=panic_ratio, max_pause_s=20.0),
-            load_limits=LoadLimits(max_in_flight=1),
+            concurrency=ConcurrencyLimits(max_in_flight=1),
             subset=(lambda all_: [each for each in all_ if each.id in inside]) if inside else None,
         )
         self.now, self.sweep_at = 1000.0, None

@@ -340,28 +340,28 @@ WRONG = {
     ),
     "a limit of none": (
         'strategy = "least_latency"',
-        "[balancer.load_limits]\nmax_in_flight = 0",
-        r"19: balancer.load_limits.max_in_flight: max_in_flight is 0; it must be 1 or more",
+        "[balancer.concurrency]\nmax_in_flight = 0",
+        r"19: balancer.concurrency.max_in_flight: max_in_flight is 0; it must be 1 or more",
     ),
     "half a request in flight": (
         'strategy = "least_latency"',
-        "[balancer.load_limits]\nmax_in_flight = 2.5",
-        r"19: balancer.load_limits.max_in_flight: 2.5 is wrong here; it must be a whole number",
+        "[balancer.concurrency]\nmax_in_flight = 2.5",
+        r"19: balancer.concurrency.max_in_flight: 2.5 is wrong here; it must be a whole number",
     ),
     "an unknown way to adapt": (
         'strategy = "least_latency"',
-        '[balancer.load_limits]\nadaptation = "vegas"',
-        r"19: balancer.load_limits.adaptation: adaptation is 'vegas'; known are aimd, gradient",
+        '[balancer.concurrency]\nadaptation = "vegas"',
+        r"19: balancer.concurrency.adaptation: adaptation is 'vegas'; known are aimd, gradient",
     ),
     "an unknown limit": (
         'strategy = "least_latency"',
-        "[balancer.load_limits]\nmax_inflight = 3",
-        r"19: balancer.load_limits.max_inflight: LoadLimits has no .* 'max_in_flight'\?",
+        "[balancer.concurrency]\nmax_inflight = 3",
+        r"19: balancer.concurrency.max_inflight: ConcurrencyLimits has no .* 'max_in_flight'\?",
     ),
     "limits that nobody gave": (
         'strategy = "least_latency"',
-        "load_limits = 20",
-        r"18: balancer.load_limits: 20 is wrong here; write a table \[balancer.load_limits\]",
+        "concurrency = 20",
+        r"18: balancer.concurrency: 20 is wrong here; write a table \[balancer.concurrency\]",
     ),
     "a value where a table belongs": (
         'strategy = "least_latency"',

@@ -120,7 +120,7 @@ strategy = "random"
 arrivals = {{ kind = "{kind}", rate = 5 }}
 """
 ADAPTIVE = """
-[balancer.load_limits]
+[balancer.concurrency]
 max_pending = 100
 max_wait_s = 0.3
 max_in_flight = 3

@@ -195,7 +195,7 @@ jitter_ratio = 0.0
         (RETRIES, FAST_503),
         ("[balancer.hedge]\nquantile = 0.9\n", HANG),
         ("[balancer]\ndeadline_s = 0.03\n", HANG),
-        ("[balancer.load_limits]\nmax_in_flight = 1\nmax_pending = 3\nmax_wait_s = 0.05\n", HANG),
+        ("[balancer.concurrency]\nmax_in_flight = 1\nmax_pending = 3\nmax_wait_s = 0.05\n", HANG),
         ("[balancer.health.slow_start]\nwindow_s = 10.0\n", fault('"crash"', lasts=3)),
     ],
     ids=["probes", "retries", "statuses", "hedges", "deadline", "room", "slow start"],

@@ -8,11 +8,11 @@ import pytest
 
 from service_kit import instance, service_of
 from trimtab import (
+    ConcurrencyLimits,
     DiscoverySettings,
     HealthSettings,
     HedgePolicy,
     Instance,
-    LoadLimits,
     NoEligibleInstanceError,
     NoInstancesError,
     RetryPolicy,
@@ -406,7 +406,7 @@ def test_a_hedge_needs_another_instance_with_room():
     alone = Call(hedged("a"))
     alone.pick()
     assert not alone.may_hedge()
-    full = Call(hedged("ab", load_limits=LoadLimits(max_in_flight=1)))
+    full = Call(hedged("ab", concurrency=ConcurrencyLimits(max_in_flight=1)))
     Call(full.service).pick()
     full.pick()
     assert not full.may_hedge()
@@ -497,7 +497,7 @@ def test_failures_are_no_latencies():
 
 def waiting_service(**limits):
     limits = {"max_in_flight": 1, "max_pending": 9} | limits
-    return service_of("a", load_limits=LoadLimits(**limits))
+    return service_of("a", concurrency=ConcurrencyLimits(**limits))
 
 
 def joined(service, called, *names):
@@ -514,7 +514,9 @@ def test_whoever_waits_is_called_in_turn():
     service.done(out, "success")
     assert called == ["first"]
     # Nobody jumps the queue, though there is room.
-    with pytest.raises(SaturatedError, match=r"'orders': 2 requests wait for room .* LoadLimits"):
+    with pytest.raises(
+        SaturatedError, match=r"'orders': 2 requests wait for room .* ConcurrencyLimits"
+    ):
         service.pick()
     pick = service.pick(turn=first)
     assert called == ["first"]
@@ -594,8 +596,8 @@ def test_who_gives_up_while_all_is_full_passes_nothing_on():
 
 def test_a_call_that_waited_earns_no_budget_twice():
     policy = RetryPolicy(budget_ratio=0.5, budget_min_per_s=0.0)
-    limits = LoadLimits(max_in_flight=1, max_pending=1)
-    service = service_of("a", retry=policy, load_limits=limits)
+    limits = ConcurrencyLimits(max_in_flight=1, max_pending=1)
+    service = service_of("a", retry=policy, concurrency=limits)
     out = service.pick()
     call = Call(service)
     with pytest.raises(SaturatedError):
@@ -627,7 +629,7 @@ def test_errors_say_how_old_the_list_is():
 
 
 def test_dropped_picks_are_given_back_with_the_next():
-    service = service_of("a", load_limits=LoadLimits(max_in_flight=1))
+    service = service_of("a", concurrency=ConcurrencyLimits(max_in_flight=1))
     service.drop(service.pick())
     assert service.statistics().in_flight == 0
     pick = service.pick()

@@ -3,15 +3,15 @@
 import pytest
 
 from service_kit import service_of
-from trimtab import HedgePolicy, LoadLimits, RetryPolicy
+from trimtab import ConcurrencyLimits, HedgePolicy, RetryPolicy
 from trimtab.discovery import Call
 
 TIMED_OUT = RetryPolicy(failures={"timeout"}, backoff_first_s=0.0)
 
 
 def hedging(ids="abc", *, max_in_flight, **policies):
-    limits = LoadLimits(max_in_flight=max_in_flight, max_pending=9)
-    return service_of(ids, hedge=HedgePolicy(after_s=0.1), load_limits=limits, **policies)
+    limits = ConcurrencyLimits(max_in_flight=max_in_flight, max_pending=9)
+    return service_of(ids, hedge=HedgePolicy(after_s=0.1), concurrency=limits, **policies)
 
 
 def test_no_hedge_goes_where_the_first_attempt_is():

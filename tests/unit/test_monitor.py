@@ -30,14 +30,14 @@ def members(ids, **fields):
     return [Member(instance, 0.0) for instance in instances(ids, **fields)]
 
 
-def pool_of(ids="abcd", *, listener=None, load_limits=None, **settings):
+def pool_of(ids="abcd", *, listener=None, concurrency=None, **settings):
     pool = Pool(
         strategy="round_robin",
         rng=Random(1),
         service="orders",
         health=HealthSettings(**settings),
         listener=listener,
-        load_limits=load_limits,
+        concurrency=concurrency,
     )
     pool.update(instances(ids), 0.0)
     return pool

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trimtab import ConfigurationError, HealthSettings, HedgePolicy, LoadLimits, RetryPolicy
+from trimtab import ConcurrencyLimits, ConfigurationError, HealthSettings, HedgePolicy, RetryPolicy
 from trimtab.check import Check
 from trimtab.discovery import Policies
 from trimtab.discovery.policies import check_deadline
@@ -15,7 +15,7 @@ def test_the_defaults():
     assert policies.strategy == "least_latency"
     assert policies.retry == RetryPolicy()
     assert policies.health == HealthSettings()
-    assert policies.load_limits == LoadLimits()
+    assert policies.concurrency == ConcurrencyLimits()
     optional = ("hedge", "subset", "probe", "look", "deadline_s", "listener")
     assert [getattr(policies, name) for name in optional] == [None] * 6
 
@@ -27,7 +27,7 @@ def test_values_of_the_right_kind():
         strategy=STRATEGIES["random"],
         retry=RetryPolicy(max_attempts=1),
         hedge=hedge,
-        load_limits=LoadLimits(max_in_flight=5),
+        concurrency=ConcurrencyLimits(max_in_flight=5),
         probe=probe,
         deadline_s=1,
     )
@@ -42,8 +42,8 @@ def test_values_of_the_right_kind():
         ("hedge", 0.95, r"hedge is 0.95; write hedge=HedgePolicy\(...\)"),
         ("health", None, r"health is None; write health=HealthSettings\(...\)"),
         ("health", "envoy", r"health is 'envoy'; write health=HealthSettings\(...\)"),
-        ("load_limits", 100, r"load_limits is 100; write load_limits=LoadLimits\(...\)"),
-        ("load_limits", None, r"load_limits is None; write"),
+        ("concurrency", 100, r"concurrency is 100; write concurrency=ConcurrencyLimits\(...\)"),
+        ("concurrency", None, r"concurrency is None; write"),
         ("probe", "tcp", r"probe is 'tcp'; write probe=ProbeSettings\(...\)"),
         ("strategy", "fastest", "fastest"),
     ],

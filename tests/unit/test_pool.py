@@ -6,11 +6,11 @@ from random import Random
 import pytest
 
 from trimtab import (
+    ConcurrencyLimits,
     ConfigurationError,
     EnvoyOutliers,
     HealthSettings,
     Instance,
-    LoadLimits,
     NoEligibleInstanceError,
     NoInstancesError,
     PickDoneError,
@@ -262,7 +262,7 @@ def recorded(kind=Recorder, **settings):
     [
         {},
         {"health": HealthSettings(outliers="envoy")},
-        {"load_limits": LoadLimits(max_in_flight=9)},
+        {"concurrency": ConcurrencyLimits(max_in_flight=9)},
     ],
 )
 def test_a_strategy_is_told_the_time_the_key_and_who_was_tried(settings):
@@ -273,7 +273,7 @@ def test_a_strategy_is_told_the_time_the_key_and_who_was_tried(settings):
 
 
 def test_full_ones_are_excluded_one_after_the_other():
-    pool, strategy = recorded(load_limits=LoadLimits(max_in_flight=1))
+    pool, strategy = recorded(concurrency=ConcurrencyLimits(max_in_flight=1))
     pool.pick(1.0)
     pool.pick(2.0, key="k")
     assert strategy.told[1:] == [("choose", 2.0, "k", []), ("choose", 2.0, "k", ["a"])]
@@ -366,8 +366,8 @@ def test_a_status_not_given_stands_for_200_or_500():
 
 
 def test_adaptive_bounds_learn_how_long_answers_took():
-    limits = LoadLimits(adaptation="gradient", initial_in_flight=1)
-    pool = Pool(strategy="round_robin", rng=Random(1), load_limits=limits)
+    limits = ConcurrencyLimits(adaptation="gradient", initial_in_flight=1)
+    pool = Pool(strategy="round_robin", rng=Random(1), concurrency=limits)
     pool.update([instance("a")], 1000.0)
     pool.pick(1000.0).done(1000.1, "success")
     assert pool.statistics(1000.1).members["a"].limit == pytest.approx(1.8)

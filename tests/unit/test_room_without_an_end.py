@@ -7,15 +7,15 @@ those who wait already.
 import pytest
 
 from service_kit import instance, service_of
-from trimtab import HealthSettings, LoadLimits, SaturatedError
+from trimtab import ConcurrencyLimits, HealthSettings, SaturatedError
 from trimtab.health import EnvoyOutliers
 
-LIMITS = LoadLimits(max_in_flight=1, max_pending=9)
+LIMITS = ConcurrencyLimits(max_in_flight=1, max_pending=9)
 
 
 def full(**policies):
     """Make a service whose one instance is full, and two who wait."""
-    service, called = service_of("a", load_limits=LIMITS, **policies), []
+    service, called = service_of("a", concurrency=LIMITS, **policies), []
     pick = service.pick()
     turn = service.join(lambda: called.append("first"))
     service.join(lambda: called.append("second"))
@@ -54,7 +54,7 @@ def test_a_list_without_the_full_one_calls_the_first():
 
 
 def test_a_probe_that_passes_calls_the_first():
-    service = service_of("ab", load_limits=LIMITS, health=HealthSettings(panic_ratio=0.0))
+    service = service_of("ab", concurrency=LIMITS, health=HealthSettings(panic_ratio=0.0))
     service.probed("b", is_well=False)
     called = []
     assert service.pick().instance.id == "a"
@@ -69,7 +69,7 @@ def test_a_probe_that_passes_calls_the_first():
 def test_the_end_of_an_ejection_calls_the_first_once_somebody_comes():
     outliers = EnvoyOutliers(consecutive_failures=1, max_ejected_ratio=1.0, interval_s=10.0)
     health = HealthSettings(outliers=outliers, panic_ratio=0.0)
-    service = service_of("ab", load_limits=LIMITS, health=health)
+    service = service_of("ab", concurrency=LIMITS, health=health)
     service.done(service.pick(), "failure")
     service.pick()
     called = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings
-from trimtab.pool import LoadLimits
+from trimtab.pool import ConcurrencyLimits
 from trimtab.retry import HedgePolicy, RetryPolicy
 from trimtab.strategies import resolve
 
@@ -24,7 +24,7 @@ _KINDS: dict[str, type[object]] = {
     "retry": RetryPolicy,
     "hedge": HedgePolicy,
     "health": HealthSettings,
-    "load_limits": LoadLimits,
+    "concurrency": ConcurrencyLimits,
     "probe": ProbeSettings,
 }
 _OPTIONAL = ("hedge", "probe")
@@ -39,7 +39,7 @@ class Policies:
         retry: what is tried again.
         hedge: when a second attempt is sent beside a slow first one; None: never.
         health: what is judged beyond the registry's word.
-        load_limits: how much one instance may have in flight.
+        concurrency: how much one instance may have in flight.
         subset: chooses the instances that this client talks to, of those that it may; None: all.
         probe: what this client asks instances by itself, to find out whether they are well.
         look: carries out a probe; None: over the network.
@@ -54,7 +54,7 @@ class Policies:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     hedge: HedgePolicy | None = None
     health: HealthSettings = field(default_factory=HealthSettings)
-    load_limits: LoadLimits = field(default_factory=LoadLimits)
+    concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     subset: Subset | None = None
     probe: ProbeSettings | None = None
     look: Look | None = None

@@ -66,7 +66,7 @@ class Service:
             rng=Random(rng.getrandbits(64)),
             service=name,
             health=policies.health,
-            load_limits=policies.load_limits,
+            concurrency=policies.concurrency,
             subset=policies.subset,
             listener=self._events.append if policies.listener is not None else None,
         )
@@ -76,7 +76,7 @@ class Service:
         self._latencies: LatencyQuantile | None = None
         if hedge is not None and hedge.quantile is not None:
             self._latencies = LatencyQuantile(hedge.quantile, min_samples=hedge.min_samples)
-        self._waiting = Waiting(policies.load_limits.max_pending)
+        self._waiting = Waiting(policies.concurrency.max_pending)
         self._on_removed = on_removed
         self._lock = threading.Lock()
         lease.subscribe(self._update)
@@ -342,7 +342,7 @@ class Service:
     def _queued(self) -> SaturatedError:
         return SaturatedError(
             f"service {self.name!r}: {self._waiting.count} requests wait for room on its instances "
-            "already; see LoadLimits",
+            "already; see ConcurrencyLimits",
             service=self.name,
         )
 

@@ -5,7 +5,7 @@ No I/O, no clock, no global randomness: `now` and the source of chance are given
 
 from __future__ import annotations
 
-from trimtab.pool.limits import LoadLimits
+from trimtab.pool.limits import ConcurrencyLimits
 from trimtab.pool.pick import Outcome, Pick
 from trimtab.pool.pool import OVERLOADED, Pool
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics
@@ -13,7 +13,7 @@ from trimtab.pool.subsets import Subset
 
 __all__ = [
     "OVERLOADED",
-    "LoadLimits",
+    "ConcurrencyLimits",
     "MemberStatistics",
     "Outcome",
     "Pick",

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from trimtab.member import Member
 
-__all__ = ["Adaptation", "Limiter", "LoadLimits"]
+__all__ = ["Adaptation", "ConcurrencyLimits", "Limiter"]
 
 Adaptation = Literal["aimd", "gradient"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLimits:
+class ConcurrencyLimits:
     """Bounds on what goes to one instance, and on what waits for room.
 
     Connections are bounded by the `limits` of the transport, which are per instance too.
@@ -78,7 +78,7 @@ class Limiter:
         limits: see there; bounded.
     """
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: ConcurrencyLimits) -> None:
         self._limits = limits
         self._bounds: dict[str, _Bound] = {}
         # In the order in which they filled up; only of those that may be picked.
@@ -133,7 +133,7 @@ class Limiter:
 class _Bound:
     """A fixed bound."""
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: ConcurrencyLimits) -> None:
         self.value: float = limits.max_in_flight or 1000
         self._least, self._most = float(limits.min_in_flight), self.value
 
@@ -149,7 +149,7 @@ class _Aimd(_Bound):
 
     _DECREASE = 0.9
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: ConcurrencyLimits) -> None:
         super().__init__(limits)
         self._set(float(limits.initial_in_flight))
 
@@ -166,7 +166,7 @@ class _Gradient(_Bound):
 
     _TOLERANCE, _SMOOTHING, _QUEUE, _WINDOW = 1.5, 0.2, 4.0, 600.0
 
-    def __init__(self, limits: LoadLimits) -> None:
+    def __init__(self, limits: ConcurrencyLimits) -> None:
         super().__init__(limits)
         self._set(float(limits.initial_in_flight))
         self._long_s = 0.0

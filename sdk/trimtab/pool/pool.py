@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import FleetFailures, Member
 from trimtab.pool.extras import Extras
-from trimtab.pool.limits import Limiter, LoadLimits
+from trimtab.pool.limits import ConcurrencyLimits, Limiter
 from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
 from trimtab.pool.refusals import all_full, nothing_to_pick
@@ -42,7 +42,7 @@ class Pool:
         rng: the source of chance; give a seeded one for repeatable picks.
         service: the service's name, for messages.
         health: what this client judges for itself: outliers, panic, slow start.
-        load_limits: how much one instance may have in flight.
+        concurrency: how much one instance may have in flight.
         subset: chooses the few instances of a large fleet that this client talks to.
         listener: told of what happens, as `trimtab.events`; must neither block nor raise.
 
@@ -68,7 +68,7 @@ class Pool:
         rng: Random | None = None,
         service: str = "",
         health: HealthSettings | None = None,
-        load_limits: LoadLimits | None = None,
+        concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
         listener: Listener | None = None,
     ) -> None:
@@ -79,8 +79,8 @@ class Pool:
         self._strategy = factory(rng)
         self._extras = Extras(self._strategy)
         self._monitor = Monitor(health or HealthSettings(), rng)
-        is_bounded = load_limits is not None and load_limits.is_bounded
-        self._limiter = Limiter(load_limits) if load_limits and is_bounded else None
+        is_bounded = concurrency is not None and concurrency.is_bounded
+        self._limiter = Limiter(concurrency) if concurrency and is_bounded else None
         # Nobody is told of outcomes that nobody judges: it would cost every request.
         watches = self._monitor.watches or self._limiter is not None
         self._observer = self if watches or self._extras.counts_in_flight else None
@@ -115,7 +115,7 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """Whether an eligible member may take one more request; see `LoadLimits`."""
+        """Whether an eligible member may take one more request; see `ConcurrencyLimits`."""
         return self._limiter is None or not self._limiter.is_full
 
     def update(self, instances: Iterable[Instance], now: float) -> list[Member]:

@@ -35,7 +35,7 @@ def all_full(service: str, eligible: Sequence[Member]) -> SaturatedError:
     in_flight = sum(member.in_flight for member in eligible)
     return SaturatedError(
         f"{_named(service)}: all {len(eligible)} eligible instances have as many requests "
-        f"in flight as they may ({in_flight} together); see LoadLimits",
+        f"in flight as they may ({in_flight} together); see ConcurrencyLimits",
         service=service,
     )
 

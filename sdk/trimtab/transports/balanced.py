@@ -12,7 +12,7 @@ from trimtab.discovery import DiscoverySettings, Policies
 from trimtab.errors import ClosedError, ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.networks import NetworkPolicy
-from trimtab.pool import LoadLimits
+from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import connect
 from trimtab.retry import RetryPolicy
 from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
@@ -65,7 +65,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         hedge: when a second attempt is sent beside a slow first one; for asynchronous clients
             only, since a blocking call cannot be cancelled. None: never.
         health: what is judged beyond the registry's word: outliers, panic, slow start.
-        load_limits: how much one instance may have in flight, and what waits for room.
+        concurrency: how much one instance may have in flight, and what waits for room.
         subset: chooses the instances that this client talks to, of those that it may.
         probe: what this client asks instances by itself, to find out whether they are well.
         look: carries out a probe, instead of over the network.
@@ -99,7 +99,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         retry: RetryPolicy | None = None,
         hedge: HedgePolicy | None = None,
         health: HealthSettings | None = None,
-        load_limits: LoadLimits | None = None,
+        concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
         probe: ProbeSettings | None = None,
         look: Look | None = None,
@@ -138,7 +138,7 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             retry=retry or RetryPolicy(),
             hedge=hedge,
             health=health or HealthSettings(),
-            load_limits=load_limits or LoadLimits(),
+            concurrency=concurrency or ConcurrencyLimits(),
             subset=subset,
             probe=probe,
             look=look,

@@ -155,7 +155,7 @@ class Exchange:
             deadline_s=options.deadline_s,
         )
         self._deadline_s = options.deadline_s
-        self._max_wait_s = service.policies.load_limits.max_wait_s
+        self._max_wait_s = service.policies.concurrency.max_wait_s
         self._tried: list[str] = []
 
     # -- attempts ----------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class Exchange:
         """Return the error of a request that has waited for room in vain."""
         return SaturatedError(
             f"service {self.service.name!r}: no room on any instance within "
-            f"{self._max_wait_s:g} s; see LoadLimits",
+            f"{self._max_wait_s:g} s; see ConcurrencyLimits",
             service=self.service.name,
         )
 

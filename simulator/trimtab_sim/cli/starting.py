@@ -54,7 +54,7 @@ max_attempts = 3
 # [balancer.probe]  # look for itself
 # check = "http:/health"
 # interval_s = 5.0
-# [balancer.load_limits]  # requests in flight on one instance, and waiting for room
+# [balancer.concurrency]  # requests in flight on one instance, and waiting for room
 # max_in_flight = 20
 # max_pending = 100
 

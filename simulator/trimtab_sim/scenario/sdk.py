@@ -9,7 +9,7 @@ with `variant` and the settings of that variant. A probe's table has the fields 
     strategy = "least_latency"          panic_ratio = 0.5              check = "http:/health"
     deadline_s = 1.0                    [balancer.health.outliers]     interval_s = 2.0
     [balancer.retry]                    variant = "envoy"              fall = 2
-    statuses = [503]                    max_ejected_ratio = 0.2        [balancer.load_limits]
+    statuses = [503]                    max_ejected_ratio = 0.2        [balancer.concurrency]
     failures = ["refused", "timeout"]   [balancer.health.slow_start]   max_in_flight = 20
     budget_ratio = 0.1                  window_s = 30.0                max_pending = 100
     [balancer.hedge]
@@ -27,7 +27,7 @@ from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings
-from trimtab.pool import LoadLimits
+from trimtab.pool import ConcurrencyLimits
 from trimtab.retry import HedgePolicy, RetryPolicy
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
@@ -43,7 +43,7 @@ _TABLES: dict[str, type[Any]] = {
     "retry": RetryPolicy,
     "hedge": HedgePolicy,
     "health": HealthSettings,
-    "load_limits": LoadLimits,
+    "concurrency": ConcurrencyLimits,
     "slow_start": SlowStart,
     "probe": ProbeSettings,
 }
@@ -56,7 +56,7 @@ _PROBES = {"check": fields_of(Check)["path"]} | {
     if name in _OF_CHECKS or name in {"jitter_ratio", "only_ejected", "max_at_once"}
 }
 """The settings of probes: those of a check stand beside those of its schedule."""
-_SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "load_limits", "probe")
+_SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "concurrency", "probe")
 _AT_FAULT = re.compile(r"(\w+)(?: '.*': (\w+))?")
 
 

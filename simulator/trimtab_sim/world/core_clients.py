@@ -198,7 +198,7 @@ class _Course(Call):
         if turn is None:
             self.end(Outcome.NO_INSTANCE)
             return
-        patience_s = min(service.policies.load_limits.max_wait_s, self.time_left_s())
+        patience_s = min(service.policies.concurrency.max_wait_s, self.time_left_s())
         call_at(env, env.now + patience_s, give_up)
 
     def race(self, trip: _Attempt) -> None:

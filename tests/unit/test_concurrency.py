@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab import ConfigurationError, Instance, LoadLimits, Pool, SaturatedError
+from trimtab import ConcurrencyLimits, ConfigurationError, Instance, Pool, SaturatedError
 from trimtab.member import Member
 from trimtab.pool.limits import Limiter
 from trimtab.strategies import STRATEGIES
@@ -19,7 +19,7 @@ def instances(ids):
 
 def pool_of(ids, *, strategy="round_robin", **limits):
     pool = Pool(
-        strategy=strategy, rng=Random(1), service="orders", load_limits=LoadLimits(**limits)
+        strategy=strategy, rng=Random(1), service="orders", concurrency=ConcurrencyLimits(**limits)
     )
     pool.update(instances(ids), 0.0)
     return pool
@@ -27,7 +27,7 @@ def pool_of(ids, *, strategy="round_robin", **limits):
 
 def limiter_of(*, in_flight=0, **limits):
     """Make the limiter of one member; return both."""
-    limiter = Limiter(LoadLimits(**limits))
+    limiter = Limiter(ConcurrencyLimits(**limits))
     member = Member(instances("a")[0], 0.0)
     member.in_flight = in_flight
     limiter.update([member], [member])
@@ -51,18 +51,18 @@ def limiter_of(*, in_flight=0, **limits):
 )
 def test_wrong_settings_are_refused_by_name(values, said):
     with pytest.raises(ConfigurationError, match=f"^{said}"):
-        LoadLimits(**values)
+        ConcurrencyLimits(**values)
 
 
 def test_the_least_settings():
-    limits = LoadLimits(
+    limits = ConcurrencyLimits(
         max_in_flight=1, initial_in_flight=1, min_in_flight=1, max_pending=0, max_wait_s=0
     )
     assert limits.is_bounded
-    assert not LoadLimits().is_bounded
-    assert LoadLimits(adaptation="aimd").is_bounded
-    assert (LoadLimits().max_pending, LoadLimits().max_wait_s) == (0, 1.0)
-    assert (LoadLimits().initial_in_flight, LoadLimits().min_in_flight) == (20, 1)
+    assert not ConcurrencyLimits().is_bounded
+    assert ConcurrencyLimits(adaptation="aimd").is_bounded
+    assert (ConcurrencyLimits().max_pending, ConcurrencyLimits().max_wait_s) == (0, 1.0)
+    assert (ConcurrencyLimits().initial_in_flight, ConcurrencyLimits().min_in_flight) == (20, 1)
 
 
 def test_without_a_bound_a_pool_keeps_none():
@@ -85,7 +85,7 @@ def test_a_pool_picks_past_those_that_are_full():
         pool.pick(0.0)
     assert str(caught.value) == (
         "service 'orders': all 3 eligible instances have as many requests in flight as they may "
-        "(6 together); see LoadLimits"
+        "(6 together); see ConcurrencyLimits"
     )
     assert caught.value.service == "orders"
     b = next(pick for pick in picks if pick.instance.id == "b")
@@ -116,7 +116,9 @@ def test_one_that_was_tried_and_has_room_is_better_than_none():
 
 def test_one_that_was_not_tried_comes_first():
     for seed in range(20):
-        pool = Pool(strategy="random", rng=Random(seed), load_limits=LoadLimits(max_in_flight=1))
+        pool = Pool(
+            strategy="random", rng=Random(seed), concurrency=ConcurrencyLimits(max_in_flight=1)
+        )
         pool.update(instances("abcd"), 0.0)
         pool.pick(0.0, exclude="abc")
         assert pool.pick(0.0, exclude="ab").instance.id == "c"
@@ -185,7 +187,7 @@ def test_what_ends_on_a_former_self_neither_fills_nor_frees_its_successor():
 
 
 def test_before_the_first_list_nothing_is_bounded():
-    limiter = Limiter(LoadLimits(max_in_flight=1))
+    limiter = Limiter(ConcurrencyLimits(max_in_flight=1))
     member = Member(instances("a")[0], 0.0)
     assert limiter.has_room(member)
     assert limiter.bound("a") == inf
