@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,9 +20,9 @@ from trimtab_sim.convergence import Convergence
 from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
+from trimtab_sim.world.carriers import probe_carrier
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
-from trimtab_sim.world.looks import look_from
 from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import PolledView, WatchedView
@@ -173,7 +173,8 @@ class _Stage:
         arguments = dict(world.scenario.balancer_arguments)
         arguments["strategy"] = self._strategy
         if "probe" in arguments:
-            arguments["look"] = look_from(world, place)
+            carrier = probe_carrier(world, place)
+            arguments["probe"] = replace(arguments["probe"], carrier=carrier)
         client = self._make(group, place, view, arguments, seed)
         world.clients.append(client)
         world.spawn(self._start(client, group.start))

@@ -11,7 +11,7 @@ import trustme
 
 from trimtab import Instance, Status
 from trimtab.check import Check
-from trimtab.probing import HttpTransports, NetworkLook, http_request, probe, probe_http
+from trimtab.probing import HttpTransports, NetworkCarrier, http_request, probe, probe_http
 
 HTTP = Check(kind="http", path="/health", timeout_s=10.0)
 TCP = Check(kind="tcp", timeout_s=10.0)
@@ -46,16 +46,16 @@ async def backend(*answers, host="127.0.0.1", context=None):
         await asyncio.gather(*serving, return_exceptions=True)
 
 
-def look(check, *answers, context=None, trusted=None, **changes):
-    """Probe such an instance once; return the finding, and what the instance was asked."""
+def probed(check, *answers, context=None, trusted=None, **changes):
+    """Probe such an instance once; return the result, and what the instance was asked."""
 
     async def main():
-        look_ = NetworkLook(trusted)
+        carrier = NetworkCarrier(trusted)
         try:
             async with backend(*answers, context=context, **changes) as (instance, asked):
-                return await probe(check, instance, look_), asked
+                return await probe(check, instance, carrier), asked
         finally:
-            await look_.aclose()
+            await carrier.aclose()
 
     return asyncio.run(main())
 
@@ -69,11 +69,11 @@ def look(check, *answers, context=None, trusted=None, **changes):
     ],
 )
 def test_the_status_decides(status, statuses, ok):
-    finding, asked = look(HTTP.with_(statuses=statuses), answer(status, body=b"words"))
-    assert finding.ok is ok
-    assert finding.status is (Status.PASSING if ok else Status.CRITICAL)
-    assert finding.output.startswith("HTTP GET http://127.0.0.1:")
-    assert finding.output.endswith(f"/health: {status} X Output: words")
+    result, asked = probed(HTTP.with_(statuses=statuses), answer(status, body=b"words"))
+    assert result.ok is ok
+    assert result.status is (Status.PASSING if ok else Status.CRITICAL)
+    assert result.output.startswith("HTTP GET http://127.0.0.1:")
+    assert result.output.endswith(f"/health: {status} X Output: words")
     assert asked[0].startswith("GET /health HTTP/1.1\r\n")
 
 
@@ -83,11 +83,11 @@ def test_nothing_secret_is_sent(monkeypatch, tmp_path):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
 
     async def main():
-        look_ = NetworkLook()
+        carrier = NetworkCarrier()
         async with backend(answer(200, "Set-Cookie: session=1")) as (instance, asked):
             for _ in range(2):
-                assert (await probe(HTTP, instance, look_)).ok
-        await look_.aclose()
+                assert (await probe(HTTP, instance, carrier)).ok
+        await carrier.aclose()
         return asked
 
     for request in asyncio.run(main()):
@@ -97,8 +97,8 @@ def test_nothing_secret_is_sent(monkeypatch, tmp_path):
 
 
 def test_a_redirect_is_followed_on_the_instance_itself_only():
-    finding, asked = look(HTTP, answer(302, "Location: /deep"), answer(200))
-    assert finding.ok
+    result, asked = probed(HTTP, answer(302, "Location: /deep"), answer(200))
+    assert result.ok
     assert [each.split()[1] for each in asked] == ["/health", "/deep"]
 
 
@@ -110,9 +110,9 @@ def test_a_redirect_is_followed_on_the_instance_itself_only():
     ],
 )
 def test_a_redirect_elsewhere_is_not_followed(there):
-    finding, asked = look(HTTP, answer(302, f"Location: {there}"))
-    assert (finding.ok, len(asked)) == (False, 1)
-    assert ": 302 X" in finding.output
+    result, asked = probed(HTTP, answer(302, f"Location: {there}"))
+    assert (result.ok, len(asked)) == (False, 1)
+    assert ": 302 X" in result.output
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_what_has_a_body_is_sent_once(status, asked):
         transports = HttpTransports()
         async with backend(answer(status, "Location: /"), answer(200)) as (instance, seen):
             request = http_request("POST", f"http://{instance.address}/", content="ping")
-            finding = await probe_http(request, transports.get(verify=True), expects=[200].count)
+            result = await probe_http(request, transports.get(verify=True), expects=[200].count)
         await transports.aclose()
-        return finding.ok, seen
+        return result.ok, seen
 
     ok, seen = asyncio.run(main())
     assert [each.split()[0] for each in seen] == asked
@@ -134,35 +134,35 @@ def test_what_has_a_body_is_sent_once(status, asked):
 
 
 def test_redirects_in_a_circle_end():
-    finding, asked = look(HTTP, answer(302, "Location: /health"))
-    assert (finding.ok, len(asked)) == (False, 5)
-    assert "more than 5 redirects" in finding.output
+    result, asked = probed(HTTP, answer(302, "Location: /health"))
+    assert (result.ok, len(asked)) == (False, 5)
+    assert "more than 5 redirects" in result.output
 
 
 def test_output_is_bounded_and_never_unpacked():
-    finding, _ = look(HTTP, answer(200, body=b"x" * 1_000_000))
-    assert len(finding.output.partition("Output: ")[2]) == 4096
+    result, _ = probed(HTTP, answer(200, body=b"x" * 1_000_000))
+    assert len(result.output.partition("Output: ")[2]) == 4096
     bomb = answer(200, "Content-Encoding: gzip", body=gzip.compress(bytes(10_000_000)))
-    assert len(look(HTTP, bomb)[0].output) < 4200
+    assert len(probed(HTTP, bomb)[0].output) < 4200
 
 
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 200", b"\0\0\0", b"SSH-2.0-x\r\n", answer(200, "X: " + "y" * 200_000)]
 )
 def test_what_is_no_answer_is_critical(said):
-    assert not look(HTTP, said)[0].ok
+    assert not probed(HTTP, said)[0].ok
 
 
 def test_an_instance_that_never_answers_is_critical_in_time():
-    finding, _ = look(HTTP.with_(timeout_s=0.05), None)
-    assert finding == (Status.CRITICAL, "http check timed out after 0.05 s")
+    result, _ = probed(HTTP.with_(timeout_s=0.05), None)
+    assert result == (Status.CRITICAL, "http check timed out after 0.05 s")
 
 
 def test_secrets_in_the_path_are_not_told(caplog):
     caplog.set_level(logging.INFO)
-    finding, asked = look(HTTP.with_(path="/health?token=abc&deep=1"), answer(503))
-    assert "abc" not in finding.output + caplog.text
-    assert "token=...&deep=1" in finding.output
+    result, asked = probed(HTTP.with_(path="/health?token=abc&deep=1"), answer(503))
+    assert "abc" not in result.output + caplog.text
+    assert "token=...&deep=1" in result.output
     assert "token=abc" in asked[0]
 
 
@@ -175,28 +175,28 @@ def test_https_is_checked_against_the_given_authorities():
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(client)
     ok = answer(200)
-    assert look(HTTP, ok, context=server, trusted=client)[0].ok
-    assert "certificate" in look(HTTP, ok, context=server)[0].output.lower()
-    assert look(HTTP.with_(verify=False), ok, context=server)[0].ok
+    assert probed(HTTP, ok, context=server, trusted=client)[0].ok
+    assert "certificate" in probed(HTTP, ok, context=server)[0].output.lower()
+    assert probed(HTTP.with_(verify=False), ok, context=server)[0].ok
 
 
 def test_tcp_is_open_or_not():
-    finding, _ = look(TCP, None)
-    assert finding.ok
-    assert finding.output.startswith("TCP connect 127.0.0.1:")
-    finding, _ = look(TCP, None, host="::1")
-    assert finding.output.startswith("TCP connect [::1]:")
-    finding, _ = look(TCP.with_(port=1), None)
-    assert "ConnectionRefusedError" in finding.output
+    result, _ = probed(TCP, None)
+    assert result.ok
+    assert result.output.startswith("TCP connect 127.0.0.1:")
+    result, _ = probed(TCP, None, host="::1")
+    assert result.output.startswith("TCP connect [::1]:")
+    result, _ = probed(TCP.with_(port=1), None)
+    assert "ConnectionRefusedError" in result.output
 
 
 def test_a_host_that_is_no_name_is_critical():
     async def main(check):
-        look_ = NetworkLook()
+        carrier = NetworkCarrier()
         try:
-            return await probe(check, Instance(host="xn--a" + "b" * 80, port=80), look_)
+            return await probe(check, Instance(host="xn--a" + "b" * 80, port=80), carrier)
         finally:
-            await look_.aclose()
+            await carrier.aclose()
 
     assert not asyncio.run(main(HTTP)).ok
     assert not asyncio.run(main(TCP)).ok

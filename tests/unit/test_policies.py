@@ -16,8 +16,8 @@ def test_the_defaults():
     assert policies.retry == RetryPolicy()
     assert policies.health == HealthSettings()
     assert policies.concurrency == ConcurrencyLimits()
-    optional = ("hedge", "subset", "probe", "look", "deadline_s", "listener")
-    assert [getattr(policies, name) for name in optional] == [None] * 6
+    optional = ("hedge", "subset", "probe", "deadline_s", "listener")
+    assert [getattr(policies, name) for name in optional] == [None] * 5
 
 
 def test_values_of_the_right_kind():

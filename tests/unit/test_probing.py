@@ -106,6 +106,7 @@ def test_first_probes_of_many_are_spread_over_the_interval():
     [
         *(("jitter_ratio", value) for value in (1.0, -0.1, float("nan"))),
         ("max_at_once", 0),
+        ("carrier", "tcp"),
     ],
 )
 def test_settings_out_of_range_are_named(name, value):

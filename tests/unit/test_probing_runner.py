@@ -10,7 +10,7 @@ from trimtab import Instance, Status
 from trimtab.check import Check
 from trimtab.discovery.probing import ProbeRunner
 from trimtab.health.probing import ProbeSettings
-from trimtab.probing import Finding
+from trimtab.probing import ProbeResult
 from trimtab_sim.loop import run
 
 TCP = Check(kind="tcp", interval_s=5.0, timeout_s=2.0, rise=2, fall=3)
@@ -22,13 +22,14 @@ class World:
 
     def __init__(self, *members, **settings):
         self.members, self.ill, self.silent, self.broken = list(members), set(), set(), set()
-        self.looks, self.told, self.at_once, self.most_at_once = [], [], 0, 0
+        self.probes, self.told, self.at_once, self.most_at_once = [], [], 0, 0
         self.runner = ProbeRunner(
-            ProbeSettings(**{"check": TCP, "jitter_ratio": 0.0, **settings}),
+            ProbeSettings(
+                **{"check": TCP, "jitter_ratio": 0.0, "carrier": self.carrier, **settings}
+            ),
             members=self.those,
             judge=self.judge,
             rng=Random(3),
-            look=self.look,
         )
 
     def those(self):
@@ -41,21 +42,21 @@ class World:
         if "judge" in self.broken:
             raise RuntimeError("a bug")
 
-    async def look(self, check, instance):
-        self.looks.append((instance.id, instance.address, asyncio.get_running_loop().time()))
+    async def carrier(self, check, instance):
+        self.probes.append((instance.id, instance.address, asyncio.get_running_loop().time()))
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
-            if "look" in self.broken:
+            if "carrier" in self.broken:
                 raise RuntimeError("a bug")
             await asyncio.sleep(1e9 if instance.id in self.silent else 0.1)
         finally:
             self.at_once -= 1
         ok = instance.id not in self.ill
-        return Finding(Status.PASSING if ok else Status.CRITICAL, "well" if ok else "ill")
+        return ProbeResult(Status.PASSING if ok else Status.CRITICAL, "well" if ok else "ill")
 
     def times(self, id_):
-        return [at for each, _, at in self.looks if each == id_]
+        return [at for each, _, at in self.probes if each == id_]
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.runner.run())
@@ -116,9 +117,9 @@ def test_the_ejected_alone_are_probed_and_told_of_once_they_are_well():
             assert [ok for _, ok, *_ in world.told][-1] is False
             await asyncio.sleep(5)
             world.members = []
-            seen = len(world.looks)
+            seen = len(world.probes)
             await asyncio.sleep(30)
-            assert len(world.looks) <= seen + 1
+            assert len(world.probes) <= seen + 1
             return world
 
     world = run(main())
@@ -137,11 +138,11 @@ def test_ejected_again_means_the_whole_rise_again():
             world.members = [A]
             at = asyncio.get_running_loop().time()
             await asyncio.sleep(20)
-            looks = [each for each in world.times("a") if each >= at]
-            return looks, world.told
+            probes = [each for each in world.times("a") if each >= at]
+            return probes, world.told
 
-    looks, told = run(main())
-    assert told[0][:3] == ("a", True, pytest.approx(looks[1] + 0.1))
+    probes, told = run(main())
+    assert told[0][:3] == ("a", True, pytest.approx(probes[1] + 0.1))
 
 
 def test_newcomers_are_spread_and_those_that_go_are_left():
@@ -158,13 +159,13 @@ def test_newcomers_are_spread_and_those_that_go_are_left():
 
     world = run(main())
     first = {}
-    for id_, _, at in world.looks:
+    for id_, _, at in world.probes:
         first.setdefault(id_, at)
     assert len(first) == 200
     assert 21 <= min(first.values()) < max(first.values()) < 26.0
     # The chance of more than 70 of 200 in some second of five is below 1e-6 (binomial).
     assert max(sum(21 + n <= at < 22 + n for at in first.values()) for n in range(5)) < 70
-    assert max(at for *_, at in world.looks) < 28.0
+    assert max(at for *_, at in world.probes) < 28.0
 
 
 def test_probes_at_once_are_bounded_and_the_others_wait():
@@ -205,7 +206,7 @@ def test_a_new_address_is_probed_afresh_and_a_new_weight_is_not():
             world.members = [A.with_(port=81)]
             await asyncio.sleep(10)
             assert world.told == []
-            moved = len([each for each in world.looks if each[1] == "10.0.0.1:81"])
+            moved = len([each for each in world.probes if each[1] == "10.0.0.1:81"])
             world.members = [A.with_(port=81, weight=3.0)]
             await asyncio.sleep(5)
             return moved, world
@@ -215,7 +216,7 @@ def test_a_new_address_is_probed_afresh_and_a_new_weight_is_not():
     assert [ok for _, ok, *_ in world.told] == [False]
 
 
-@pytest.mark.parametrize("what", ["members", "judge", "look"])
+@pytest.mark.parametrize("what", ["members", "judge", "carrier"])
 def test_what_breaks_is_logged_and_the_rest_goes_on(what, caplog):
     async def main():
         async with World(A) as world:
@@ -233,14 +234,14 @@ def test_what_breaks_is_logged_and_the_rest_goes_on(what, caplog):
     assert len(world.times("a")) == 24
     assert seen > 0
     assert world.told[-1][1] is True
-    assert ("a bug" in caplog.text) is (what != "look")
-    assert ("RuntimeError: a bug" in {why for *_, why in world.told}) is (what == "look")
+    assert ("a bug" in caplog.text) is (what != "carrier")
+    assert ("RuntimeError: a bug" in {why for *_, why in world.told}) is (what == "carrier")
 
 
 def test_the_same_chance_gives_the_same_probes():
     async def main():
         async with World(A, B, jitter_ratio=0.3) as world:
             await asyncio.sleep(100)
-            return world.looks
+            return world.probes
 
     assert run(main()) == run(main())

@@ -9,7 +9,7 @@ import pytest
 
 from trimtab import Instance, RegistryUnavailableError, Status, register
 from trimtab.check import Check
-from trimtab.probing import Finding
+from trimtab.probing import ProbeResult
 from trimtab.testing import FakePolledRegistry
 from trimtab_sim.loop import run
 
@@ -48,17 +48,17 @@ class Checking(Noting):
 
 
 class App:
-    """What is looked at: well, or ill, or silent, and it notes when somebody looks."""
+    """What is probed: well, or ill, or silent; it keeps the times of all probes."""
 
     def __init__(self, status=Status.PASSING):
-        self.status, self.looks = status, []
+        self.status, self.probed_at = status, []
 
-    async def look(self, check, instance):
+    async def carrier(self, check, instance):
         assert (check.kind, instance.id) == ("http", ME.id)
-        self.looks.append(asyncio.get_running_loop().time())
+        self.probed_at.append(asyncio.get_running_loop().time())
         if self.status is None:
             await asyncio.Event().wait()
-        return Finding(self.status, f"it is {self.status}")
+        return ProbeResult(self.status, f"it is {self.status}")
 
 
 def registered(registry, app, instance=ME, **settings):
@@ -66,11 +66,11 @@ def registered(registry, app, instance=ME, **settings):
         registry,
         "orders",
         instance,
-        **{"ttl_s": 30.0, "check": CHECK, "look": app.look, "rng": Random(7), **settings},
+        **{"ttl_s": 30.0, "check": CHECK, "carrier": app.carrier, "rng": Random(7), **settings},
     )
 
 
-def test_a_fault_is_told_after_fall_looks_and_the_recovery_after_rise():
+def test_a_fault_is_told_after_fall_probes_and_the_recovery_after_rise():
     async def main():
         registry, app = Noting(), App()
         async with registered(registry, app) as registration:
@@ -82,17 +82,17 @@ def test_a_fault_is_told_after_fall_looks_and_the_recovery_after_rise():
             app.status = Status.PASSING
             await asyncio.sleep(60)
             assert await registry.status() == ["passing"]
-        return registry.registered, app.looks
+        return registry.registered, app.probed_at
 
-    (began, ill, well), looks = run(main())
+    (began, ill, well), probed_at = run(main())
     assert began == (0.0, "passing")
-    # One look before it is registered, then every 5 s from anywhere in the first interval.
-    assert looks[0] == 0.0
-    assert all(b - a == pytest.approx(5.0) for a, b in pairwise(looks[1:]))
-    assert 0 < looks[1] < 5.0
-    first_ill = next(at for at in looks if at >= 60.0)
+    # One probe before it is registered, then every 5 s from anywhere in the first interval.
+    assert probed_at[0] == 0.0
+    assert all(b - a == pytest.approx(5.0) for a, b in pairwise(probed_at[1:]))
+    assert 0 < probed_at[1] < 5.0
+    first_ill = next(at for at in probed_at if at >= 60.0)
     assert ill == (pytest.approx(first_ill + 2 * 5.0), "critical")
-    first_well = next(at for at in looks if at >= 120.0)
+    first_well = next(at for at in probed_at if at >= 120.0)
     assert well == (pytest.approx(first_well + 5.0), "passing")
 
 
@@ -120,10 +120,10 @@ def test_what_is_not_well_at_the_start_is_registered_as_such(caplog):
             app.status = Status.PASSING
             await asyncio.sleep(15)
             assert await registry.status() == ["passing"]
-        return app.looks, registry.registered
+        return app.probed_at, registry.registered
 
-    looks, told = run(main())
-    assert told == [(0.0, "critical"), (pytest.approx(looks[2]), "passing")]
+    probed_at, told = run(main())
+    assert told == [(0.0, "critical"), (pytest.approx(probed_at[2]), "passing")]
     assert "instance 10.0.0.7:8080 at fake://test: now critical: it is critical" in caplog.text
     assert "now passing: it is passing" in caplog.text
 
@@ -179,26 +179,26 @@ def test_a_turn_during_an_outage_is_told_when_the_registry_is_back():
     run(main())
 
 
-def test_a_look_that_breaks_counts_as_a_failure():
+def test_a_probe_that_raises_counts_as_a_failure():
     async def broken(check, instance):
         raise ValueError("a bug")
 
     async def main():
         registry, app = Noting(), App()
-        async with registered(registry, app, look=broken):
+        async with registered(registry, app, carrier=broken):
             return await registry.status()
 
     assert run(main()) == ["critical"]
 
 
-def test_nothing_looks_any_more_after_leaving():
+def test_no_probes_after_leaving():
     async def main():
         registry, app = Noting(), App()
         async with registered(registry, app):
             await asyncio.sleep(7)
-        seen = len(app.looks)
+        seen = len(app.probed_at)
         await asyncio.sleep(100)
-        assert len(app.looks) == seen
+        assert len(app.probed_at) == seen
         assert len(asyncio.all_tasks()) == 1
 
     run(main())
@@ -210,10 +210,10 @@ def test_a_registry_that_can_checks_by_itself():
     async def main():
         registry = Checking()
 
-        async def look(check, instance):
-            return Finding(Status.PASSING, "")
+        async def carrier(check, instance):
+            return ProbeResult(Status.PASSING, "")
 
-        async with register(registry, "orders", ME, check=check, look=look, ttl_s=9.0):
+        async with register(registry, "orders", ME, check=check, carrier=carrier, ttl_s=9.0):
             await asyncio.sleep(61)
             registry.forget()
             await asyncio.sleep(3.1)
@@ -224,14 +224,14 @@ def test_a_registry_that_can_checks_by_itself():
     assert registry.registered == [(0.0, "passing"), (pytest.approx(63.0), "passing")]
 
 
-def test_such_a_registry_is_told_at_once_what_the_first_look_found():
+def test_such_a_registry_is_told_at_once_what_the_first_probe_found():
     async def main():
         registry = Checking()
 
-        async def look(check, instance):
-            return Finding(Status.CRITICAL, "")
+        async def carrier(check, instance):
+            return ProbeResult(Status.CRITICAL, "")
 
-        async with register(registry, "orders", ME, check=Check(kind="tcp"), look=look):
+        async with register(registry, "orders", ME, check=Check(kind="tcp"), carrier=carrier):
             await asyncio.sleep(1)
         return registry.registered
 
@@ -251,16 +251,16 @@ def test_what_such_a_registry_cannot_check_the_registrant_does():
     assert set(run(main())) == {()}
 
 
-def test_persistent_starts_look_again_and_keep_the_given_status():
+def test_persistent_starts_probe_again_and_keep_the_given_status():
     async def main():
         registry = Checking()
         registry.fail()
         check = Check(kind="tcp")
 
-        async def look(check, instance):
-            return Finding(Status.CRITICAL, "")
+        async def carrier(check, instance):
+            return ProbeResult(Status.CRITICAL, "")
 
-        registration = register(registry, "orders", ME, check=check, look=look, rng=Random(1))
+        registration = register(registry, "orders", ME, check=check, carrier=carrier, rng=Random(1))
         starting = asyncio.create_task(registration.start_persistently())
         await asyncio.sleep(20)
         registry.heal()

@@ -144,7 +144,6 @@ class Balancer:
             members=service.suspects if settings.only_ejected else service.instances,
             judge=judge,
             rng=Random(self._rng.getrandbits(64)),
-            look=self._policies.look,
         )
         return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
 

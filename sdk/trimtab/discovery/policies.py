@@ -15,7 +15,6 @@ from trimtab.strategies import resolve
 if TYPE_CHECKING:
     from trimtab.events import Listener
     from trimtab.pool import Subset
-    from trimtab.probing import Look
     from trimtab.strategies import StrategyFactory
 
 __all__ = ["Policies"]
@@ -42,7 +41,6 @@ class Policies:
         concurrency: how much one instance may have in flight.
         subset: chooses the instances that this client talks to, of those that it may; None: all.
         probe: what this client asks instances by itself, to find out whether they are well.
-        look: carries out a probe; None: over the network.
         deadline_s: how long a request may take, attempts and body included; None: no bound.
         listener: told of what happens; see `trimtab.events`.
 
@@ -57,7 +55,6 @@ class Policies:
     concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     subset: Subset | None = None
     probe: ProbeSettings | None = None
-    look: Look | None = None
     deadline_s: float | None = None
     listener: Listener | None = None
 

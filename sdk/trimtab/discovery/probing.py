@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.health.probing import ProbeState
 from trimtab.instance import Instance
-from trimtab.probing import NetworkLook, probe, repeat
+from trimtab.probing import NetworkCarrier, probe, repeat
 
 if TYPE_CHECKING:
     from random import Random
 
-    from trimtab.health.probing import ProbeSettings
-    from trimtab.probing import Finding, Look
+    from trimtab.health.probing import ProbeResult, ProbeSettings
 
 __all__ = ["Judge", "Members", "ProbeRunner"]
 
@@ -55,7 +54,6 @@ class ProbeRunner:
         members: see `Members`.
         judge: see `Judge`.
         rng: the source of chance.
-        look: carries out a look; over the network by default, in a simulation a model.
     """
 
     def __init__(
@@ -65,14 +63,13 @@ class ProbeRunner:
         members: Members,
         judge: Judge,
         rng: Random,
-        look: Look | None = None,
     ) -> None:
         self._settings = settings
         self._members = members
         self._judge = judge
         self._rng = rng
-        self._network = NetworkLook()
-        self._look = look or self._network
+        self._network = NetworkCarrier()
+        self._carrier = settings.carrier or self._network
         self._at_once = asyncio.Semaphore(settings.max_at_once)
         self._probed: dict[str, _Probed] = {}
         self._tasks: list[asyncio.Task[NoReturn]] = []
@@ -115,18 +112,18 @@ class ProbeRunner:
     async def _probe(self, probed: _Probed) -> NoReturn:
         settings, time = self._settings, asyncio.get_running_loop().time
 
-        def look() -> Awaitable[Finding]:
-            return probe(settings.check, probed.instance, self._look)
+        def carry_out() -> Awaitable[ProbeResult]:
+            return probe(settings.check, probed.instance, self._carrier)
 
-        def tell(finding: Finding, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+        def tell(result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
             if verdict is None:
                 return
             was_well, probed.was_well = probed.was_well, verdict
             if settings.only_ejected or not (verdict and was_well):
-                self._judge(probed.instance.id, verdict, time(), finding.output)
+                self._judge(probed.instance.id, verdict, time(), result.output)
 
         state = ProbeState.of(settings.check, self._rng, time(), jitter_ratio=settings.jitter_ratio)
-        await repeat(state, look, tell, at_once=self._at_once)
+        await repeat(state, carry_out, tell, at_once=self._at_once)
 
 
 class _Probed:

@@ -12,16 +12,41 @@ FailuresBeforeCritical mean the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from trimtab.errors import ConfigurationError
+from trimtab.instance import Status
 
 if TYPE_CHECKING:
     from random import Random
 
     from trimtab.check import Check
+    from trimtab.instance import Instance
 
-__all__ = ["ProbeSettings", "ProbeState", "Streak"]
+__all__ = ["ProbeCarrier", "ProbeResult", "ProbeSettings", "ProbeState", "Streak"]
+
+
+class ProbeResult(NamedTuple):
+    """The result of one probe: passing, warning or critical, and a text for people."""
+
+    status: Status
+    output: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the instance may take traffic: a warning one may."""
+        return self.status is not Status.CRITICAL
+
+
+class ProbeCarrier(Protocol):
+    """Carries out one probe; `trimtab.probing.NetworkCarrier` does so over the network.
+
+    An async function of these two arguments is one. What it raises makes the instance critical,
+    and it is cancelled after the check's `timeout_s`.
+    """
+
+    async def __call__(self, check: Check, instance: Instance, /) -> ProbeResult:
+        """Probe the instance once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +58,7 @@ class ProbeSettings:
         jitter_ratio: each interval is drawn within plus or minus this share, 0 up to 1.
         only_ejected: probe the instances that are ejected, to let them back in early; else all.
         max_at_once: how many probes of a service may be under way, at least 1.
+        carrier: carries out each probe; None: over the network.
 
     Raises:
         ConfigurationError: a value is out of range; the message names it.
@@ -42,6 +68,7 @@ class ProbeSettings:
     jitter_ratio: float = 0.1
     only_ejected: bool = False
     max_at_once: int = 64
+    carrier: ProbeCarrier | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter_ratio < 1:
@@ -50,6 +77,11 @@ class ProbeSettings:
             )
         if self.max_at_once < 1:
             raise ConfigurationError(f"max_at_once is {self.max_at_once!r}; it must be 1 or more")
+        if self.carrier is not None and not callable(self.carrier):
+            raise ConfigurationError(
+                f"carrier is {self.carrier!r}; it must be an async function of a check and an "
+                "instance, or None"
+            )
 
 
 class Streak:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from trimtab.health.probing import ProbeResult
 from trimtab.instance import Status
-from trimtab.probing.finding import Finding
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def probe_http(
     *,
     expects: Callable[[int], bool],
     max_bytes: int = 4096,
-) -> Finding:
+) -> ProbeResult:
     """Send the request; passing if `expects` accepts the status of the answer.
 
     Redirects are followed on the same scheme, host and port only: what an instance answers must
@@ -108,7 +108,7 @@ async def probe_http(
             text = await _beginning(response.aiter_raw(_CHUNK), max_bytes)
         finally:
             await response.aclose()
-        return Finding(
+        return ProbeResult(
             Status.PASSING if is_expected else Status.CRITICAL,
             f"HTTP {asked.method} {shown(str(asked.url))}: {response.status_code} "
             f"{response.reason_phrase} Output: {text}",

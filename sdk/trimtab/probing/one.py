@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trimtab.check import Check
-from trimtab.instance import Instance
-from trimtab.probing.finding import Finding, bounded
+from trimtab.probing.bounded import bounded
 from trimtab.probing.http import HttpTransports, http_request, probe_http
 from trimtab.probing.script import probe_script
 from trimtab.probing.tcp import probe_tcp
@@ -16,21 +13,21 @@ from trimtab.probing.tcp import probe_tcp
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Look", "NetworkLook", "probe"]
+    from trimtab.check import Check
+    from trimtab.health.probing import ProbeCarrier, ProbeResult
+    from trimtab.instance import Instance
 
-Look = Callable[[Check, Instance], Awaitable[Finding]]
-"""Looks at an instance, as `NetworkLook` does over real sockets, and a model in a simulation. It
-may raise and take its time: `probe` bounds it."""
-
-
-async def probe(check: Check, instance: Instance, look: Look) -> Finding:
-    """Look at the instance once, within the check's `timeout_s`. Never raises."""
-    looking = partial(look, check, instance)
-    return await bounded(looking, what=check.kind, timeout_s=check.timeout_s)
+__all__ = ["NetworkCarrier", "probe"]
 
 
-class NetworkLook:
-    """Looks over the network, and by commands on this machine. Belongs to one event loop.
+async def probe(check: Check, instance: Instance, carrier: ProbeCarrier) -> ProbeResult:
+    """Probe the instance once, within the check's `timeout_s`. Never raises."""
+    carry_out = partial(carrier, check, instance)
+    return await bounded(carry_out, what=check.kind, timeout_s=check.timeout_s)
+
+
+class NetworkCarrier:
+    """Probes over the network, and by commands on this machine. Belongs to one event loop.
 
     Args:
         context: what HTTPS certificates are checked by, and which one is shown.
@@ -39,11 +36,11 @@ class NetworkLook:
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._transports = HttpTransports(context)
 
-    async def __call__(self, check: Check, instance: Instance) -> Finding:
-        """Look once.
+    async def __call__(self, check: Check, instance: Instance) -> ProbeResult:
+        """Probe once.
 
         Raises:
-            Exception: whatever hinders the look; the instance is critical then.
+            Exception: whatever went wrong; the instance is critical then.
         """
         host, port = check.address(instance)
         if check.kind == "tcp":

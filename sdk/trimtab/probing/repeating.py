@@ -1,4 +1,4 @@
-"""Look at one instance again and again, when its schedule says so."""
+"""Probe one instance again and again, when its schedule says so."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trimtab.health.probing import ProbeState
-    from trimtab.probing.finding import Finding
+    from trimtab.health.probing import ProbeResult, ProbeState
 
 __all__ = ["repeat"]
 
@@ -19,19 +18,19 @@ logger = logging.getLogger("trimtab.probing")
 
 async def repeat(
     state: ProbeState,
-    look: Callable[[], Awaitable[Finding]],
-    tell: Callable[[Finding, bool | None], None],
+    carry_out: Callable[[], Awaitable[ProbeResult]],
+    tell: Callable[[ProbeResult, bool | None], None],
     *,
     at_once: asyncio.Semaphore,
 ) -> NoReturn:
-    """Look whenever `state` says so, until cancelled.
+    """Probe whenever `state` says so, until cancelled.
 
     Args:
         state: the schedule, which is told of each result.
-        look: carries out one probe; must not raise.
-        tell: called with each finding and the verdict that stands after it; what it raises is
+        carry_out: carries out one probe; must not raise.
+        tell: called with each result and the verdict that stands after it; what it raises is
             logged.
-        at_once: bounds how many look at the same time. Whoever waits for it is late, and its
+        at_once: bounds how many probe at the same time. Whoever waits for it is late, and its
             interval counts from when it gets its turn.
     """
     time = asyncio.get_running_loop().time
@@ -39,9 +38,9 @@ async def repeat(
         await asyncio.sleep(max(0.0, state.next_at - time()))
         async with at_once:
             state.begin(time())
-            finding = await look()
-        verdict = state.result(time(), ok=finding.ok)
+            result = await carry_out()
+        verdict = state.result(time(), ok=result.ok)
         try:
-            tell(finding, verdict)
+            tell(result, verdict)
         except Exception:
             logger.exception("a listener to probes failed")

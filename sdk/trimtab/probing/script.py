@@ -8,8 +8,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Self
 
+from trimtab.health.probing import ProbeResult
 from trimtab.instance import Status
-from trimtab.probing.finding import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ async def probe_script(
     *,
     environment: Mapping[str, str] | None = None,
     max_bytes: int = 4096,
-) -> Finding:
+) -> ProbeResult:
     """Run a command: exit code 0 is passing, 1 warning, all else critical.
 
     No shell reads it. Whatever else it has started ends with it, and it ends when the look is
@@ -57,7 +57,7 @@ async def probe_script(
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         output.read()
-    return Finding(_STATUSES.get(code, Status.CRITICAL), output.kept.decode(errors="replace"))
+    return ProbeResult(_STATUSES.get(code, Status.CRITICAL), output.kept.decode(errors="replace"))
 
 
 class _Output:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from trimtab.health.probing import ProbeResult
 from trimtab.instance import Status
-from trimtab.probing.finding import Finding
 
 __all__ = ["probe_tcp"]
 
 
-async def probe_tcp(host: str, port: int) -> Finding:
+async def probe_tcp(host: str, port: int) -> ProbeResult:
     """Open a connection and close it; passing if that works.
 
     Raises:
@@ -22,4 +22,4 @@ async def probe_tcp(host: str, port: int) -> Finding:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     in_brackets = f"[{host}]" if ":" in host else host
-    return Finding(Status.PASSING, f"TCP connect {in_brackets}:{port}: Success")
+    return ProbeResult(Status.PASSING, f"TCP connect {in_brackets}:{port}: Success")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from trimtab.check import Check
     from trimtab.instance import Instance
-    from trimtab.probing import Look
+    from trimtab.probing import ProbeCarrier
 
 __all__ = ["Registration", "register"]
 
@@ -38,7 +38,7 @@ def register(
     heartbeat_s: float | None = None,
     drain_s: float = 0.0,
     check: Check | None = None,
-    look: Look | None = None,
+    carrier: ProbeCarrier | None = None,
     rng: Random | None = None,
 ) -> Registration:
     """Register an instance for as long as a block lasts: `async with`, or `with` in sync code.
@@ -65,7 +65,7 @@ def register(
         check: how to find out whether the instance is well. It is looked at once before it is
             registered, and registered as what was found; from then on the registry checks it
             where it can, else this process does, and tells the registry of each turn.
-        look: carries out the check instead of `trimtab.probing.probe`, in tests and simulations.
+        carrier: carries out each check of this process; None: over the network.
         rng: the source of chance for backoff, and for when checks begin.
 
     Raises:
@@ -79,7 +79,7 @@ def register(
         heartbeat_s=heartbeat_s,
         drain_s=drain_s,
         check=check,
-        look=look,
+        carrier=carrier,
         rng=rng,
     )
 
@@ -101,7 +101,7 @@ class Registration(Block):
         heartbeat_s: float | None,
         drain_s: float,
         check: Check | None,
-        look: Look | None,
+        carrier: ProbeCarrier | None,
         rng: Random | None,
     ) -> None:
         if not 0 < ttl_s < float("inf"):
@@ -146,7 +146,7 @@ class Registration(Block):
                 instance,
                 name=self._name,
                 tell=self._keeper.change,
-                look=look,
+                carrier=carrier,
                 rng=rng,
             )
             if check

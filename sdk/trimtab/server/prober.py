@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.health.probing import ProbeState
-from trimtab.probing import Finding, HttpTransports, repeat
+from trimtab.probing import HttpTransports, ProbeResult, repeat
 from trimtab.server.probes import look
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ class Prober:
     """Runs the HTTP, TCP and script checks, and reports what they find.
 
     Args:
-        report: called with the check's id and a finding that is to be believed, in the loop's
+        report: called with the check's id and a result that is to be believed, in the loop's
             thread: one that enough before it have agreed with.
         rng: spreads the first looks over the interval, so that checks registered together
             do not run together for ever.
     """
 
-    def __init__(self, report: Callable[[str, Finding], None], rng: random.Random) -> None:
+    def __init__(self, report: Callable[[str, ProbeResult], None], rng: random.Random) -> None:
         self._report = report
         self._rng = rng
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -64,9 +64,9 @@ class Prober:
             fall=max(definition.failures_before_critical, 1),
         )
 
-        def tell(finding: Finding, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+        def tell(result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
             if verdict is not None:
-                self._report(check_id, finding)
+                self._report(check_id, result)
 
         await repeat(
             state, partial(look, definition, self._transports), tell, at_once=self._at_once

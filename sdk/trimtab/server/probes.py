@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from trimtab.probing import Finding, bounded, http_request, probe_http, probe_script, probe_tcp
+from trimtab.probing import ProbeResult, bounded, http_request, probe_http, probe_script, probe_tcp
 
 if TYPE_CHECKING:
     from trimtab.probing import HttpTransports
@@ -20,7 +20,7 @@ _TIMEOUT_S = 10.0
 _SCRIPT_TIMEOUT_S = 30.0
 
 
-async def look(definition: CheckDefinition, transports: HttpTransports) -> Finding:
+async def look(definition: CheckDefinition, transports: HttpTransports) -> ProbeResult:
     """Look once, within the check's timeout (default 10 s, a script 30 s). Never raises."""
     timeout_s = definition.timeout_s or (
         _SCRIPT_TIMEOUT_S if definition.type == "script" else _TIMEOUT_S
@@ -29,7 +29,7 @@ async def look(definition: CheckDefinition, transports: HttpTransports) -> Findi
     return await bounded(looking, what=definition.type, timeout_s=timeout_s)
 
 
-async def _look(definition: CheckDefinition, transports: HttpTransports) -> Finding:
+async def _look(definition: CheckDefinition, transports: HttpTransports) -> ProbeResult:
     if definition.type == "http":
         return await _look_by_http(definition, transports)
     if definition.type == "tcp":
@@ -38,7 +38,7 @@ async def _look(definition: CheckDefinition, transports: HttpTransports) -> Find
     return await probe_script(definition.args, max_bytes=definition.output_max_size)
 
 
-async def _look_by_http(definition: CheckDefinition, transports: HttpTransports) -> Finding:
+async def _look_by_http(definition: CheckDefinition, transports: HttpTransports) -> ProbeResult:
     """Ask the URL: 2xx is passing, all else critical (also 429, which Consul calls warning)."""
     headers = [(name, value) for name, values in definition.header.items() for value in values]
     headers += _credentials(definition.http)

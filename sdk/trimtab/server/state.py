@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import msgspec
 
-    from trimtab.probing import Finding
+    from trimtab.probing import ProbeResult
     from trimtab.server.definitions import CheckDefinition
     from trimtab.server.settings import Settings
     from trimtab.server.store import Record
@@ -147,8 +147,8 @@ class RegistryState:
             self._checkpoint = asyncio.create_task(asyncio.to_thread(self._store.checkpoint))
         return None
 
-    def _probed(self, check_id: str, finding: Finding) -> None:
-        self.agent.probed(check_id, finding.status.value, finding.output, now=self.now)
+    def _probed(self, check_id: str, result: ProbeResult) -> None:
+        self.agent.probed(check_id, result.status.value, result.output, now=self.now)
         self._commit_unasked()
 
     def _arm(self) -> None:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from trimtab.health.probing import ProbeSettings
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics, Subset
-    from trimtab.probing import Look
     from trimtab.registries import Registry
     from trimtab.retry import HedgePolicy
     from trimtab.strategies import StrategyFactory
@@ -68,7 +67,6 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         concurrency: how much one instance may have in flight, and what waits for room.
         subset: chooses the instances that this client talks to, of those that it may.
         probe: what this client asks instances by itself, to find out whether they are well.
-        look: carries out a probe, instead of over the network.
         deadline_s: how long a request may take, attempts and body included; None: no bound.
         deadline_header: the name of a header that tells the instance, in milliseconds, what is
             left of the deadline.
@@ -102,7 +100,6 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
         probe: ProbeSettings | None = None,
-        look: Look | None = None,
         deadline_s: float | None = None,
         deadline_header: str | None = None,
         listener: Listener | None = None,
@@ -141,7 +138,6 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             concurrency=concurrency or ConcurrencyLimits(),
             subset=subset,
             probe=probe,
-            look=look,
             deadline_s=deadline_s,
             listener=listener,
         )

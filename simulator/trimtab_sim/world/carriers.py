@@ -1,0 +1,68 @@
+"""Carry out the probes of simulated clients, over the simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING
+
+from trimtab.instance import Status
+from trimtab.probing import ProbeResult
+
+if TYPE_CHECKING:
+    from trimtab import Instance
+    from trimtab.check import Check
+    from trimtab.probing import ProbeCarrier
+    from trimtab_sim.world.places import Place
+    from trimtab_sim.world.servers import Server
+    from trimtab_sim.world.world import World
+
+__all__ = ["probe_carrier"]
+
+_FIRST_PROBE = 10**12
+"""Delays are drawn by request number; probes have numbers that no request reaches."""
+
+
+def probe_carrier(world: World, place: Place) -> ProbeCarrier:
+    """Make what carries out the probes of a client at a place.
+
+    A probe takes the network's delay in both directions, and no time at the server. A black hole
+    gives it no answer. A server that hangs still accepts connections; one that answers errors
+    answers HTTP probes with them.
+    """
+    numbers = count(_FIRST_PROBE)
+
+    async def carry_out(check: Check, instance: Instance) -> ProbeResult:
+        server, number = world.route(instance), next(numbers)
+        await _travel(world.network.delay(place, server.place, number, 0))
+        result = _answer(server, check)
+        if result is None:
+            await _travel(None)
+        await _travel(world.network.delay(server.place, place, number, 1))
+        assert result is not None
+        return result
+
+    return carry_out
+
+
+def _answer(server: Server, check: Check) -> ProbeResult | None:
+    """Return the server's answer to a probe; None if it gives none."""
+    if server.is_dark:
+        return None
+    if not server.is_alive or server.is_refusing:
+        return ProbeResult(Status.CRITICAL, "connection refused")
+    if check.kind == "tcp":
+        return ProbeResult(Status.PASSING, "connected")
+    if server.is_hung:
+        return None
+    if server.error is not None and not check.expects(server.error[1]):
+        return ProbeResult(Status.CRITICAL, f"HTTP {server.error[1]}")
+    return ProbeResult(Status.PASSING, "HTTP 200")
+
+
+async def _travel(delay_s: float | None) -> None:
+    if delay_s is None:
+        # Until the probe's time is up.
+        await asyncio.get_running_loop().create_future()
+    elif delay_s:
+        await asyncio.sleep(delay_s)
