@@ -7,7 +7,7 @@ from random import Random
 from trimtab import Instance, Snapshot
 from trimtab.discovery import Policies
 from trimtab.discovery.service import Service
-from trimtab.discovery.state import DiscoveryState
+from trimtab.discovery.settings import DiscoveryState
 from trimtab.testing import ManualClock
 
 

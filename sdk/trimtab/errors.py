@@ -17,7 +17,8 @@
     │   └── NotRegisteredError              the registry has forgotten a registration
     ├── DiscoveryError                      no first list of a service can be had
     │   └── DiscoveryTimeoutError           none arrived within `startup_timeout_s`
-    └── ClosedError                         used after it was closed
+    ├── DeadlineError (TimeoutError)        the deadline of a `Balancer.call` has passed
+    └── ClosedError                         used after it was closed, or cut off by closing
 
 The transports raise pick and discovery errors as subclasses that are also
 `httpx.ConnectError`, so that code written for httpx catches them unchanged.
@@ -125,5 +126,9 @@ class DiscoveryTimeoutError(DiscoveryError):
     """No first list of a service arrived within `startup_timeout_s`, and none is on disk."""
 
 
+class DeadlineError(TrimtabError, TimeoutError):
+    """The deadline of a `Balancer.call` has passed. Transports raise httpx's `ReadTimeout`."""
+
+
 class ClosedError(TrimtabError):
-    """Something was used after it was closed."""
+    """Something was used after it was closed, or a request was cut off by closing."""

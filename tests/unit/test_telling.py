@@ -3,7 +3,7 @@
 import asyncio
 
 from trimtab import Directory, DiscoverySettings, Instance, Status
-from trimtab.discovery.telling import tell
+from trimtab.discovery.changes import tell
 from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
 from trimtab.testing import FakeRegistry
 from trimtab_sim.loop import run

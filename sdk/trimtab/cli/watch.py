@@ -14,7 +14,7 @@ from trimtab.cli.log import shown_log
 from trimtab.cli.options import LOCAL, Json, Seconds, Source
 from trimtab.cli.watching import JsonLines, Lines, LiveTable
 from trimtab.discovery import Directory, DiscoverySettings
-from trimtab.discovery.telling import Teller, looks
+from trimtab.discovery.changes import Teller, looks
 
 if TYPE_CHECKING:
     from trimtab.cli.watching import View

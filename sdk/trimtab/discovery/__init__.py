@@ -1,32 +1,28 @@
-"""Discovery: lists of instances, kept fresh behind the requests' backs.
+"""Discovery: lists of instances, kept fresh in the background. It knows nothing of requests.
 
-`Supervisor` keeps one list; `Hub` shares supervisors among users of one event loop; `Directory`
-gives the lists to people and programs; `Balancer` feeds them into pools for the transports.
+`supervisor` keeps one list, `reading` asks the registry for it, `admission` and `guard` say what
+of an answer is used, `last_known_good` keeps it on disk. `hub` shares supervisors among the users
+of one event loop, `home` is where a user's lists are kept. `directory` gives lists to people and
+programs, `changes` tells what differs between two of them.
 """
 
 from __future__ import annotations
 
-from trimtab.discovery.balancer import Balancer
-from trimtab.discovery.call import Call
+from trimtab.discovery.cache import ServiceCache
+from trimtab.discovery.changes import list_events, tell
 from trimtab.discovery.directory import Directory, SyncDirectory
 from trimtab.discovery.home import Home
-from trimtab.discovery.policies import Policies
-from trimtab.discovery.service import Service
-from trimtab.discovery.settings import DiscoverySettings
-from trimtab.discovery.state import DiscoveryState
-from trimtab.discovery.telling import tell
-from trimtab.discovery.waiting import Turn
+from trimtab.discovery.hub import Lease
+from trimtab.discovery.settings import DiscoverySettings, DiscoveryState
 
 __all__ = [
-    "Balancer",
-    "Call",
     "Directory",
     "DiscoverySettings",
     "DiscoveryState",
     "Home",
-    "Policies",
-    "Service",
+    "Lease",
+    "ServiceCache",
     "SyncDirectory",
-    "Turn",
+    "list_events",
     "tell",
 ]

@@ -1,19 +1,36 @@
-"""What differs between two lists of instances."""
+"""What differs between two lists of a service, and the events that say so.
+
+async with Directory("consul://127.0.0.1:8500") as directory, Alerter("mailto://...") as alerter:
+    await tell(directory, "orders", alerter)
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
+from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
+from trimtab.health import reason_against
 from trimtab.instance import Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
-__all__ = ["Change", "changes"]
+    from trimtab.discovery.directory import Directory
+    from trimtab.discovery.settings import DiscoveryState
+    from trimtab.events import Event, Listener
+    from trimtab.instance import Snapshot
+
+__all__ = ["Change", "Teller", "changes", "list_events", "looks", "tell"]
+
+logger = logging.getLogger("trimtab.discovery")
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +81,108 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(dict(value)) if isinstance(value, Mapping) else str(value)
+
+
+async def tell(directory: Directory, service: str, listener: Listener) -> None:
+    """Tell a listener of everything that happens to a service, until cancelled.
+
+    The first list is told as instances that were added. Waits for it as long as it takes.
+    """
+    teller = Teller(service, listener)
+    async with aclosing(looks(directory, service)) as seen:  # type: ignore[type-var]
+        async for snapshot, state in seen:
+            teller.see(snapshot, state)
+
+
+async def looks(
+    directory: Directory, service: str
+) -> AsyncIterator[tuple[Snapshot | None, DiscoveryState]]:
+    """Yield each new list, and None in between, always with the state of discovery."""
+    snapshots = directory.watch(service)
+    coming = asyncio.ensure_future(anext(snapshots))
+    try:
+        while True:
+            await asyncio.wait({coming}, timeout=_LOOK_EVERY_S)
+            snapshot = None
+            if coming.done():
+                snapshot = coming.result()
+                coming = asyncio.ensure_future(anext(snapshots))
+            yield snapshot, await directory.state(service)
+    finally:
+        coming.cancel()
+        await asyncio.wait({coming})
+        await snapshots.aclose()  # type: ignore[attr-defined] # it is an async generator
+
+
+class Teller:
+    """Compares what is seen of a service with what was seen before.
+
+    Args:
+        service: its name.
+        listener: told of every difference; what it raises is logged.
+    """
+
+    def __init__(self, service: str, listener: Listener) -> None:
+        self._service = service
+        self._listener = listener
+        self._instances: tuple[Instance, ...] = ()
+        self._was_unavailable = self._was_failing = False
+
+    def see(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
+        """Take in a list, if there is a new one, and the state of discovery; on the loop."""
+        now = asyncio.get_running_loop().time()
+        for event in self._events(snapshot, state, now):
+            try:
+                self._listener(event)
+            except Exception:
+                logger.exception("service %r: a listener to events failed", self._service)
+
+    def _events(
+        self, snapshot: Snapshot | None, state: DiscoveryState, now: float
+    ) -> Iterator[Event]:
+        if snapshot is not None:
+            before, self._instances = self._instances, snapshot.instances
+            yield from list_events(self._service, before, self._instances, at=now)
+            yield from self._of_service(now)
+        if bool(state.failures) != self._was_failing:
+            self._was_failing = bool(state.failures)
+            yield RegistryChanged(
+                service=self._service,
+                registry=state.registry,
+                kind="unavailable" if self._was_failing else "available",
+                reason=state.last_error,
+                at=now,
+            )
+
+    def _of_service(self, now: float) -> Iterator[Event]:
+        eligible = sum(reason_against(each) is None for each in self._instances)
+        if (not eligible) != self._was_unavailable:
+            self._was_unavailable = not eligible
+            yield ServiceChanged(
+                service=self._service,
+                kind="recovered" if eligible else "unavailable",
+                eligible=eligible,
+                total=len(self._instances),
+                at=now,
+            )
+
+
+def list_events(
+    service: str, before: Iterable[Instance], after: Iterable[Instance], *, at: float
+) -> Iterator[InstanceChanged]:
+    """Yield what parts two lists of a service, as events."""
+    for change in changes(before, after):
+        yield _event(service, change, at)
+
+
+def _event(service: str, change: Change, now: float) -> InstanceChanged:
+    is_turn = change.before is not None and change.before.status is not change.instance.status
+    before = change.before or change.instance
+    return InstanceChanged(
+        service=service,
+        instance=change.instance,
+        kind="status" if is_turn else change.kind,
+        before="" if change.kind == "added" else before.status.value,
+        after="" if change.kind == "removed" else change.instance.status.value,
+        at=now,
+    )

@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from trimtab.discovery.home import Home
-from trimtab.discovery.services import ServiceCache
+from trimtab.discovery.cache import ServiceCache
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ClosedError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trimtab.discovery.hub import Lease, RegistryHold
-    from trimtab.discovery.state import DiscoveryState
+    from trimtab.discovery.settings import DiscoveryState
     from trimtab.instance import Instance, Snapshot
     from trimtab.registries import Registry
 
@@ -134,9 +134,8 @@ class Directory:
         while self._subscribed:
             await self._subscribed.pop().aclose()
         if self._entries is not None:
-            while self._entries:
-                self._entries.popitem()
-            self._entries.expire()
+            for name in list(self._entries):
+                self._let_go(self._entries.pop(name))
         await asyncio.gather(*self._leaving)
         if self._hold is not None:
             hold, self._hold = self._hold, None
@@ -173,7 +172,8 @@ class Directory:
         entry = entries.use(service)
         if entry is None:
             assert self._home is not None
-            entry = entries[service] = _Entry(self._new_lease(service), self._home.clock())
+            entry = _Entry(self._new_lease(service), self._home.clock())
+            entries.add(service, entry)
         return entry.lease
 
     def _new_lease(self, service: str) -> Lease:
@@ -192,10 +192,11 @@ class Directory:
         finally:
             await lease.aclose()
 
-    def _let_go(self, entry: _Entry) -> None:
+    def _let_go(self, entry: _Entry) -> bool:
         task = asyncio.get_running_loop().create_task(entry.lease.aclose())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+        return True
 
 
 class SyncDirectory:

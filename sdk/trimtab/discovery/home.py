@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trimtab.background import background
@@ -59,9 +60,21 @@ class Home:
         """Run a coroutine at home from synchronous code, and wait for it."""
         return background().run(coroutine)
 
+    def do(self, call: Callable[[], None]) -> None:
+        """Call something at home: now, if its loop is the caller's own, or else soon."""
+        if self._foreign:
+            self.loop.call_soon_threadsafe(call)
+        else:
+            call()
+
     def soon(self, call: Callable[[], None]) -> None:
-        """Have something called at home, from any thread."""
+        """Have something called at home, from where requests are made."""
         if self._foreign:
             self.loop.call_soon_threadsafe(call)
         else:
             self.loop.call_soon(call)
+
+    def soon_from_anywhere(self, call: Callable[[], None]) -> None:
+        """Do the same from any thread, and from finalizers; nothing if the loop has ended."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(call)

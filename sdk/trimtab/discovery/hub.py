@@ -21,8 +21,8 @@ from trimtab.registries import Registry, WatchableRegistry, connect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trimtab.discovery.settings import DiscoverySettings
-    from trimtab.discovery.state import DiscoveryState
+    from trimtab.discovery.settings import DiscoverySettings, DiscoveryState
+    from trimtab.errors import DiscoveryError
     from trimtab.instance import Snapshot
 
 __all__ = ["Hub", "Lease", "RegistryHold"]
@@ -170,9 +170,13 @@ class Lease:
         """The present list, or None before the first."""
         return self._supervisor.snapshot
 
-    async def first(self, timeout_s: float) -> Snapshot:
+    async def first(self, timeout_s: float | None) -> Snapshot:
         """Return the list once there is one; see `Supervisor.first` for what it raises."""
         return await self._supervisor.first(timeout_s)
+
+    def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
+        """Return the error that there is no list; see `Supervisor.no_list`."""
+        return self._supervisor.no_list(kind, what)
 
     def subscribe(self, subscriber: Callable[[Snapshot], None]) -> None:
         """Have `subscriber` called on the hub's loop with each new list, until the lease ends."""

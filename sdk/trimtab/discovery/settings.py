@@ -1,4 +1,4 @@
-"""How discovery behaves, as one frozen value."""
+"""How discovery behaves, and how it stands: two frozen values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["DiscoverySettings"]
+__all__ = ["DiscoverySettings", "DiscoveryState"]
 
 _MODES = ("auto", "push", "poll")
 _NO_NUMBERS = ("mode", "last_known_good", "allow_networks")
@@ -75,6 +75,32 @@ class DiscoverySettings:
             raise ConfigurationError(f"jitter_ratio is {self.jitter_ratio!r}; it must be 0 to 1")
         if self.allow_networks is not None:
             object.__setattr__(self, "allow_networks", NetworkPolicy(self.allow_networks).allow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryState:
+    """How fresh a service's list is, and what stands in the way.
+
+    Attributes:
+        service: its name.
+        registry: the registry's URL, without secrets.
+        instances: the length of the list; None before the first.
+        age_s: seconds since the registry last confirmed the list; None before the first.
+        source: "registry" or "disk"; "" before the first list.
+        failures: failed attempts in a row.
+        last_error: the latest failure's message while `failures` is above 0.
+        held: how many instances the registry lists, while it is not believed that others are
+            lost, and they stay in use; None when nobody is kept so.
+    """
+
+    service: str
+    registry: str
+    instances: int | None = None
+    age_s: float | None = None
+    source: str = ""
+    failures: int = 0
+    last_error: str = ""
+    held: int | None = None
 
 
 def _check_number(name: str, value: object) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from trimtab.discovery.admission import Admission
 from trimtab.discovery.guard import LossGuard
 from trimtab.discovery.reading import LASTING, Reader
-from trimtab.discovery.state import DiscoveryState
+from trimtab.discovery.settings import DiscoveryState
 from trimtab.errors import (
     ClosedError,
     DiscoveryError,
@@ -88,11 +88,11 @@ class Supervisor:
 
     # -- for users ---------------------------------------------------------------------------
 
-    async def first(self, timeout_s: float) -> Snapshot:
+    async def first(self, timeout_s: float | None) -> Snapshot:
         """Return the snapshot, once there is one.
 
         Raises:
-            DiscoveryTimeoutError: none came within `timeout_s`.
+            DiscoveryTimeoutError: none came within `timeout_s`, if that is given.
             DiscoveryError: the registry refuses, which waiting will not change.
             ClosedError: the service was let go meanwhile.
         """
@@ -102,11 +102,12 @@ class Supervisor:
                     if self._ended:
                         raise ClosedError(f"service {self.service!r} was let go; call it again")
                     if isinstance(self._last_error, LASTING):
-                        self._refuse(DiscoveryError, "there is no list of its instances")
+                        raise self.no_list(DiscoveryError, "there is no list of its instances")
                     changed = self._changed
                     await changed.wait()
         except TimeoutError:
-            self._refuse(DiscoveryTimeoutError, f"no list of its instances within {timeout_s:g} s")
+            what = f"no list of its instances within {timeout_s:g} s"
+            raise self.no_list(DiscoveryTimeoutError, what) from None
         return self.snapshot
 
     def subscribe(self, subscriber: Callable[[Snapshot], None]) -> Callable[[], None]:
@@ -120,6 +121,15 @@ class Supervisor:
                 self._subscribers.remove(subscriber)
 
         return unsubscribe
+
+    def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
+        """Return the error that there is no list, with what the registry said last."""
+        why = f"the last error was: {self._last_error}" if self._last_error else "it is silent"
+        return kind(
+            f"service {self.service!r}: {what} from {self._registry.url} ({why}); check that the "
+            "registry runs and its URL, or keep a last-known-good list for cold starts",
+            service=self.service,
+        )
 
     def state(self, now: float) -> DiscoveryState:
         """Return how fresh the list is, and what stands in the way."""
@@ -283,11 +293,3 @@ class Supervisor:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    def _refuse(self, kind: type[DiscoveryError], what: str) -> NoReturn:
-        why = f"the last error was: {self._last_error}" if self._last_error else "it is silent"
-        raise kind(
-            f"service {self.service!r}: {what} from {self._registry.url} ({why}); check that the "
-            "registry runs and its URL, or keep a last-known-good list for cold starts",
-            service=self.service,
-        )

@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
+import httpx
+
 from trimtab.background import on_fork
-from trimtab.discovery import DiscoverySettings, Policies
-from trimtab.errors import ClosedError, ConfigurationError
+from trimtab.balancing import Policies, check_range, check_registry, shown_url
+from trimtab.balancing.drivers import drive, drive_async
+from trimtab.calls import RetryPolicy
+from trimtab.discovery import DiscoverySettings
+from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
+from trimtab.http import Maker, family_of, usual_family
 from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
-from trimtab.registries import connect
-from trimtab.retry import RetryPolicy
-from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
-from trimtab.transports.families import family_of
-from trimtab.transports.making import Maker
+from trimtab.transports.exchange import AsyncExchange, SyncExchange
+from trimtab.transports.options import Options, key_reader
 from trimtab.transports.preparing import Addressing
-from trimtab.transports.sending import send, send_async
-from trimtab.transports.sides import AsyncSide, SyncSide
+from trimtab.transports.sides import AsyncSide, SideSettings, SyncSide, running_loop
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from types import TracebackType
 
+    import httpx2
+
+    from trimtab.calls import HedgePolicy
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
     from trimtab.health.probing import ProbeSettings
+    from trimtab.http import Certificate, Family
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics, Subset
     from trimtab.registries import Registry
-    from trimtab.retry import HedgePolicy
     from trimtab.strategies import StrategyFactory
-    from trimtab.transports.families import Family
+    from trimtab.transports.options import KeyFrom
     from trimtab.transports.preparing import NamePolicy
-    from trimtab.transports.tls import Certificate
+
+    class _SyncBases(httpx.BaseTransport, httpx2.BaseTransport):  # type: ignore[misc]
+        """Both families' `BaseTransport`, for type checkers."""
+
+    class _AsyncBases(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):  # type: ignore[misc]
+        """Both families' `AsyncBaseTransport`, for type checkers."""
+
+else:
+    # Neither family asks for its base at run time, and httpx2 is not always installed.
+    _SyncBases, _AsyncBases = httpx.BaseTransport, httpx.AsyncBaseTransport
 
 __all__ = ["BalancedTransport"]
 
 
-class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
+class BalancedTransport(_SyncBases, _AsyncBases):
     """A transport for httpx and httpx2 clients, sync and async, that balances by service name.
 
     The service is the host of the URL. Mount it for some names, or make it the only transport:
@@ -72,15 +87,17 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             left of the deadline.
         listener: told of what happens to instances; see `trimtab.events`.
         service: the service that all requests go to; by default each URL's host names it.
-        host: whose name the `Host` header carries: the instance's (as every Consul client does)
-            or the service's.
-        server_name: whose name TLS asks for and checks; by default as `host`.
+        key_from: where the key of a request comes from, for strategies with affinity: the name of
+            a header, or a function of the request. `extensions={"trimtab": {"key": ...}}` wins.
+        host_header: whose name the `Host` header carries: the instance's (as every Consul client
+            does) or the service's.
+        server_name: whose name TLS asks for and checks; by default as `host_header`.
         verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports, as
             in `httpx.HTTPTransport`; limits are per instance. One TLS context serves them all.
         connection_max_age_s: above 0; connections of an instance that are older, give or take 10 %,
             get no new request and are closed once idle: keep-alive pins neither traffic nor an
             old DNS answer for so long. None keeps them as long as they last.
-        transport: makes the inner transport of an instance, instead of the built-in one.
+        inner: makes the inner transport of an instance, instead of the built-in one ("httpx").
         drain_timeout_s: how long closing waits for responses that are being read, 0 or more.
         rng: the source of chance; give a seeded one for repeatable picks.
 
@@ -104,7 +121,8 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         deadline_header: str | None = None,
         listener: Listener | None = None,
         service: str | None = None,
-        host: NamePolicy = "instance",
+        key_from: KeyFrom | None = None,
+        host_header: NamePolicy = "instance",
         server_name: NamePolicy | None = None,
         verify: ssl.SSLContext | str | bool = True,
         cert: Certificate | None = None,
@@ -114,89 +132,130 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         limits: Any = None,
         local_address: str | None = None,
         connection_max_age_s: float | None = 300.0,
-        transport: Callable[[Instance], Any] | None = None,
+        inner: Callable[[Instance], Any] | Literal["httpx"] = "httpx",
         drain_timeout_s: float = 5.0,
         rng: Random | None = None,
     ) -> None:
-        if isinstance(registry, str):
-            connect(registry)
-        if not drain_timeout_s >= 0:  # so that a NaN fails too
-            raise ConfigurationError(
-                f"drain_timeout_s is {drain_timeout_s!r}; it must be 0 or more"
-            )
+        check_registry(registry)
+        check_range("drain_timeout_s", drain_timeout_s)
         if connection_max_age_s is not None and not connection_max_age_s > 0:
             raise ConfigurationError(
                 f"connection_max_age_s is {connection_max_age_s!r}; it must be above 0, or None"
             )
-        self.registry = registry
-        self.discovery = discovery or DiscoverySettings()
-        self.policies = Policies(
-            strategy=strategy,
-            retry=retry or RetryPolicy(),
-            hedge=hedge,
-            health=health or HealthSettings(),
-            concurrency=concurrency or ConcurrencyLimits(),
-            subset=subset,
-            probe=probe,
-            deadline_s=deadline_s,
-            listener=listener,
+        if inner != "httpx" and not callable(inner):
+            raise ConfigurationError(
+                f"inner is {inner!r}; it must be 'httpx', or a function that makes the inner "
+                "transport of an instance"
+            )
+        settings = discovery or DiscoverySettings()
+        self._settings = SideSettings(
+            registry=registry,
+            discovery=settings,
+            policies=Policies(
+                strategy=strategy,
+                retry=retry or RetryPolicy(),
+                hedge=hedge,
+                health=health or HealthSettings(),
+                concurrency=concurrency or ConcurrencyLimits(),
+                subset=subset,
+                probe=probe,
+                deadline_s=deadline_s,
+                listener=listener,
+            ),
+            addressing=Addressing(
+                host_header=host_header,
+                server_name=server_name or host_header,
+                deadline_header=deadline_header,
+            ),
+            options=Options(deadline_s=deadline_s),
+            key_of=key_reader(key_from),
+            maker=Maker(
+                own=None if inner == "httpx" else inner,
+                verify=verify,
+                cert=cert,
+                trust_env=trust_env,
+                http1=http1,
+                http2=http2,
+                limits=limits,
+                local_address=local_address,
+                refusal_of=NetworkPolicy(settings.allow_networks).refusal_of,
+            ),
+            drain_timeout_s=drain_timeout_s,
+            connection_max_age_s=connection_max_age_s,
         )
-        self.addressing = Addressing(
-            host=host, server_name=server_name or host, deadline_header=deadline_header
-        )
-        self.drain_timeout_s = drain_timeout_s
-        self.connection_max_age_s = connection_max_age_s
-        self.rng = rng or Random()
+        self._rng = rng or Random()
         self._is_seeded = rng is not None
         self._service = service
-        self.maker = Maker(
-            own=transport,
-            verify=verify,
-            cert=cert,
-            trust_env=trust_env,
-            http1=http1,
-            http2=http2,
-            limits=limits,
-            local_address=local_address,
-            refusal_of=NetworkPolicy(self.discovery.allow_networks).refusal_of,
-        )
         self._lock = threading.Lock()
         self._sync: dict[str, SyncSide] = {}
         self._async: dict[tuple[str, Any], AsyncSide] = {}
+        self._users = 0
         self._closed = False
         _transports.add(self)
+
+    def __repr__(self) -> str:
+        return f"<BalancedTransport {self._url()}{' closed' if self._closed else ''}>"
+
+    # -- requests ----------------------------------------------------------------------------
 
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client; see httpx's `BaseTransport`."""
         side = self._sync_side(family_of(request))
-        return send(side.exchange(request, self._name_of(request)))
+        return drive(SyncExchange(side, request, self._name_of(request)))
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
-        side = self._async_side(family_of(request))
-        return await send_async(await side.exchange(request, self._name_of(request)))
+        family = family_of(request)
+        side = self._async.get((family.name, running_loop())) or self._async_side(family)
+        if side.has_unclosed:
+            await side.close_unused()
+        return await drive_async(AsyncExchange(side, request, self._name_of(request)))
+
+    async def ready(self, *services: str) -> None:
+        """Wait until the lists of services are known, so that no request has to. For async code.
+
+        Raises:
+            DiscoveryError: no first list can be had.
+        """
+        side = self._async_side(usual_family())
+        for service in services:
+            await side.home.run(partial(side.services.open, service))
+
+    def ready_sync(self, *services: str) -> None:
+        """Do the same in synchronous code."""
+        side = self._sync_side(usual_family())
+        for service in services:
+            side.home.run_blocking(side.services.open(service))
+
+    # -- figures -----------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, PoolStatistics]:
         """Return the figures of each service in use, by name."""
-        return {s.name: s.statistics() for side in self._sides() for s in side.services()}
+        return {s.name: s.statistics() for side in self._sides() for s in side.services.all()}
 
     def state(self) -> dict[str, DiscoveryState]:
         """Return how fresh the list of each service in use is, by name."""
-        return {s.name: s.state() for side in self._sides() for s in side.services()}
+        return {s.name: s.state() for side in self._sides() for s in side.services.all()}
+
+    # -- the end -----------------------------------------------------------------------------
 
     @property
     def is_closed(self) -> bool:
-        """Whether closing has begun; every new request is refused then."""
+        """Whether it was closed, and not used again since."""
         return self._closed
 
     def close(self) -> None:
-        """Refuse new requests, wait for those of sync clients, close their connections."""
+        """Wait for the requests of sync clients, then close their connections.
+
+        As with httpx's own transports, another client that shares this one can go on: its next
+        request opens connections anew.
+        """
         self._closed = True
         while self._sync:
             self._sync.popitem()[1].close()
 
     async def aclose(self) -> None:
-        """Refuse new requests, wait for those of async clients, close their connections."""
+        """Do the same for async clients."""
         self._closed = True
         while self._async:
             await self._async.popitem()[1].aclose()
@@ -206,8 +265,10 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         self._lock = threading.Lock()
         self._sync, self._async = {}, {}
         if not self._is_seeded:
-            # Children with the parent's chance would all pick the same instances in step.
-            self.rng.seed()
+            # Children with the parent's random state would all pick the same instances in step.
+            self._rng.seed()
+
+    # -- inside ------------------------------------------------------------------------------
 
     def _name_of(self, request: Any) -> str:
         name: str = self._service or request.url.host
@@ -217,24 +278,29 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
             )
         return name
 
+    def _url(self) -> str:
+        return shown_url(self._settings.registry)
+
     def _sync_side(self, family: Family) -> SyncSide:
-        self._check_open()
         side = self._sync.get(family.name)
         if side is None:
             with self._lock:
-                self._check_open()
-                side = self._sync.setdefault(family.name, SyncSide(self, family))
+                side = self._sync.get(family.name)
+                if side is None:
+                    side = self._sync[family.name] = SyncSide(
+                        self._settings, family, rng=self._rng
+                    )
+                    self._closed = False
         return side
 
     def _async_side(self, family: Family) -> AsyncSide:
-        self._check_open()
-        place = (family.name, AsyncSide.loop())
+        place = (family.name, running_loop())
         side = self._async.get(place)
         if side is None:
             with self._lock:
-                self._check_open()
                 self._forget_ended_loops()
-                side = self._async[place] = AsyncSide(self, family)
+                side = self._async[place] = AsyncSide(self._settings, family, rng=self._rng)
+                self._closed = False
         return side
 
     def _forget_ended_loops(self) -> None:
@@ -245,11 +311,15 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
     def _sides(self) -> list[SyncSide | AsyncSide]:
         return [*self._sync.values(), *self._async.values()]
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the transport was closed; make a new one")
+    def _left(self) -> bool:
+        """Count a client that has left its block; return whether it was the last one."""
+        with self._lock:
+            self._users -= 1
+            return self._users <= 0
 
     def __enter__(self) -> Self:
+        with self._lock:
+            self._users += 1
         return self
 
     def __exit__(
@@ -258,9 +328,12 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self.close()
+        if self._left():
+            self.close()
 
     async def __aenter__(self) -> Self:
+        with self._lock:
+            self._users += 1
         return self
 
     async def __aexit__(
@@ -269,7 +342,8 @@ class BalancedTransport(SyncBaseTransports, AsyncBaseTransports):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        await self.aclose()
+        if self._left():
+            await self.aclose()
 
 
 _transports: WeakSet[BalancedTransport] = WeakSet()

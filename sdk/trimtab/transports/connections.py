@@ -15,18 +15,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-from trimtab.transports.guarding import is_quiet
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from random import Random
 
     from trimtab.instance import Instance
     from trimtab.member import Member
-    from trimtab.transports.ages import Ages
 
-__all__ = ["Connections"]
+__all__ = ["Ages", "Connections", "Inner"]
+
+T = TypeVar("T")
+
+JITTER_RATIO = 0.1
 
 
 class Connections:
@@ -46,25 +50,25 @@ class Connections:
         make: Callable[[Instance], Any],
         close: Callable[[list[Any]], None],
         on_idle: Callable[[], None],
-        ages: Ages[_Inner],
+        ages: Ages[Inner],
     ) -> None:
         self._make = make
         self._close = close
         self._on_idle = on_idle
         self._ages = ages
         self._lock = threading.Lock()
-        self._inner: dict[Member, _Inner] = {}
+        self._inner: dict[Member, Inner] = {}
         # In use, and closed at the end of their last use. A dict, for its order.
-        self._leaving: dict[_Inner, None] = {}
+        self._leaving: dict[Inner, None] = {}
         self._abandoned = False
         # A deque can be added to without a lock.
-        self._dropped: deque[_Inner] = deque()
+        self._dropped: deque[Inner] = deque()
         self.in_use = 0
 
     def __len__(self) -> int:
         return len(self._inner)
 
-    def use(self, member: Member, instance: Instance) -> _Inner:
+    def use(self, member: Member, instance: Instance) -> Inner:
         """Return the inner transport of a member, made at its first use; `give_back` it later."""
         if self._dropped:
             self.settle()
@@ -83,8 +87,8 @@ class Connections:
             self._retire([stale])
         return inner
 
-    def _begin(self, member: Member, instance: Instance) -> _Inner:
-        inner = _Inner(member, instance.address, self._make(instance))
+    def _begin(self, member: Member, instance: Instance) -> Inner:
+        inner = Inner(member, instance.address, self._make(instance))
         # It may have left the list since it was picked: then this use is the only one.
         inner.retired = member.is_removed or self._abandoned
         if inner.retired:
@@ -94,7 +98,7 @@ class Connections:
             self._ages.begin(inner)
         return inner
 
-    def give_back(self, inner: _Inner, *, is_clean: bool = False) -> None:
+    def give_back(self, inner: Inner, *, is_clean: bool = False) -> None:
         """Note that an attempt has left its connection.
 
         Args:
@@ -113,7 +117,7 @@ class Connections:
         if idle:
             self._on_idle()
 
-    def drop(self, inner: _Inner) -> None:
+    def drop(self, inner: Inner) -> None:
         """Give back from a finalizer, where no lock may be waited for: `settle` does it."""
         self._dropped.append(inner)
 
@@ -142,12 +146,12 @@ class Connections:
                 inner.retired = False
         return [inner.transport for inner in left]
 
-    def _is_over(self, inner: _Inner) -> bool:
+    def _is_over(self, inner: Inner) -> bool:
         """Say whether to close what nobody uses any more; it is forgotten then."""
         if inner.retired:
             del self._leaving[inner]
             return True
-        is_leaky = inner.suspect and not is_quiet(inner.transport)
+        is_leaky = inner.suspect and not getattr(inner.transport, "is_quiet", True)
         inner.suspect = False
         if is_leaky and self._inner.get(inner.member) is inner:
             del self._inner[inner.member]
@@ -161,7 +165,7 @@ class Connections:
                 del self._inner[inner.member]
         self._retire(old)
 
-    def _retire(self, inners: list[_Inner]) -> None:
+    def _retire(self, inners: list[Inner]) -> None:
         with self._lock:
             for inner in inners:
                 inner.retired = True
@@ -172,7 +176,7 @@ class Connections:
             self._close(unused)
 
 
-class _Inner:
+class Inner:
     """One instance's inner transport."""
 
     __slots__ = ("address", "member", "retired", "suspect", "transport", "users")
@@ -184,3 +188,50 @@ class _Inner:
         self.users = 0
         self.retired = False
         self.suspect = False
+
+
+class Ages(Generic[T]):
+    """Says what has grown too old. O(log n) to begin, O(1) to ask. Only `is_due` is thread-safe.
+
+    Keep-alive must pin neither traffic nor an old DNS answer. Source: gRPC A9, "Server-side
+    Connection Management": a maximum age with a jitter of plus or minus 10 %, so that connections
+    that were made in one moment do not end in one moment. Deviations: here the client counts, and
+    the age is that of an instance's whole set of connections, counted from the first of them, so
+    none of them is ever older.
+
+    Args:
+        max_age_s: seconds, above 0; each age is drawn evenly from 10 % below to 10 % above.
+            None lets everything live for ever.
+        clock: seconds, monotonic.
+        rng: the source of chance.
+    """
+
+    def __init__(self, max_age_s: float | None, *, clock: Callable[[], float], rng: Random) -> None:
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._rng = rng
+        # With a number, for things of one moment cannot be compared.
+        self._ends: list[tuple[float, int, T]] = []
+        self._numbers = count()
+        self._next = float("inf")
+
+    def begin(self, thing: T) -> None:
+        """Note that a thing is new."""
+        if self._max_age_s is None:
+            return
+        factor = self._rng.uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO)
+        end = self._clock() + self._max_age_s * factor
+        heappush(self._ends, (end, next(self._numbers), thing))
+        self._next = self._ends[0][0]
+
+    def is_due(self) -> bool:
+        """Say whether `over` would give something."""
+        return self._clock() >= self._next
+
+    def over(self) -> list[T]:
+        """Return the things whose time has come, each once, the oldest first."""
+        now, over = self._clock(), []
+        while self._ends and self._ends[0][0] <= now:
+            over.append(heappop(self._ends)[2])
+        self._next = self._ends[0][0] if self._ends else float("inf")
+        return over

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trimtab.instance import Instance
 
-__all__ = ["Addressing", "NamePolicy", "prepared", "restore_location"]
+__all__ = [
+    "Addressing",
+    "NamePolicy",
+    "Timeouts",
+    "readdressed",
+    "rehosted",
+    "restore_location",
+    "retry_after_s",
+    "with_deadline",
+]
 
 NamePolicy: TypeAlias = Literal["instance", "service"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LEAST_WAIT_S = 0.001
+_WAITS = ("connect", "read", "write", "pool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,52 +38,41 @@ class Addressing:
     """How requests to a service become requests to an instance.
 
     Attributes:
-        host: whose name the `Host` header carries.
+        host_header: whose name the `Host` header carries.
         server_name: whose name TLS asks for and checks the certificate against.
         deadline_header: the name of a header that tells the server what is left of a request's
             deadline, in milliseconds; None: none.
     """
 
-    host: NamePolicy = "instance"
+    host_header: NamePolicy = "instance"
     server_name: NamePolicy = "instance"
     deadline_header: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("host", "server_name"):
+        for name in ("host_header", "server_name"):
             value = getattr(self, name)
             if value not in {"instance", "service"}:
                 raise ConfigurationError(f"{name} is {value!r}; it must be 'instance' or 'service'")
 
     def prepared(self, request: Any, instance: Instance) -> Any:
-        """Return a copy of the request that is addressed to the instance."""
-        return prepared(request, instance, host=self.host, server_name=self.server_name)
+        """Return a copy of the request that is addressed to the instance.
 
-
-def prepared(request: Any, instance: Instance, *, host: NamePolicy, server_name: NamePolicy) -> Any:
-    """Return a copy of the request that is addressed to the instance.
-
-    The caller's request is left as it is: redirects, cookies and hooks go by its URL. A `Host`
-    header of the caller's own choice stays.
-
-    Args:
-        request: the caller's request to the service.
-        instance: where it is to go.
-        host: whose name the `Host` header carries.
-        server_name: whose name TLS asks for and checks the certificate against.
-    """
-    service = request.url
-    # A registry may ask for TLS, and may not take it away from who asked for it.
-    scheme = service.scheme if service.scheme == "https" else instance.scheme or service.scheme
-    url, netloc = readdressed(service, scheme, instance.host, instance.port)
-    # A Request's constructor would encode the body and build every header again, at 25 to 33 us.
-    copy = object.__new__(type(request))
-    copy.__dict__.update(request.__dict__)
-    copy.url = url
-    if host == "instance":
-        copy.headers = rehosted(request.headers, service.netloc, netloc)
-    if server_name == "service" and url.scheme == "https":
-        copy.extensions = {"sni_hostname": service.host, **request.extensions}
-    return copy
+        The caller's request is left as it is: redirects, cookies and hooks go by its URL. A `Host`
+        header of the caller's own choice stays.
+        """
+        service = request.url
+        # A registry may ask for TLS, and may not take it away from a caller that asked for it.
+        scheme = service.scheme if service.scheme == "https" else instance.scheme or service.scheme
+        url, netloc = readdressed(service, scheme, instance.host, instance.port)
+        # A Request's constructor would encode the body and build every header again: 25 to 33 us.
+        copy = object.__new__(type(request))
+        copy.__dict__.update(request.__dict__)
+        copy.url = url
+        if self.host_header == "instance":
+            copy.headers = rehosted(request.headers, service.netloc, netloc)
+        if self.server_name == "service" and url.scheme == "https":
+            copy.extensions = {"sni_hostname": service.host, **request.extensions}
+        return copy
 
 
 def readdressed(url: Any, scheme: str, host: str, port: int) -> tuple[Any, str]:
@@ -152,3 +156,55 @@ def restore_location(response: Any, request: Any, sent: Any) -> None:
 
 def _origin(url: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+class Timeouts(dict[str, Any]):
+    """A request's timeouts, each no longer than what is left until its deadline.
+
+    The innermost transport asks at the beginning of every wait, and is told what is left then.
+    """
+
+    def __init__(self, own: dict[str, Any] | None, left_s: Callable[[], float]) -> None:
+        super().__init__(dict.fromkeys(_WAITS) | (own or {}))
+        self._left_s = left_s
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the timeout of a kind of wait."""
+        own = super().get(name, default)
+        # Never 0: a socket with a time-out of 0 does not wait at all, and fails in other words.
+        left_s = max(self._left_s(), _LEAST_WAIT_S)
+        return left_s if own is None else min(own, left_s)
+
+
+def with_deadline(request: Any, left_s: Callable[[], float], header: str | None) -> None:
+    """Give a request that is about to be sent its deadline, and tell the server if wanted.
+
+    Args:
+        request: our own copy; it is changed.
+        left_s: tells how much is left.
+        header: the name of the header for what is left, in whole milliseconds; None: none.
+    """
+    timeouts = Timeouts(request.extensions.get("timeout"), left_s)
+    request.extensions = {**request.extensions, "timeout": timeouts}
+    if header is not None:
+        request.headers = request.headers.copy()
+        request.headers[header] = str(max(math.ceil(left_s() * 1000), 1))
+
+
+def retry_after_s(headers: Any, wall_clock: Callable[[], float]) -> float | None:
+    """Read a `Retry-After` header: seconds, or a date; None if there is none that can be read.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - wall_clock(), 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return None

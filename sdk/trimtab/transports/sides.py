@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,201 +14,193 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
-from trimtab.discovery import Balancer, Home
-from trimtab.errors import DiscoveryError
-from trimtab.transports.ages import Ages
-from trimtab.transports.connections import Connections
-from trimtab.transports.exchange import Exchange
+from trimtab.balancing import Services
+from trimtab.balancing.drivers import Bell
+from trimtab.discovery import Home
+from trimtab.transports.connections import Ages, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trimtab.discovery import Service
-    from trimtab.instance import Instance
-    from trimtab.member import Member
-    from trimtab.transports.balanced import BalancedTransport
-    from trimtab.transports.families import Family
+    from trimtab.balancing import Policies, Service
+    from trimtab.discovery import DiscoverySettings
+    from trimtab.http import Family, Maker
+    from trimtab.registries import Registry
+    from trimtab.transports.options import Options
+    from trimtab.transports.preparing import Addressing
 
-__all__ = ["AsyncSide", "SyncSide"]
+__all__ = ["AsyncSide", "Side", "SideSettings", "SyncSide", "running_loop"]
 
 logger = logging.getLogger("trimtab.transports")
 
 
-class _Side:
-    """One family's clients of one kind: their services, and their connections."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SideSettings:
+    """What all sides of one transport share; see `BalancedTransport`."""
+
+    registry: str | Registry
+    discovery: DiscoverySettings
+    policies: Policies
+    addressing: Addressing
+    options: Options
+    key_of: Callable[[Any], str | None] | None
+    maker: Maker
+    drain_timeout_s: float
+    connection_max_age_s: float | None
+
+
+class Side:
+    """One family's clients of one kind: their services, and their connections.
+
+    Args:
+        settings: see there.
+        family: the clients' family.
+        home: where the lists are kept.
+        rng: seeds what is made here.
+        is_async: of which kind the clients are.
+    """
 
     def __init__(
-        self,
-        owner: BalancedTransport,
-        family: Family,
-        home: Home,
-        *,
-        make: Callable[[Instance], Any],
+        self, settings: SideSettings, family: Family, home: Home, *, rng: Random, is_async: bool
     ) -> None:
+        self.settings = settings
         self.family = family
         self.home = home
-        self.drain_timeout_s = owner.drain_timeout_s
-        self._addressing = owner.addressing
-        self.balancer = Balancer(
+        self.clock = home.clock
+        self.services = Services(
             home,
-            owner.registry,
-            policies=owner.policies,
-            settings=owner.discovery,
-            rng=Random(owner.rng.getrandbits(64)),
-            on_removed=self._removed,
+            settings.registry,
+            policies=settings.policies,
+            settings=settings.discovery,
+            rng=Random(rng.getrandbits(64)),
+            on_removed=lambda members: self.connections.retire(members),
         )
         ages: Ages[Any] = Ages(
-            owner.connection_max_age_s,
-            clock=home.clock,
-            rng=Random(owner.rng.getrandbits(64)),
+            settings.connection_max_age_s, clock=home.clock, rng=Random(rng.getrandbits(64))
         )
-        self.connections = Connections(make, self._close, self._on_idle, ages)
+        make = partial(settings.maker.make, family, is_async=is_async)
+        self.connections = Connections(make, self._close, self._check_idle, ages)
+        self._draining: list[Service] | None = None
 
-    def services(self) -> list[Service]:
-        """Return the services in use."""
-        return self.balancer.services()
+    def _drain(self) -> bool:
+        """Prepare for closing; return whether there is something to wait for."""
+        self._draining = self.services.all()
+        for service in self._draining:
+            service.drain(self._check_idle)
+        self.connections.settle()
+        return not self._is_idle(self._draining)
 
-    def _begin(self, service: Service, request: Any, started_at: float) -> Exchange:
-        return Exchange(
-            service,
-            request,
-            family=self.family,
-            connections=self.connections,
-            started_at=started_at,
-            addressing=self._addressing,
-        )
+    def _check_idle(self) -> None:
+        if self._draining is not None and self._is_idle(self._draining):
+            self._on_idle()
 
-    def _removed(self, members: list[Member]) -> None:
-        self.connections.retire(members)
+    def _is_idle(self, services: list[Service]) -> bool:
+        return not self.connections.in_use and not any(each.under_way for each in services)
 
     def _close(self, transports: list[Any]) -> None:
-        """Close transports that nothing uses."""
+        """Close transports that are not in use any more."""
         raise NotImplementedError
 
     def _on_idle(self) -> None:
-        """Take note that nothing is in use."""
+        """Take note, from any thread, that nothing is in use any more."""
         raise NotImplementedError
 
 
-class SyncSide(_Side):
+class SyncSide(Side):
     """Sync clients: lists are kept on the background's loop."""
 
-    def __init__(self, owner: BalancedTransport, family: Family) -> None:
-        self._drained = threading.Event()
-        make = partial(owner.maker.make, family, is_async=False)
-        super().__init__(owner, family, Home.for_sync(), make=make)
-
-    def exchange(self, request: Any, name: str) -> Exchange:
-        """Begin a request; the first one of a service waits for its list."""
-        started_at = self.home.clock()
-        service = self.balancer.find(name)
-        if service is None:
-            try:
-                service = self.home.run_blocking(self.balancer.open(name))
-            except DiscoveryError as error:
-                raise self.family.as_connect_error(error, request) from error
-        return self._begin(service, request, started_at)
+    def __init__(self, settings: SideSettings, family: Family, *, rng: Random) -> None:
+        self._idle = threading.Event()
+        super().__init__(settings, family, Home.for_sync(), rng=rng, is_async=False)
 
     def close(self) -> None:
         """Drain, then close everything."""
-        self.home.run_blocking(self.balancer.aclose())
-        self._drained.clear()
-        self.connections.settle()
-        if self.connections.in_use:
-            self._drained.wait(self.drain_timeout_s)
+        if self._drain():
+            self._idle.wait(self.settings.drain_timeout_s)
+        self.home.run_blocking(self.services.aclose())
         self._close(self.connections.abandon())
 
     def _on_idle(self) -> None:
-        self._drained.set()
+        self._idle.set()
 
     def _close(self, transports: list[Any]) -> None:
         for transport in transports:
-            with _told():
+            with _logged():
                 transport.close()
 
 
-class AsyncSide(_Side):
+class AsyncSide(Side):
     """Async clients: lists are kept on their own asyncio loop; under trio, in the background."""
 
-    def __init__(self, owner: BalancedTransport, family: Family) -> None:
+    def __init__(self, settings: SideSettings, family: Family, *, rng: Random) -> None:
         self._unclosed: list[Any] = []
         self._closing: set[asyncio.Task[None]] = set()
-        self._loop = self.loop()
-        self._drained: anyio.Event | None = None
-        make = partial(owner.maker.make, family, is_async=True)
-        super().__init__(owner, family, Home.for_async(), make=make)
+        self._loop = running_loop()
+        self._idle: Bell | None = None
+        super().__init__(settings, family, Home.for_async(), rng=rng, is_async=True)
 
-    @staticmethod
-    def loop() -> asyncio.AbstractEventLoop | None:
-        """Return the running asyncio loop; None under another library."""
-        try:
-            return asyncio.get_running_loop()
-        except RuntimeError:
-            return None
+    @property
+    def has_unclosed(self) -> bool:
+        """Whether transports wait to be closed by the next request; under trio only."""
+        return self._loop is None and bool(self._unclosed)
 
     def is_over(self) -> bool:
-        """Whether the loop that this side lives on has ended."""
+        """Return whether the loop that this side lives on has ended."""
         return self._loop is not None and self._loop.is_closed()
-
-    async def exchange(self, request: Any, name: str) -> Exchange:
-        """Begin a request; the first one of a service waits for its list."""
-        if self._unclosed and self._loop is None:
-            await self._close_all()
-        started_at = self.home.clock()
-        service = self.balancer.find(name)
-        if service is None:
-            try:
-                service = await self.home.run(partial(self.balancer.open, name))
-            except DiscoveryError as error:
-                raise self.family.as_connect_error(error, request) from error
-        return self._begin(service, request, started_at)
 
     async def aclose(self) -> None:
         """Drain, then close everything, on this side's own loop wherever this is called."""
-        if self._loop is self.loop() or self._loop is None:
+        if self._loop is running_loop() or self._loop is None:
             await self._drain_and_close()
         elif self._loop.is_running():
             there = asyncio.run_coroutine_threadsafe(self._drain_and_close(), self._loop)
             await anyio.to_thread.run_sync(there.result, abandon_on_cancel=True)
 
+    async def close_unused(self) -> None:
+        """Close the transports that are not in use any more."""
+        while self._unclosed:
+            with _logged():
+                await self._unclosed.pop().aclose()
+
     async def _drain_and_close(self) -> None:
         try:
-            await self.home.run(self.balancer.aclose)
-            self._drained = anyio.Event()
-            self.connections.settle()
-            if self.connections.in_use:
-                with anyio.move_on_after(self.drain_timeout_s):
-                    await self._drained.wait()
+            self._idle = Bell()
+            if self._drain():
+                await self._idle.wait(self.settings.drain_timeout_s)
+            await self.home.run(self.services.aclose)
         finally:
-            # Whoever is cancelled while draining has no more patience, and still no leak.
+            # A caller that is cancelled while it drains waits no longer, and leaves no leak.
             with anyio.CancelScope(shield=True):
                 self._unclosed += self.connections.abandon()
-                await self._close_all()
+                await self.close_unused()
                 if self._closing:
                     await asyncio.wait(self._closing)
 
     def _on_idle(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
+        if self._idle is not None:
+            self._idle.ring()
 
     def _close(self, transports: list[Any]) -> None:
         """Close on this side's own loop; under trio, with the next request."""
         self._unclosed += transports
         if self._loop is not None and not self._loop.is_closed():
-            task = self._loop.create_task(self._close_all())
+            task = self._loop.create_task(self.close_unused())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _close_all(self) -> None:
-        while self._unclosed:
-            with _told():
-                await self._unclosed.pop().aclose()
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the running asyncio loop; None under another library."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _logged() -> Iterator[None]:
     """Log that a transport does not close, and go on: it must keep nothing else from closing."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - it may be anybody's transport
+    except Exception as error:  # noqa: BLE001 - it may be any user's transport
         logger.warning("a connection did not close: %r", error)

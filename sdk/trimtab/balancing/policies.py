@@ -9,15 +9,17 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.retry import HedgePolicy, RetryPolicy
+from trimtab.calls import HedgePolicy, RetryPolicy
+from trimtab.registries import connect
 from trimtab.strategies import resolve
 
 if TYPE_CHECKING:
     from trimtab.events import Listener
     from trimtab.pool import Subset
+    from trimtab.registries import Registry
     from trimtab.strategies import StrategyFactory
 
-__all__ = ["Policies"]
+__all__ = ["Policies", "check_deadline", "check_range", "check_registry", "shown_url"]
 
 _KINDS: dict[str, type[object]] = {
     "retry": RetryPolicy,
@@ -79,3 +81,28 @@ def check_deadline(deadline_s: object) -> None:
         raise ConfigurationError(f"deadline_s is {deadline_s!r}; it must be a number of seconds")
     if not deadline_s > 0:
         raise ConfigurationError(f"deadline_s is {deadline_s!r}; it must be above 0")
+
+
+def check_range(name: str, value: object) -> None:
+    """Refuse what is not a number of at least 0.
+
+    Raises:
+        ConfigurationError: with the setting's name.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigurationError(f"{name} is {value!r}; it must be 0 or more")
+
+
+def check_registry(registry: str | Registry) -> None:
+    """Refuse a registry URL that is wrong.
+
+    Raises:
+        ConfigurationError: see `connect`.
+    """
+    if isinstance(registry, str):
+        connect(registry)
+
+
+def shown_url(registry: str | Registry) -> str:
+    """Return a registry's URL for people, without secrets."""
+    return connect(registry).url if isinstance(registry, str) else registry.url

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trimtab.discovery.probing import ProbeRunner
-from trimtab.discovery.service import Service
-from trimtab.discovery.services import ServiceCache
+from trimtab.balancing.probes import ProbeRunner
+from trimtab.balancing.service import Service
+from trimtab.discovery import ServiceCache
 from trimtab.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trimtab.discovery.home import Home
-    from trimtab.discovery.policies import Policies
-    from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.balancing.policies import Policies
+    from trimtab.discovery import DiscoverySettings, Home
     from trimtab.health.probing import ProbeSettings
     from trimtab.member import Member
     from trimtab.registries import Registry
 
-__all__ = ["Balancer"]
+__all__ = ["Services"]
 
 
-class Balancer:
-    """Pools by service name over one registry, at one home.
+class Services:
+    """Services by name over one registry, at one home. Any thread may call it.
 
     Args:
         home: the loop that keeps the lists.
         registry: a URL or an object.
-        policies: how calls are balanced.
+        policies: how requests are balanced.
         settings: how lists are kept fresh.
         rng: seeds pools and supervisors; give a seeded one for repeatable runs.
         on_removed: called at home with members that left a list, so that their connections can
@@ -63,79 +63,97 @@ class Balancer:
         self._leaving: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    def find(self, name: str) -> Service | None:
-        """Return a service whose list is known, without waiting; None if it must be opened."""
+    def get(self, name: str) -> Service:
+        """Return a service, started if need be; its list may still be to come.
+
+        Raises:
+            ClosedError: this was closed.
+        """
         with self._lock:
             service = self._services.use(name)
-        return service if service is not None and service.is_ready else None
+            if service is not None:
+                return service
+            if self._closed:
+                raise ClosedError(f"service {name!r}: its transport was closed; make a new one")
+            service, start = self._new(name)
+            self._services.add(name, service)
+        self.home.do(start)
+        return service
 
     async def open(self, name: str) -> Service:
-        """Return a service, started if need be, once its first list is known. Runs at home.
+        """Return a service whose list is known. Runs at home.
 
         Raises:
             DiscoveryError: no first list can be had; see `Supervisor.first`.
-            ClosedError: the balancer was closed.
+            ClosedError: this was closed.
         """
-        if self._closed:
-            raise ClosedError(f"service {name!r}: its transport was closed; make a new one")
-        with self._lock:
-            service = self._services.use(name)
-        if service is None:
-            service = self._start(name)
-        await service.lease.first(self._settings.startup_timeout_s)
+        service = self.get(name)
+        await service.ready(self._settings.startup_timeout_s)
         return service
 
-    def services(self) -> list[Service]:
+    def all(self) -> list[Service]:
         """Return the services in use."""
         with self._lock:
             return [self._services[name] for name in self._services]
 
     async def aclose(self) -> None:
-        """Let every service go. Runs at home; again: nothing."""
+        """Let every service go. Runs at home. Again: nothing."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         with self._lock:
-            while self._services:
-                self._services.popitem()
-            self._services.expire()
+            services = [self._services[name] for name in self._services]
+            self._services.clear()
+        for service in services:
+            service.close()
+            self._leave(service)
         await asyncio.sleep(0)
-        if self._leaving:
+        while self._leaving:
             await asyncio.wait(self._leaving)
 
-    def _start(self, name: str) -> Service:
-        lease = self.home.hub.lease(
-            self._registry, name, self._settings, rng=Random(self._rng.getrandbits(64))
-        )
+    def _new(self, name: str) -> tuple[Service, Callable[[], None]]:
+        seeds = [self._rng.getrandbits(64) for _ in range(2)]
+        probing_seed = self._rng.getrandbits(64) if self._policies.probe is not None else 0
         service = Service(
             name,
             policies=self._policies,
-            lease=lease,
-            rng=Random(self._rng.getrandbits(64)),
-            clock=self.home.clock,
+            settings=self._settings,
+            home=self.home,
+            take_lease=lambda: self.home.hub.lease(
+                self._registry, name, self._settings, rng=Random(seeds[0])
+            ),
+            rng=Random(seeds[1]),
             on_removed=self._on_removed,
         )
-        with self._lock:
-            self._services[name] = service
+        return service, partial(self._start, service, probing_seed)
+
+    def _start(self, service: Service, probing_seed: int) -> None:
+        """Run what goes on in the background of a service. Runs at home."""
+        if self._closed:
+            return
         if self._policies.probe is not None:
-            self._probing[service] = self._probe(service, self._policies.probe)
+            self._probing[service] = self._probe(service, self._policies.probe, probing_seed)
         if self._sweeper is None:
             self._sweep()
-        return service
 
     def _sweep(self) -> None:
-        """Let idle services go even when nobody calls."""
+        """Let idle services go even when no request comes."""
         with self._lock:
             self._services.expire()
         self._sweeper = asyncio.get_running_loop().call_later(
             self._settings.idle_s / 2, self._sweep
         )
 
-    def _let_go(self, service: Service) -> None:
-        # Called under the lock, in whichever thread made room; the lease belongs to the home.
+    def _let_go(self, service: Service) -> bool:
+        # Called under the lock, in the thread that made room; the lease belongs to the home.
+        if not service.let_go():
+            return False
         self.home.soon(lambda: self._leave(service))
+        return True
 
-    def _probe(self, service: Service, settings: ProbeSettings) -> asyncio.Task[NoReturn]:
+    def _probe(
+        self, service: Service, settings: ProbeSettings, seed: int
+    ) -> asyncio.Task[NoReturn]:
         def judge(id_: str, is_well: bool, _now: float, why: str) -> None:  # noqa: FBT001 - as Judge is
             service.probed(id_, is_well=is_well, why=why)
 
@@ -143,17 +161,16 @@ class Balancer:
             settings,
             members=service.suspects if settings.only_ejected else service.instances,
             judge=judge,
-            rng=Random(self._rng.getrandbits(64)),
+            rng=Random(seed),
         )
         return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
 
     def _leave(self, service: Service) -> None:
-        service.empty()
         probing = self._probing.pop(service, None)
         if probing is not None:
             probing.cancel()
             self._linger(probing)
-        self._linger(asyncio.get_running_loop().create_task(service.lease.aclose()))
+        self._linger(asyncio.get_running_loop().create_task(service.aclose()))
 
     def _linger(self, task: asyncio.Task[Any]) -> None:
         self._leaving.add(task)

@@ -1,7 +1,8 @@
-"""The services that one user holds: bounded in number and idle time."""
+"""The services that one user holds: bounded in number and in idle time."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cachetools import TLRUCache
@@ -13,7 +14,7 @@ __all__ = ["ServiceCache"]
 
 
 class Kept(Protocol):
-    """What can be kept: it says when it was last used."""
+    """A value that knows when it was last used."""
 
     used_at: float
 
@@ -24,24 +25,26 @@ K = TypeVar("K", bound=Kept)
 class ServiceCache(TLRUCache[str, K]):
     """Services by name, bounded in number and in idle time.
 
-    Those unused for `idle_s`, and the least recently used beyond `maxsize`, go to `let_go`.
+    Those unused for `idle_s`, and the least recently used beyond `max_services`, go to `let_go`.
+    One that `let_go` refuses, because it is in use, is kept; so there may be more for a while.
 
     Args:
-        maxsize: how many at most.
+        max_services: how many at most.
         idle_s: for how long an unused one is kept.
-        clock: the pool's clock.
-        let_go: called with each value that leaves, whatever the reason.
+        clock: seconds, monotonic.
+        let_go: called with each value that may leave; returns whether it left.
     """
 
     def __init__(
         self,
-        maxsize: int,
+        max_services: int,
         idle_s: float,
         *,
         clock: Callable[[], float],
-        let_go: Callable[[K], None],
+        let_go: Callable[[K], bool],
     ) -> None:
-        super().__init__(maxsize, lambda _name, kept, _now: kept.used_at + idle_s, timer=clock)
+        super().__init__(inf, lambda _name, kept, _now: kept.used_at + idle_s, timer=clock)
+        self._max_services = max_services
         self._idle_s = idle_s
         self._clock = clock
         self._let_go = let_go
@@ -59,15 +62,22 @@ class ServiceCache(TLRUCache[str, K]):
             self[name] = kept
         return kept
 
+    def add(self, name: str, kept: K) -> None:
+        """Keep a new service; the least recently used ones that are not in use make room."""
+        for _ in range(len(self)):
+            if len(self) < self._max_services:
+                break
+            self._drop(*self.popitem())
+        self[name] = kept
+
     def expire(self, time: float | None = None) -> Any:
         """Drop what has been idle for too long."""
         expired = super().expire(time)
-        for _name, kept in expired or ():
-            self._let_go(kept)
+        for name, kept in expired or ():
+            self._drop(name, kept)
         return expired
 
-    def popitem(self) -> tuple[str, K]:
-        """Drop the least recently used."""
-        name, kept = super().popitem()
-        self._let_go(kept)
-        return name, kept
+    def _drop(self, name: str, kept: K) -> None:
+        if not self._let_go(kept):
+            kept.used_at = self._clock()
+            self[name] = kept

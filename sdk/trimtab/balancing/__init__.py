@@ -1,0 +1,30 @@
+"""A service in use: its list, its pool and its requests, under one lock and one clock.
+
+`service` is one service, `services` all of one user, by name. `drivers` carry out the steps of the
+request machine, blocking or async. `balancer` is the public `Balancer`, for clients of any kind.
+`policies` says how requests are balanced, `probes` runs the client's own active probes.
+"""
+
+from __future__ import annotations
+
+from trimtab.balancing.balancer import Balancer
+from trimtab.balancing.policies import (
+    Policies,
+    check_deadline,
+    check_range,
+    check_registry,
+    shown_url,
+)
+from trimtab.balancing.service import Service
+from trimtab.balancing.services import Services
+
+__all__ = [
+    "Balancer",
+    "Policies",
+    "Service",
+    "Services",
+    "check_deadline",
+    "check_range",
+    "check_registry",
+    "shown_url",
+]

@@ -1,0 +1,309 @@
+"""Drivers of the request machine: they carry out its steps, and hold no rule.
+
+`drive` blocks its thread; `drive_async` runs on asyncio and trio. Both do what
+`trimtab.calls.request` says: send an attempt, wait, discard a response, end. How an attempt is
+sent, and what its end means, is said by an `Exchange`: over httpx in `trimtab.transports`, by the
+user's own function in `Balancer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from trimtab.calls import ANSWER, Wait
+from trimtab.pool import Pick
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from trimtab.balancing.service import Service
+    from trimtab.calls import Fail, Request, Step
+
+__all__ = ["Bell", "Exchange", "drive", "drive_async", "native_cancellations"]
+
+
+class Exchange(Protocol):
+    """One request of a caller: how its attempts are sent, and what comes of them.
+
+    `send` and `discard` are async functions for `drive_async`. `send` returns the response, or
+    raises; `answered` and `failed` translate these for the machine and return its next step.
+    """
+
+    service: Service
+    request: Request
+
+    def begin(self) -> Step:
+        """Start the request; sets `service` and `request`."""
+
+    def send(self, pick: Pick) -> Any:
+        """Send one attempt and return its response."""
+
+    def answered(self, pick: Pick, response: Any) -> Step:
+        """Take a response."""
+
+    def failed(self, pick: Pick, error: Exception) -> Step:
+        """Take the error of an attempt."""
+
+    def discard(self, pick: Pick, response: Any) -> Any:
+        """Close a response that the caller does not get."""
+
+    def finish(self, pick: Pick, response: Any) -> Any:
+        """Return what the caller gets for a response."""
+
+    def error(self, fail: Fail) -> BaseException:
+        """Return the error that the caller gets; its cause is set."""
+
+
+def drive(exchange: Exchange) -> Any:
+    """Carry out a request in this thread and return its answer."""
+    step = exchange.begin()
+    try:
+        while True:
+            if isinstance(step, Pick):
+                pick = step
+                try:
+                    response = exchange.send(pick)
+                except Exception as error:  # noqa: BLE001 - the machine decides on it
+                    step = exchange.failed(pick, error)
+                    continue
+                step = exchange.answered(pick, response)
+                if step is ANSWER:
+                    return exchange.finish(pick, response)
+                with suppress(Exception):
+                    exchange.discard(pick, response)
+            elif isinstance(step, Wait):
+                step = _wait(exchange.service, exchange.request, step)
+            else:
+                raise exchange.error(_fail(step))
+    except BaseException:
+        exchange.service.cancelled(exchange.request)
+        raise
+
+
+async def drive_async(exchange: Exchange) -> Any:
+    """Carry out a request in this task and return its answer."""
+    step = exchange.begin()
+    request, service = exchange.request, exchange.service
+    try:
+        if request.deadline_at == inf:
+            return await _drive(exchange, step)
+        before = native_cancellations()
+        with anyio.move_on_after(request.deadline_at - service.clock()):
+            return await _drive(exchange, step)
+        if native_cancellations() > before:
+            # The caller cancelled in the same moment, and the scope took it for its own.
+            raise asyncio.CancelledError
+    except BaseException:
+        service.cancelled(request)
+        raise
+    raise exchange.error(_fail(service.deadline_passed(request)))
+
+
+async def _drive(exchange: Exchange, step: Step) -> Any:
+    request = exchange.request
+    while True:
+        if isinstance(step, Pick):
+            if request.wake_at is not None:
+                race = _Race(exchange)
+                step = await race.run(step)
+                if step is ANSWER:
+                    return exchange.finish(*race.answer)
+                continue
+            pick = step
+            try:
+                response = await exchange.send(pick)
+            except Exception as error:  # noqa: BLE001 - the machine decides on it
+                step = exchange.failed(pick, error)
+                continue
+            step = exchange.answered(pick, response)
+            if step is ANSWER:
+                return exchange.finish(pick, response)
+            with suppress(Exception):
+                await exchange.discard(pick, response)
+        elif isinstance(step, Wait):
+            step = await _wait_async(exchange.service, request, step)
+        else:
+            raise exchange.error(_fail(step))
+
+
+def native_cancellations() -> int:
+    """Return how often this task was cancelled by asyncio's own means; 0 on other libraries.
+
+    A cancel scope that ends in the same turn of the loop as such a cancellation swallows it; so
+    its user compares this with what it was before.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return task.cancelling() if task is not None else 0
+
+
+def _fail(step: Any) -> Fail:
+    assert step is not None, "the machine has nothing out and nothing to wait for"
+    return step  # type: ignore[no-any-return] # what is left of the kinds of steps
+
+
+# -- waiting -------------------------------------------------------------------------------------
+
+
+def _wait(service: Service, request: Request, step: Step) -> Step:
+    woken = threading.Event()
+    request.wake = woken.set
+    # It may have been woken before there was something to wake.
+    step = service.resumed(request)
+    while isinstance(step, Wait):
+        left_s = step.until - service.clock()
+        woken.wait(min(max(left_s, 0.0), threading.TIMEOUT_MAX))
+        woken.clear()
+        step = service.resumed(request)
+    return step
+
+
+async def _wait_async(service: Service, request: Request, step: Step) -> Step:
+    bell = Bell()
+    request.wake = bell.ring
+    step = service.resumed(request)
+    while isinstance(step, Wait):
+        await bell.wait(step.until - service.clock())
+        step = service.resumed(request)
+    return step
+
+
+class Bell:
+    """An event that any thread can set, on asyncio and trio."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._event = anyio.Event()
+        try:
+            self._soon = asyncio.get_running_loop().call_soon_threadsafe
+        except RuntimeError:
+            trio: Any = sys.modules["trio"]
+            self._soon = trio.lowlevel.current_trio_token().run_sync_soon
+
+    def ring(self) -> None:
+        """Wake the task that waits."""
+        if threading.get_ident() == self._thread:
+            self._event.set()
+        else:
+            # Its loop may have ended, and the task with it.
+            with suppress(RuntimeError):
+                self._soon(self._set)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until it rings, or for so long."""
+        before = native_cancellations()
+        with anyio.move_on_after(max(timeout_s, 0.0)):
+            await self._event.wait()
+        if native_cancellations() > before:
+            raise asyncio.CancelledError
+        self._event = anyio.Event()
+
+    def _set(self) -> None:
+        self._event.set()
+
+
+# -- attempts side by side -----------------------------------------------------------------------
+
+
+class _Race:
+    """An attempt that may get a second one beside it.
+
+    Each attempt runs in a task and a cancel scope of its own. The caller's task is in none of
+    these scopes, so that a cancellation of its own is never taken for one of ours.
+
+    Attributes:
+        answer: the pick and the response that won.
+    """
+
+    answer: tuple[Pick, Any]
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        # Ends of attempts: their pick, response and error; None: the time for a hedge has come.
+        self._ends: deque[tuple[Pick, Any, Exception | None] | None] = deque()
+        self._news = anyio.Event()
+        self._scopes: list[anyio.CancelScope] = []
+
+    async def run(self, first: Pick) -> Step:
+        """Return the step that follows when no attempt is out any more, or one has won."""
+        step: Step = None
+        try:
+            async with anyio.create_task_group() as group:
+                step = await self._settle(group, first)
+                for scope in self._scopes:
+                    scope.cancel()
+        except BaseException:
+            if step is ANSWER:  # The caller does not get it.
+                self._ends.append((*self.answer, None))
+            raise
+        finally:
+            await self._discard_late()
+        return step
+
+    async def _settle(self, group: TaskGroup, step: Step) -> Step:
+        request = self._exchange.request
+        while isinstance(step, Pick) or step is None:
+            if step is not None:
+                self._start(group, self._try, step)
+                if request.wake_at is not None:
+                    self._start(group, self._ring_at, request.wake_at)
+            while not self._ends:
+                self._news = anyio.Event()
+                await self._news.wait()
+            step = await self._take(self._ends.popleft())
+        return step
+
+    def _start(self, group: TaskGroup, function: Any, argument: Any) -> None:
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+        group.start_soon(function, argument, scope)
+
+    async def _try(self, pick: Pick, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                response = await self._exchange.send(pick)
+            except Exception as error:  # noqa: BLE001 - the machine decides on it
+                self._ends.append((pick, None, error))
+            else:
+                self._ends.append((pick, response, None))
+            self._news.set()
+
+    async def _ring_at(self, at: float, scope: anyio.CancelScope) -> None:
+        with scope:
+            await anyio.sleep(max(at - self._exchange.service.clock(), 0.0))
+            self._ends.append(None)
+            self._news.set()
+
+    async def _take(self, end: tuple[Pick, Any, Exception | None] | None) -> Step:
+        exchange = self._exchange
+        if end is None:
+            return exchange.service.resumed(exchange.request)
+        pick, response, error = end
+        if error is not None:
+            return exchange.failed(pick, error)
+        step = exchange.answered(pick, response)
+        if step is ANSWER:
+            self.answer = (pick, response)
+        else:
+            with suppress(Exception):
+                await exchange.discard(pick, response)
+        return step
+
+    async def _discard_late(self) -> None:
+        """Close the responses that came in the same moment as the winner, or too late."""
+        with anyio.CancelScope(shield=True):
+            while self._ends:
+                end = self._ends.popleft()
+                if end is not None and end[2] is None:
+                    with suppress(Exception):
+                        await self._exchange.discard(end[0], end[1])

@@ -1,0 +1,405 @@
+"""One service in use: its list, its pool and its requests, for any thread.
+
+The decisions are made by `trimtab.calls` and `trimtab.pool`, which know no clock and no thread.
+Here are the lock under which they decide, the clock that they go by, and the list that the
+registry gives them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING
+
+from trimtab.calls import Calls, Request
+from trimtab.discovery import DiscoveryState, list_events
+from trimtab.errors import DiscoveryTimeoutError, PickError, SaturatedError
+from trimtab.pool import Pool
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from trimtab.balancing.policies import Policies
+    from trimtab.calls import Fail, Failure, RetryPolicy, Step
+    from trimtab.discovery import DiscoverySettings, Home, Lease
+    from trimtab.events import Event
+    from trimtab.instance import Instance, Snapshot
+    from trimtab.member import Member
+    from trimtab.pool import Outcome, Pick, PoolStatistics
+    from trimtab.strategies import LoadReport
+
+__all__ = ["Service"]
+
+logger = logging.getLogger("trimtab.balancing")
+
+
+class Service:
+    """The requests of one user to one service.
+
+    Any thread may call it, except what is said to run at home: on the loop that keeps the list.
+
+    Args:
+        name: the service's name.
+        policies: how its requests are balanced.
+        settings: how its list is kept fresh.
+        home: where its list is kept.
+        take_lease: begins to keep the list; called at home.
+        rng: the source of chance.
+        on_removed: called at home with members that left the list.
+
+    Attributes:
+        calls: what its requests share; only to make a `Request`.
+        lease: the hold on its list; None until that has begun.
+        used_at: when it was last used, on `clock`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        policies: Policies,
+        settings: DiscoverySettings,
+        home: Home,
+        take_lease: Callable[[], Lease],
+        rng: Random,
+        on_removed: Callable[[list[Member]], None],
+    ) -> None:
+        self.name = name
+        self.policies = policies
+        self.clock = home.clock
+        self.used_at = self.clock()
+        self.lease: Lease | None = None
+        self._settings = settings
+        self._home = home
+        self._take_lease = take_lease
+        self._asking: asyncio.Task[None] | None = None
+        # A deque can be added to without a lock.
+        self._dropped: deque[Pick] = deque()
+        self._events: deque[Event] = deque()
+        self._pool = Pool(
+            strategy=policies.strategy,
+            rng=Random(rng.getrandbits(64)),
+            service=name,
+            health=policies.health,
+            concurrency=policies.concurrency,
+            subset=policies.subset,
+            listener=self._events.append if policies.listener is not None else None,
+        )
+        self.calls = Calls(
+            name,
+            self._pool,
+            retry=policies.retry,
+            hedge=policies.hedge,
+            limits=policies.concurrency,
+            rng=rng,
+            startup_timeout_s=settings.startup_timeout_s,
+        )
+        self._on_removed = on_removed
+        self._lock = threading.Lock()
+        self._is_let_go = False
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name} instances={len(self._pool)}>"
+
+    # -- requests: the events of `trimtab.calls.request` under the lock, with the time --------
+
+    def request(
+        self,
+        *,
+        key: str | None = None,
+        method: str = "GET",
+        replayable: bool = True,
+        retry: RetryPolicy | None = None,
+        hedged: bool = True,
+        deadline_s: float | None = None,
+    ) -> Request:
+        """Make a request; see `Request`. The deadline counts from now."""
+        return Request(
+            self.calls,
+            key=key,
+            method=method,
+            replayable=replayable,
+            retry=retry,
+            hedged=hedged,
+            deadline_at=inf if deadline_s is None else self.clock() + deadline_s,
+            deadline_s=deadline_s,
+        )
+
+    def begin(self, request: Request) -> Step:
+        """Start a request; None if this service was let go: get it anew."""
+        with self._lock:
+            if self._is_let_go:
+                return None
+            now = self.clock()
+            if self._dropped:
+                self._settle(now)
+            step = request.begin(now)
+        if not self.calls.is_listed:
+            self._home.do(self._ask)
+        if self._events:
+            self._tell()
+        return step
+
+    def answered(
+        self, request: Request, pick: Pick, status: int, retry_after_s: float | None = None
+    ) -> Step:
+        """Take the head of a response."""
+        with self._lock:
+            return request.answered(pick, status, self.clock(), retry_after_s)
+
+    def completed(self, request: Request, pick: Pick, status: int) -> Step:
+        """Take a response that came whole."""
+        with self._lock:
+            return request.completed(pick, status, self.clock())
+
+    def failed(
+        self, request: Request, pick: Pick, failure: Failure, words: str | None = None
+    ) -> Step:
+        """Take the failure of an attempt."""
+        with self._lock:
+            step = request.failed(pick, failure, self.clock(), words)
+        if self._events:
+            self._tell()
+        return step
+
+    def resumed(self, request: Request) -> Step:
+        """Go on after a wait."""
+        with self._lock:
+            now = self.clock()
+            if self._dropped:
+                self._settle(now)
+            step = request.resumed(now)
+        if self._events:
+            self._tell()
+        return step
+
+    def deadline_passed(self, request: Request) -> Step:
+        """End a request whose deadline has come."""
+        with self._lock:
+            return request.deadline_passed(self.clock())
+
+    def cancelled(self, request: Request) -> None:
+        """End a request whose caller has given up."""
+        with self._lock:
+            request.cancelled(self.clock())
+
+    def ended(self, pick: Pick, outcome: Outcome) -> bool:
+        """Take the end of a body; return whether this was the first word on it."""
+        with self._lock:
+            return self.calls.give_back(pick, self.clock(), outcome)
+
+    def drop(self, pick: Pick) -> None:
+        """Give a pick back from a finalizer, where no lock may be waited for."""
+        self._dropped.append(pick)
+        if self.calls.queue.count:
+            self._home.soon_from_anywhere(self.settle)
+
+    def settle(self) -> None:
+        """Give back what finalizers have dropped."""
+        with self._lock:
+            self._settle(self.clock())
+
+    def error_of(self, request: Request, fail: Fail) -> Exception:
+        """Return the error of a request that failed without an attempt's own error."""
+        if fail.reason == "no_list":
+            return self._no_list(request)
+        assert fail.error is not None
+        error = fail.error
+        if isinstance(error, PickError) and not isinstance(error, SaturatedError):
+            error.args = (f"{error}; {self._advice()}",)
+        return error
+
+    # -- load, probes ------------------------------------------------------------------------
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether the strategy uses what instances report of their load."""
+        return self._pool.takes_reports
+
+    def report(self, pick: Pick, report: LoadReport) -> None:
+        """Take an instance's report of its load."""
+        with self._lock:
+            self._pool.report(pick.member.id, report, self.clock())
+
+    def probed(self, id_: str, *, is_well: bool, why: str = "") -> None:
+        """Take the verdict of an active probe; see `Pool.probed`."""
+        now = self.clock()
+        with self._lock:
+            self._pool.probed(id_, now, is_well=is_well, why=why)
+            self.calls.call_idle()
+        self._tell()
+
+    # -- figures -----------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there was a first list; from then on no request waits for the registry."""
+        return self.calls.is_listed
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have neither an answer nor an error."""
+        return self.calls.under_way
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The present list; only once there was a first one."""
+        assert self.lease is not None
+        snapshot = self.lease.snapshot
+        assert snapshot is not None
+        return snapshot
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Return the present instances."""
+        return self.snapshot.instances if self.calls.is_listed else ()
+
+    def suspects(self) -> list[Instance]:
+        """Return the instances that this client itself holds something against."""
+        now = self.clock()
+        with self._lock:
+            suspects = self._pool.suspects(now)
+        self._tell()
+        return suspects
+
+    def state(self) -> DiscoveryState:
+        """Return how fresh the list is."""
+        if self.lease is not None:
+            return self.lease.state()
+        return DiscoveryState(service=self.name, registry="")
+
+    def statistics(self) -> PoolStatistics:
+        """Return the pool's figures."""
+        now = self.clock()
+        with self._lock:
+            self._settle(now)
+            figures = self._pool.statistics(now)
+        self._tell()
+        return figures
+
+    def eligible(self) -> list[str]:
+        """Return the ids of the instances that may be picked now."""
+        now = self.clock()
+        with self._lock:
+            self._pool.review(now)
+            eligible = [member.id for member in self._pool.eligible]
+        self._tell()
+        return eligible
+
+    # -- the list ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to keep the list. Runs at home. Again: nothing."""
+        if self.lease is None:
+            self.lease = self._take_lease()
+            self.lease.subscribe(self._update)
+
+    async def ready(self, timeout_s: float) -> None:
+        """Wait for the first list. Runs at home.
+
+        Raises:
+            DiscoveryError: no first list can be had; see `Supervisor.first`.
+        """
+        self.start()
+        assert self.lease is not None
+        await self.lease.first(timeout_s)
+
+    def _ask(self) -> None:
+        """Have the requests that wait for the first list learn of a refusal. Runs at home."""
+        if self._asking is None or self._asking.done():
+            self._asking = self._home.loop.create_task(self._await_first())
+
+    async def _await_first(self) -> None:
+        try:
+            self.start()
+            assert self.lease is not None
+            await self.lease.first(None)
+        except Exception as error:  # noqa: BLE001 - each request that waits raises it
+            with self._lock:
+                self.calls.refused(error)
+
+    def _update(self, snapshot: Snapshot) -> None:
+        if self.policies.listener is not None:
+            before = [member.instance for member in self._pool.members.values()]
+            at = self.clock()
+            self._events.extend(list_events(self.name, before, snapshot.instances, at=at))
+        self._replace(snapshot.instances, is_list=True)
+
+    def _replace(self, instances: tuple[Instance, ...], *, is_list: bool) -> None:
+        with self._lock:
+            removed = self._pool.update(instances, self.clock())
+            if is_list and not self.calls.is_listed:
+                self.calls.listed()
+            self.calls.call_idle()
+        self._tell()
+        if removed:
+            self._on_removed(removed)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def let_go(self) -> bool:
+        """Be let go, unless requests are under way; return whether it was."""
+        with self._lock:
+            if not self.calls.under_way:
+                self._is_let_go = True
+            return self._is_let_go
+
+    def drain(self, on_idle: Callable[[], None]) -> None:
+        """Prepare for closing: requests that wait for a first list end, others go on.
+
+        Args:
+            on_idle: called, from any thread, when no request is under way any more.
+        """
+        with self._lock:
+            self.calls.on_idle = on_idle
+            self.calls.refused(self.calls.closed_error())
+
+    def close(self) -> None:
+        """End all requests that wait; the others get no further attempt."""
+        with self._lock:
+            self._is_let_go = True
+            self.calls.close()
+
+    async def aclose(self) -> None:
+        """Let the list go, and every member with it. Runs at home."""
+        self._replace((), is_list=False)
+        if self._asking is not None:
+            self._asking.cancel()
+        if self.lease is not None:
+            await self.lease.aclose()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Call the listener, outside of the lock: it may ask for figures."""
+        listener = self.policies.listener
+        while self._events and listener is not None:
+            try:
+                event = self._events.popleft()
+            except IndexError:  # Another thread has taken the last one.
+                return
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("service %r: a listener to events failed", self.name)
+
+    def _settle(self, now: float) -> None:
+        while self._dropped:
+            self.calls.give_back(self._dropped.popleft(), now, "cancelled")
+
+    def _no_list(self, request: Request) -> Exception:
+        waited_s = min(self._settings.startup_timeout_s, request.deadline_s or inf)
+        what = f"no list of its instances within {waited_s:g} s"
+        if self.lease is None:
+            return DiscoveryTimeoutError(f"service {self.name!r}: {what}", service=self.name)
+        return self.lease.no_list(DiscoveryTimeoutError, what)
+
+    def _advice(self) -> str:
+        state = self.state()
+        advice = f"the list from {state.registry} is {state.age_s or 0:.1f} s old"
+        if state.last_error:
+            return f"{advice}, and it does not answer now: {state.last_error}"
+        return f"{advice}; check that instances are registered and pass their checks"

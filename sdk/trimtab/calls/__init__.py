@@ -1,0 +1,33 @@
+"""Decisions about one request: no I/O, no clock.
+
+`request` is the machine: what happens to a request, as rules, a table and one class. `shared` is
+what the requests to one service share: the pool, the queue for room. `policies` says what is
+tried again and what is hedged, `budget` how often and after how long, `latencies` when an answer
+is late.
+"""
+
+from __future__ import annotations
+
+from trimtab.calls.budget import Backoff, RetryBudget
+from trimtab.calls.latencies import LatencyQuantile
+from trimtab.calls.policies import FAILURES, IDEMPOTENT, Failure, HedgePolicy, RetryPolicy
+from trimtab.calls.request import ANSWER, Answer, Fail, Request, Step, Wait
+from trimtab.calls.shared import Calls
+
+__all__ = [
+    "ANSWER",
+    "FAILURES",
+    "IDEMPOTENT",
+    "Answer",
+    "Backoff",
+    "Calls",
+    "Fail",
+    "Failure",
+    "HedgePolicy",
+    "LatencyQuantile",
+    "Request",
+    "RetryBudget",
+    "RetryPolicy",
+    "Step",
+    "Wait",
+]

@@ -1,0 +1,493 @@
+"""The request machine: what happens to one request, from its beginning to its one end.
+
+The rules, in the order in which a request meets them:
+
+1. A request waits for the service's first list, at most `startup_timeout_s`. Once there is a list,
+   no request waits for the registry.
+2. An attempt goes to the instance that the pool picks; to one that was not tried yet, while one is
+   eligible. The pick is counted in flight until the body has ended, exactly once.
+3. If every eligible instance is full, the request queues for room: first come, first served, at
+   most `max_pending` of them, each at most `max_wait_s`. A hedge does not queue.
+4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
+   allows, after a wait. All but refused connections are charged to the budget.
+5. `Retry-After` is obeyed: the instance that sent it gets no request for so long, and if no other
+   instance is left (or the policy says "service"), the retry waits so long.
+6. With a `HedgePolicy`, an attempt that is alone and late gets a second one beside it. The first
+   answer wins, the other attempt is cancelled. A failure while another attempt is out changes
+   nothing: the request waits for the other one.
+7. The deadline bounds all of this. When it comes, each attempt that is out counts against its
+   instance if it had at least half of the deadline's time; the caller gets a time-out.
+8. The caller gets exactly one end: an answer or an error. What is still out then is given back.
+
+States and events. Each event takes `now` and returns the next step: a `Pick` (send an attempt to
+its instance), `Wait` (do nothing until a time, or until `wake` was called), `ANSWER` (give this
+response to the caller, cancel all other attempts), `Fail` (give the caller an error, cancel all
+attempts) or None (go on waiting for the attempts that are out). A response that does not lead to
+`ANSWER` is to be discarded.
+
+| state    | event           | next                                                              |
+|----------|-----------------|-------------------------------------------------------------------|
+| new      | begin           | pick; no list: listing                                            |
+| listing  | resumed         | list is there: pick; refused or too late: failed                  |
+| (pick)   |                 | an instance: sending; all full: queued; none eligible: failed     |
+| queued   | resumed         | has a turn: pick; too late: failed                                |
+| sending  | answered        | good: answered; retried: paused, pick, or sending (others out)    |
+| sending  | failed          | retried: paused or pick; others out: sending; else failed         |
+| sending  | resumed         | the hedge is due: pick, and sending in either case                |
+| paused   | resumed         | the wait is over: pick                                            |
+| not over | deadline_passed | failed                                                            |
+| not over | cancelled       | failed                                                            |
+| answered | ended           | answered; the pick is given back                                  |
+
+No I/O, no clock, no lock: who calls an event holds the lock of the service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from trimtab.calls.budget import Backoff
+from trimtab.errors import PickError, SaturatedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab.calls.policies import Failure, RetryPolicy
+    from trimtab.calls.shared import Calls
+    from trimtab.pool import Outcome, Pick
+
+__all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait", "is_ok"]
+
+State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
+
+_FIRST_FAILING_STATUS = 500
+_TOO_MANY_REQUESTS = 429
+_BLAME_RATIO = 0.5
+_ROUNDING_S = 1e-9
+"""Waits end within a rounding error of their time."""
+_WAITING_FOR: dict[State, str] = {
+    "listing": "waiting for the first list",
+    "queued": "waiting for room on an instance",
+    "paused": "waiting before another attempt",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until a time, or until `wake` is called; then call `resumed`."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The caller gets an error.
+
+    Attributes:
+        reason: "attempt" (the last attempt's own error), "deadline", "no_list" (none came in
+            time), or "error" (the one given here).
+        error: with "error" only.
+        doing: what the request was doing, for messages.
+    """
+
+    reason: Literal["attempt", "deadline", "no_list", "error"]
+    error: Exception | None = None
+    doing: str = ""
+
+
+class Answer:
+    """The response is the request's answer."""
+
+
+ANSWER: Final = Answer()
+
+Step: TypeAlias = "Pick | Wait | Answer | Fail | None"
+
+
+class Request:
+    """One request to one service.
+
+    Args:
+        calls: what the requests to the service share.
+        key: for strategies with affinity.
+        method: the request's method, upper case.
+        replayable: whether the body can be sent a second time.
+        retry: in place of the service's policy.
+        hedged: whether a hedge may be sent at all.
+        deadline_at: when it must be over, on the service's clock; infinity: never.
+        deadline_s: the same as a length of time.
+
+    Attributes:
+        state: see the module.
+        attempts: how many were begun.
+        history: how each attempt ended that did not give the answer, in words.
+        wake: called when a wait may be over before its time, from any thread, under the lock;
+            set by the driver before it waits.
+        wake_at: while sending: when to call `resumed` for a hedge; None: not at all.
+    """
+
+    __slots__ = (
+        "_backoff",
+        "_calls",
+        "_first",
+        "_hedged",
+        "_key",
+        "_method",
+        "_out",
+        "_pick",
+        "_replayable",
+        "_retry",
+        "_tried",
+        "_wait",
+        "attempts",
+        "deadline_at",
+        "deadline_s",
+        "history",
+        "state",
+        "wake",
+        "wake_at",
+    )
+
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        key: str | None = None,
+        method: str = "GET",
+        replayable: bool = True,
+        retry: RetryPolicy | None = None,
+        hedged: bool = True,
+        deadline_at: float = inf,
+        deadline_s: float | None = None,
+    ) -> None:
+        self._calls = calls
+        self._key = key
+        self._method = method
+        self._replayable = replayable
+        self._retry = retry or calls.retry
+        self._hedged = hedged and calls.hedge is not None
+        self.deadline_s = deadline_s
+        self._backoff: Backoff | None = None
+        self._pick: Pick | None = None
+        self._first: Pick | None = None
+        self._out: tuple[Pick, ...] = ()
+        self._tried: tuple[str, ...] = ()
+        self._wait: Wait | None = None
+        self.deadline_at = deadline_at
+        self.state: State = "new"
+        self.attempts = 0
+        self.history: tuple[str, ...] = ()
+        self.wake: Callable[[], object] | None = None
+        self.wake_at: float | None = None
+
+    # -- events ------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> Step:
+        """Start the request."""
+        calls = self._calls
+        calls.under_way += 1
+        if not calls.is_listed:
+            return self._await_list(now)
+        calls.budget.request(now)
+        return self._send(now)
+
+    def answered(
+        self, pick: Pick, status: int, now: float, retry_after_s: float | None = None
+    ) -> Step:
+        """Take the head of a response; its body is still to come, and then `ended`."""
+        if status in self._retry.statuses:
+            step = self._rejected(pick, status, retry_after_s, now)
+            if step is not ANSWER:
+                return step
+        calls = self._calls
+        if pick is self._first:
+            calls.took(now - pick.started_at, now)
+        pick.answered(now, ok=is_ok(status), status=status)
+        if retry_after_s is not None:
+            calls.pool.pause(pick.member.id, retry_after_s, now)
+        return self._answer(pick, now)
+
+    def completed(self, pick: Pick, status: int, now: float) -> Step:
+        """Take a response that came whole, head and body at once."""
+        if status in self._retry.statuses:
+            step = self._rejected(pick, status, None, now)
+            if step is not ANSWER:
+                return step
+        calls = self._calls
+        if pick is self._first:
+            calls.took(now - pick.started_at, now)
+        if is_ok(status):
+            calls.give_back(pick, now, "success")
+        else:
+            pick.answered(now, ok=False, status=status)
+            calls.give_back(pick, now, "failure")
+        return self._answer(pick, now)
+
+    def failed(self, pick: Pick, failure: Failure, now: float, words: str | None = None) -> Step:
+        """Take the failure of an attempt, before a response's head.
+
+        Args:
+            pick: the attempt's.
+            failure: what happened.
+            now: the time.
+            words: the same for people; None: not wanted in `history`.
+        """
+        if words is not None:
+            self._note(pick, f"{failure.replace('_', ' ')}: {words}")
+        if failure in {"timeout", "connect_timeout"} and self._is_late(now):
+            return self.deadline_passed(now)
+        tried = self._with(pick)
+        self._over(pick, tried)
+        self._calls.give_back(pick, now, "cancelled" if failure == "caller" else "failure")
+        if self._out:
+            return None
+        wait_s = self._retry_wait_s(failure, tried, None, now)
+        return self._fail(Fail("attempt")) if wait_s is None else self._again(wait_s, now)
+
+    def resumed(self, now: float) -> Step:
+        """Go on after a wait: its time has come, or `wake` was called, or neither."""
+        if self.state == "sending":
+            return self._hedge(now)
+        if self.state in {"answered", "failed"}:
+            return None
+        if self._calls.is_closed:
+            return self._send(now)
+        return self._go_on(now)
+
+    def deadline_passed(self, now: float) -> Step:
+        """End the request: its deadline has come."""
+        doing = _WAITING_FOR.get(self.state, "waiting for a response")
+        for pick in self._all_out():
+            had_s = now - pick.started_at
+            is_blamed = had_s >= _BLAME_RATIO * (self.deadline_s or 0.0)
+            self._calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
+        if self.state in {"answered", "failed"}:
+            return None
+        is_unlisted = self.state == "listing"
+        return self._fail(Fail("no_list" if is_unlisted else "deadline", doing=doing))
+
+    def cancelled(self, now: float) -> None:
+        """End the request: its caller has given up. Nothing if it has ended already."""
+        if self.state in {"answered", "failed"}:
+            return
+        for pick in self._all_out():
+            self._calls.give_back(pick, now, "cancelled")
+        self._fail(Fail("attempt"))
+
+    def ended(self, pick: Pick, outcome: Outcome, now: float) -> None:
+        """Take the end of a body, whole or not. Only the first call for a pick counts."""
+        self._calls.give_back(pick, now, outcome)
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def _send(self, now: float, *, in_turn: bool = False) -> Step:
+        """Begin an attempt."""
+        calls = self._calls
+        try:
+            if calls.is_closed:
+                return None if self._out else self._fail(Fail("error", calls.closed_error()))
+            if not in_turn and calls.queue.count:
+                raise calls.must_queue(now)
+            exclude = self._tried if not self._out else self._known()
+            pick = calls.pool.pick(now, key=self._key, exclude=exclude)
+        except SaturatedError as error:
+            return self._queue(error, now)
+        except PickError as error:
+            return None if self._out else self._fail(Fail("error", error))
+        self.state = "sending"
+        self.attempts += 1
+        self._pick = pick
+        if self._hedged:
+            self._plan_hedge(pick, now)
+        return pick
+
+    def _answer(self, pick: Pick, now: float) -> Answer:
+        for other in self._out:
+            if other is not pick:
+                if other is self._first:
+                    # It would have taken longer than this, and counts as such.
+                    self._calls.took(now - other.started_at, now)
+                self._calls.give_back(other, now, "cancelled")
+        self._out = ()
+        self.state = "answered"
+        self._calls.left()
+        return ANSWER
+
+    def _fail(self, end: Fail) -> Fail:
+        self._calls.leave(self)
+        self.state = "failed"
+        self._out = ()
+        self._calls.left()
+        return end
+
+    def _note(self, pick: Pick, how: str) -> None:
+        self.history = (*self.history, f"{pick.instance.address} ({how})")
+
+    # -- waits -------------------------------------------------------------------------------
+
+    def _await_list(self, now: float) -> Step:
+        calls = self._calls
+        if calls.is_closed:
+            return self._send(now)
+        calls.await_list(self)
+        return self._pause("listing", now + calls.startup_timeout_s)
+
+    def _queue(self, error: SaturatedError, now: float) -> Step:
+        if self._out:
+            return None
+        calls = self._calls
+        if self.state == "queued":
+            calls.queue.back(self)
+            return self._wait
+        if not calls.queue.join(self):
+            return self._fail(Fail("error", error))
+        return self._pause("queued", now + calls.max_wait_s)
+
+    def _again(self, wait_s: float, now: float) -> Step:
+        return self._pause("paused", now + wait_s) if wait_s else self._send(now)
+
+    def _pause(self, state: State, until: float) -> Wait:
+        self.state = state
+        self._wait = Wait(min(until, self.deadline_at))
+        return self._wait
+
+    def _go_on(self, now: float) -> Step:
+        """Go on from a state of waiting."""
+        calls, wait = self._calls, self._wait
+        assert wait is not None
+        is_over = now >= wait.until - _ROUNDING_S
+        if self.state == "paused":
+            return self._send(now) if is_over else wait
+        if self.state == "queued":
+            if calls.queue.is_called(self):
+                step = self._send(now, in_turn=True)
+                if step is not wait:
+                    calls.leave(self)
+                    return step
+            return self._give_up(now) if is_over else wait
+        if calls.is_listed:
+            calls.leave(self)
+            calls.budget.request(now)
+            return self._send(now)
+        if calls.refusal is not None:
+            return self._fail(Fail("error", calls.refusal))
+        return self._give_up(now) if is_over else wait
+
+    def _give_up(self, now: float) -> Step:
+        if self.state == "queued" and not self._is_late(now):
+            return self._fail(Fail("error", self._calls.no_room()))
+        return self.deadline_passed(now)
+
+    # -- another attempt ---------------------------------------------------------------------
+
+    def _rejected(
+        self, pick: Pick, status: int, retry_after_s: float | None, now: float
+    ) -> Step:
+        """Decide on a response whose status may be retried."""
+        tried = self._with(pick)
+        is_alone = len(self._out) <= 1
+        wait_s = self._retry_wait_s(status, tried, retry_after_s, now) if is_alone else 0.0
+        if wait_s is None:
+            return ANSWER
+        self._over(pick, tried)
+        self._note(pick, f"status {status}")
+        pick.answered(now, ok=is_ok(status), status=status)
+        if retry_after_s is not None:
+            self._calls.pool.pause(pick.member.id, retry_after_s, now)
+        self._calls.give_back(pick, now, "failure")
+        return self._again(wait_s, now) if is_alone else None
+
+    def _retry_wait_s(
+        self,
+        cause: Failure | int,
+        tried: tuple[str, ...],
+        retry_after_s: float | None,
+        now: float,
+    ) -> float | None:
+        """Return how long to wait before the next attempt; None: there is none.
+
+        The budget is charged here. No retry goes to an instance that refused the connection, and
+        no wait begins that would end after the deadline.
+        """
+        policy, calls = self._retry, self._calls
+        if not policy.allows(
+            cause, self.attempts, method=self._method, replayable=self._replayable
+        ):
+            return None
+        is_charged = policy.is_charged(cause)
+        has_other = calls.pool.has_other(tried)
+        if not has_other and not is_charged:
+            return None
+        wait_s = self._backoff_s() if is_charged else 0.0
+        if retry_after_s is not None and not (has_other and policy.retry_after == "instance"):
+            wait_s = retry_after_s
+            if wait_s > policy.max_retry_after_s:
+                return None
+        if wait_s >= self.deadline_at - now:
+            return None
+        if is_charged and not calls.budget.take(now):
+            return None
+        return wait_s
+
+    def _backoff_s(self) -> float:
+        if self._backoff is None:
+            policy = self._retry
+            self._backoff = Backoff(
+                self._calls.rng, first_s=policy.backoff_first_s, max_s=policy.backoff_max_s
+            )
+        return self._backoff.next_s()
+
+    # -- hedging -----------------------------------------------------------------------------
+
+    def _plan_hedge(self, pick: Pick, now: float) -> None:
+        hedge = self._calls.hedge
+        assert hedge is not None
+        self._first = self._first or pick
+        self._out = (*self._out, pick)
+        self.wake_at = None
+        if len(self._out) > 1 or self.attempts >= self._retry.max_attempts:
+            return
+        if self._replayable and self._method in hedge.methods:
+            delay_s = self._calls.hedge_delay_s()
+            self.wake_at = None if delay_s is None else now + delay_s
+
+    def _hedge(self, now: float) -> Step:
+        """Send a second attempt beside the first, if it is time, and allowed."""
+        if self.wake_at is None or now < self.wake_at - _ROUNDING_S:
+            return None
+        self.wake_at = None
+        calls = self._calls
+        # A hedge does not overtake requests that wait for room.
+        if calls.queue.count or not calls.pool.has_room_beside(self._known()):
+            return None
+        return self._send(now) if calls.budget.take(now) else None
+
+    # -- what is out, what was tried ---------------------------------------------------------
+
+    def _is_late(self, now: float) -> bool:
+        return now >= self.deadline_at - _ROUNDING_S
+
+    def _all_out(self) -> tuple[Pick, ...]:
+        if self._hedged:
+            return self._out
+        return (self._pick,) if self._pick is not None and self.state == "sending" else ()
+
+    def _known(self) -> tuple[str, ...]:
+        """Return the ids of the instances that were tried, and of those where attempts are out."""
+        return (*self._tried, *(pick.instance.id for pick in self._out))
+
+    def _with(self, pick: Pick) -> tuple[str, ...]:
+        id_ = pick.instance.id
+        return self._tried if id_ in self._tried else (*self._tried, id_)
+
+    def _over(self, pick: Pick, tried: tuple[str, ...]) -> None:
+        self._tried = tried
+        if self._out:
+            self._out = tuple(out for out in self._out if out is not pick)
+
+
+def is_ok(status: int) -> bool:
+    """Return whether a status counts as a success of the instance: all but 5xx and 429."""
+    return status < _FIRST_FAILING_STATUS and status != _TOO_MANY_REQUESTS
