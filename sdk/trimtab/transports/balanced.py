@@ -11,13 +11,13 @@ from trimtab.background import on_fork
 from trimtab.discovery import DiscoverySettings, Policies
 from trimtab.errors import ClosedError, ConfigurationError
 from trimtab.health import HealthSettings
+from trimtab.http.families import family_of
+from trimtab.http.making import Maker
 from trimtab.networks import NetworkPolicy
 from trimtab.pool import LoadLimits
 from trimtab.registries import connect
 from trimtab.retry import RetryPolicy
 from trimtab.transports.bases import AsyncBaseTransports, SyncBaseTransports
-from trimtab.transports.families import family_of
-from trimtab.transports.making import Maker
 from trimtab.transports.preparing import Addressing
 from trimtab.transports.sending import send, send_async
 from trimtab.transports.sides import AsyncSide, SyncSide
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
     from trimtab.health.probing import ProbeSettings
+    from trimtab.http.families import Family
+    from trimtab.http.tls import Certificate
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics, Subset
     from trimtab.probing import Look
     from trimtab.registries import Registry
     from trimtab.retry import HedgePolicy
     from trimtab.strategies import StrategyFactory
-    from trimtab.transports.families import Family
     from trimtab.transports.preparing import NamePolicy
-    from trimtab.transports.tls import Certificate
 
 __all__ = ["BalancedTransport"]
 

@@ -17,8 +17,6 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from trimtab.transports.guarding import is_quiet
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -147,7 +145,7 @@ class Connections:
         if inner.retired:
             del self._leaving[inner]
             return True
-        is_leaky = inner.suspect and not is_quiet(inner.transport)
+        is_leaky = inner.suspect and not getattr(inner.transport, "is_quiet", True)
         inner.suspect = False
         if is_leaky and self._inner.get(inner.member) is inner:
             del self._inner[inner.member]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from trimtab.discovery import Service, Turn
     from trimtab.errors import PickError
+    from trimtab.http.families import Family
     from trimtab.instance import Instance
     from trimtab.pool import Outcome, Pick
     from trimtab.transports.connections import Connections, _Inner
-    from trimtab.transports.families import Family
     from trimtab.transports.preparing import Addressing
 
 __all__ = ["Attempt", "CallInfo", "Exchange"]

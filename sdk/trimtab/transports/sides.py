@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from trimtab.discovery import Service
+    from trimtab.http.families import Family
     from trimtab.instance import Instance
     from trimtab.member import Member
     from trimtab.transports.balanced import BalancedTransport
-    from trimtab.transports.families import Family
 
 __all__ = ["AsyncSide", "SyncSide"]
 

@@ -10,8 +10,8 @@ from trimtab.transports.deadlines import within
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from trimtab.http.families import Family
     from trimtab.transports.exchange import Attempt
-    from trimtab.transports.families import Family
 
 __all__ = ["async_stream", "sync_stream"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trimtab import BalancedTransport
 from trimtab.errors import DiscoveryError, PickError
-from trimtab.transports.families import Family
+from trimtab.http.families import Family
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.world.clients import FIRST_BAD_STATUS, Client
 from trimtab_sim.world.deadlines import Deadlines

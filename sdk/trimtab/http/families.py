@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,24 @@ __all__ = ["Family", "family_of"]
 
 _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 
+_FAILURES: dict[str, Failure] = {
+    "ConnectTimeout": "connect_timeout",
+    "PoolTimeout": "timeout",
+    "ReadTimeout": "timeout",
+    "WriteTimeout": "timeout",
+    "TimeoutException": "timeout",
+    "ConnectError": "refused",
+    "ReadError": "no_response",
+    "WriteError": "no_response",
+    "NetworkError": "no_response",
+    "RemoteProtocolError": "no_response",
+    "LocalProtocolError": "other",
+    "ProtocolError": "other",
+    "ProxyError": "other",
+    "UnsupportedProtocol": "other",
+}
+"""What each error means. The library beneath has errors of the very same names."""
+
 
 class Family:
     """One of the two, with what a transport needs of it."""
@@ -32,32 +50,43 @@ class Family:
     def __init__(self, module: ModuleType) -> None:
         self.module: Any = module
         self.name = module.__name__
-        # The order matters: time-outs and connect errors are special cases of their parents.
-        self._failures: tuple[tuple[Any, Failure], ...] = (
-            (self.module.ConnectTimeout, "connect_timeout"),
-            (self.module.ConnectError, "refused"),
-            (self.module.TimeoutException, "timeout"),
-            ((self.module.NetworkError, self.module.RemoteProtocolError), "no_response"),
-            # An alert after the handshake, such as TLS 1.3's for want of a client certificate,
-            # comes through httpcore as it is on asyncio.
-            (ssl.SSLError, "no_response"),
-        )
+        self._failures: dict[type, Failure] = {
+            getattr(module, name): failure for name, failure in _FAILURES.items()
+        }
+        # An alert after the handshake, such as TLS 1.3's when it misses a client certificate,
+        # comes through httpcore as it is on asyncio.
+        self._failures[ssl.SSLError] = "no_response"
 
-    @property
+    @cached_property
     def core(self) -> Any:
-        """The library beneath, which speaks HTTP over the network."""
+        """The library beneath, which speaks HTTP over the network; imported at first use."""
         return import_module(_CORES[self.name])
+
+    @cached_property
+    def core_errors(self) -> tuple[type[Exception], ...]:
+        """The errors of the library beneath that `translated` takes."""
+        return tuple(self._translations)
+
+    @cached_property
+    def _translations(self) -> dict[type[Exception], Any]:
+        core, module = self.core, self.module
+        return {getattr(core, name): getattr(module, name) for name in _FAILURES}
+
+    def translated(self, error: Exception) -> Exception:
+        """Return an error of the library beneath as the family's own, with the same message."""
+        kind = next(each for each in type(error).__mro__ if each in self._translations)
+        return self._translations[kind](str(error))  # type: ignore[no-any-return]
 
     def failure(self, error: BaseException) -> Failure:
         """Say how an attempt failed."""
-        for kinds, failure in self._failures:
-            if isinstance(error, kinds):
-                return failure
+        for kind in type(error).__mro__:
+            if kind in self._failures:
+                return self._failures[kind]
         return "other"
 
     @staticmethod
     def words(error: BaseException) -> str:
-        """Say what an error is about: under trio, it is a cause that has the words."""
+        """Say what an error is about: under trio, its cause has the words."""
         return next(filter(None, map(str, _chain(error))), type(error).__name__)
 
     @staticmethod
