@@ -4,11 +4,14 @@ It keeps a Python program's outbound HTTP calls spread over the instances that a
 """
 
 from trimtab.alerts import Alerter, AlertSettings
+from trimtab.balancing import Balancer
+from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.check import Check
 from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState, SyncDirectory
 from trimtab.errors import (
     ClosedError,
     ConfigurationError,
+    DeadlineError,
     DiscoveryError,
     DiscoveryTimeoutError,
     InvalidInstanceError,
@@ -33,21 +36,22 @@ from trimtab.instance import Instance, Snapshot, Status
 from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
-from trimtab.retry import HedgePolicy, RetryPolicy
 from trimtab.strategies import STRATEGIES, Maglev, RingHash, ZoneAware
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
-from trimtab.transports import BalancedTransport, CallInfo
+from trimtab.transports import BalancedTransport, CallInfo, RequestOptions
 
 __all__ = [
     "STRATEGIES",
     "AlertSettings",
     "Alerter",
     "BalancedTransport",
+    "Balancer",
     "CallInfo",
     "Check",
     "ClosedError",
     "ConcurrencyLimits",
     "ConfigurationError",
+    "DeadlineError",
     "DeterministicAperture",
     "DeterministicSubset",
     "Directory",
@@ -82,6 +86,7 @@ __all__ = [
     "RegistryError",
     "RegistryRequestError",
     "RegistryUnavailableError",
+    "RequestOptions",
     "RetryPolicy",
     "RingHash",
     "SaturatedError",

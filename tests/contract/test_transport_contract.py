@@ -571,7 +571,7 @@ async def test_an_inner_transport_of_ones_own_is_used_per_instance(flavour, kit)
         )
 
     one, two = Instance(host="one.example", port=1), Instance(host="two.example", port=2)
-    transport = flavour.transport(listing(one, two), transport=make, strategy="round_robin")
+    transport = flavour.transport(listing(one, two), inner=make, strategy="round_robin")
     async with flavour.client(transport) as client:
         answers = {(await client.get("http://orders/")).text for _ in range(4)}
         assert answers == {"one.example", "two.example"}
@@ -590,7 +590,7 @@ async def test_an_error_of_the_factory_or_of_the_transport_leaves_nothing_behind
 
     for id_, wanted in (("unmade", RuntimeError), ("made", ValueError)):
         instance = Instance(host="h", port=1, id=id_)
-        transport = flavour.transport(listing(instance), transport=make)
+        transport = flavour.transport(listing(instance), inner=make)
         async with flavour.client(transport) as client:
             with pytest.raises(wanted):
                 await client.get("http://orders/")

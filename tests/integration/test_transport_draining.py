@@ -109,7 +109,7 @@ async def test_a_transport_that_does_not_close_keeps_nothing_else_from_closing(f
         return Stubborn(lambda _: flavour.family.Response(200))
 
     registry = listing(kit.stays.instance(id="one"), kit.stays.instance(id="two"))
-    transport = flavour.transport(registry, transport=make, strategy="round_robin")
+    transport = flavour.transport(registry, inner=make, strategy="round_robin")
     async with flavour.client(transport) as client:
         for _ in range(2):
             await client.get("http://orders/")

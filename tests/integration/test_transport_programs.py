@@ -41,7 +41,7 @@ def test_many_threads_count_exactly(family, real, calls, server):
         return family.MockTransport(lambda _: family.Response(200, content=b"a"))
 
     instances = [server.instance(id=f"i{number}") for number in range(3)]
-    transport = balanced(*instances, transport=None if real else at_once)
+    transport = balanced(*instances, inner="httpx" if real else at_once)
     with family.Client(transport=transport, trust_env=False) as client:
 
         def work(_):

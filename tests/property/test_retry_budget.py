@@ -10,7 +10,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from trimtab.retry import RetryBudget
+from trimtab.calls import RetryBudget
 
 
 class BudgetMachine(RuleBasedStateMachine):

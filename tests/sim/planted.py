@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from trimtab.discovery.guard import LossGuard
 from trimtab.discovery.reading import Reader
 from trimtab.pool import Pick
-from trimtab.retry import RetryPolicy
+from trimtab.calls import RetryPolicy
 from trimtab.strategies.random import RandomChoice
 
 __all__ = ["BUGS"]

@@ -16,10 +16,10 @@ import pytest
 from memory_network import Network
 
 from trimtab import BalancedTransport, DiscoverySettings, Instance, RetryPolicy
-from trimtab.retry import HedgePolicy
+from trimtab.http.families import Family
+from trimtab.http.making import Maker
+from trimtab.calls import HedgePolicy
 from trimtab.testing import FakeRegistry
-from trimtab.transports.families import Family
-from trimtab.transports.making import Maker
 from trimtab_sim.loop import run
 
 INSTANCES = [
@@ -74,10 +74,11 @@ class Program:
         self.network = Network(self.family.core, rng)
         self.registry = FakeRegistry()
         self.registry.set("orders", INSTANCES)
-        self._maker = Maker(limits=module.Limits(keepalive_expiry=None), trust_env=False)
+        limits = module.Limits(keepalive_expiry=None)
+        self._maker = Maker(limits=limits, trust_env=False, network=self.network)
         self.transport = BalancedTransport(
             self.registry,
-            transport=self._inner,
+            inner=self._inner,
             discovery=DiscoverySettings(grace_s=0),
             retry=RetryPolicy(statuses={503}, max_attempts=4, backoff_first_s=0.002),
             hedge=hedge,
@@ -108,9 +109,7 @@ class Program:
         setattr(owner, name, counted)
 
     def _inner(self, instance):
-        transport = self._maker.make(self.family, instance, is_async=True)
-        transport._pool._network_backend._backend = self.network
-        return transport
+        return self._maker.make(self.family, instance, is_async=True)
 
     async def request(self):
         """Send one, of any kind, and read it in any way."""
@@ -154,7 +153,9 @@ class Program:
         (side,) = self.transport._sides()
         assert side.connections.in_use == 0
         assert not side.connections._leaving
-        pools = [inner.transport._pool for inner in side.connections._inner.values()]
+        transports = [inner.transport for inner in side.connections._inner.values()]
+        assert all(each.is_quiet for each in transports)
+        pools = [pool for each in transports for pool in each._pools()]
         for pool in pools:
             assert pool._requests == []
             assert all(each.is_idle() or each.is_closed() for each in pool.connections), pool

@@ -43,7 +43,7 @@ async def async_client() -> None:
         connect("static://h:1,h:2"),
         discovery=DiscoverySettings(poll_interval_s=1.0, last_known_good="/var/cache/lists"),
         retry=RetryPolicy(max_attempts=2),
-        host="service",
+        host_header="service",
         limits=httpx.Limits(max_connections=10),
         drain_timeout_s=1.0,
         rng=random.Random(1),
@@ -62,7 +62,7 @@ def inner_transport_of_ones_own() -> BalancedTransport:
     def make(instance: Instance) -> httpx.MockTransport:
         return httpx.MockTransport(lambda request: httpx.Response(200, text=instance.address))
 
-    return BalancedTransport("static://h:1", transport=make)
+    return BalancedTransport("static://h:1", inner=make)
 
 
 async def directory() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from trimtab import ConfigurationError, HedgePolicy
-from trimtab.retry import IDEMPOTENT
+from trimtab.calls import IDEMPOTENT
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.retry import LatencyQuantile
+from trimtab.calls import LatencyQuantile
 
 
 def fed(samples, quantile=0.95, *, now=0.0, **settings):

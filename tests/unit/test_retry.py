@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import ConfigurationError
-from trimtab.retry import IDEMPOTENT, Backoff, RetryBudget, RetryPolicy
+from trimtab.calls import IDEMPOTENT, Backoff, RetryBudget, RetryPolicy
 
 
 @pytest.mark.parametrize(

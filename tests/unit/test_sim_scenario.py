@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trimtab.retry import RetryPolicy
+from trimtab.calls import RetryPolicy
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.laws import Empirical, Exponential
 from trimtab_sim.scenario import Scenario

@@ -18,7 +18,7 @@ from trimtab import (
 )
 from trimtab.discovery import Call
 from trimtab.health.ejections import outlier_threshold
-from trimtab.retry import Backoff, RetryBudget
+from trimtab.calls import Backoff, RetryBudget
 
 IDS = "abcdefghij"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from types import SimpleNamespace
 
 import pytest
 
@@ -176,24 +175,20 @@ def test_an_old_transport_whose_member_is_gone_stays_closed_once():
 
 
 class Pooled(str):
-    """An inner transport with a pool, in which a connection may be busy for ever."""
+    """An inner transport that knows whether something is under way on its connections."""
 
-    __slots__ = ("_pool",)
+    __slots__ = ("is_quiet",)
 
 
-def pooled(name, *, busy=0, requests=0):
+def pooled(name, *, is_quiet=True):
     transport = Pooled(name)
-    connections = [
-        SimpleNamespace(is_idle=lambda: False, is_closed=lambda: False) for _ in range(busy)
-    ]
-    transport._pool = SimpleNamespace(_requests=[None] * requests, connections=connections)
+    transport.is_quiet = is_quiet
     return transport
 
 
-@pytest.mark.parametrize("leak", [{"busy": 1}, {"requests": 1}])
-def test_a_transport_that_a_cancellation_left_busy_is_replaced_once_nobody_uses_it(book, leak):
+def test_a_transport_that_a_cancellation_left_busy_is_replaced_once_it_is_unused(book):
     member = Member(HERE, 0.0)
-    book.pool_of = lambda name: pooled(name, **leak)
+    book.pool_of = lambda name: pooled(name, is_quiet=False)
     one, two = (book.connections.use(member, HERE) for _ in range(2))
     book.connections.give_back(one, is_clean=False)
     assert book.closed == []
@@ -204,9 +199,10 @@ def test_a_transport_that_a_cancellation_left_busy_is_replaced_once_nobody_uses_
     assert book.made == ["h:1", "h:1"]
 
 
-def test_a_transport_that_knows_itself_unused_is_kept(book):
+@pytest.mark.parametrize("kind", [pooled, str], ids=["quiet", "of the user's own"])
+def test_a_transport_that_is_quiet_or_cannot_tell_is_kept(book, kind):
     member = Member(HERE, 0.0)
-    book.pool_of = pooled
+    book.pool_of = kind
     for _ in range(2):
         book.connections.give_back(book.connections.use(member, HERE), is_clean=False)
     assert (book.made, book.closed) == (["h:1"], [])
@@ -214,14 +210,14 @@ def test_a_transport_that_knows_itself_unused_is_kept(book):
 
 def test_a_transport_after_regular_ends_is_not_looked_at(book):
     member = Member(HERE, 0.0)
-    book.pool_of = lambda name: pooled(name, busy=1)
+    book.pool_of = lambda name: pooled(name, is_quiet=False)
     book.connections.give_back(book.connections.use(member, HERE), is_clean=True)
     assert book.closed == []
 
 
 def test_what_was_abandoned_is_not_closed_again_for_being_left_busy(book):
     member = Member(HERE, 0.0)
-    book.pool_of = lambda name: pooled(name, busy=1)
+    book.pool_of = lambda name: pooled(name, is_quiet=False)
     use = book.connections.use(member, HERE)
     book.connections.abandon()
     book.connections.give_back(use, is_clean=False)

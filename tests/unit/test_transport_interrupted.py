@@ -12,9 +12,9 @@ import httpx2
 import pytest
 
 from trimtab import BalancedTransport, DiscoverySettings, Instance, RetryPolicy
+from trimtab.http.families import Family
+from trimtab.http.making import Maker
 from trimtab.testing import FakeRegistry
-from trimtab.transports.families import Family
-from trimtab.transports.making import Maker
 
 INSTANCES = [
     Instance(host=f"10.0.0.{number}", port=80, scheme=("http", "https")[number % 2])
@@ -99,12 +99,13 @@ class Program:
     def __init__(self, module):
         self.rng, self.family = Random(1), Family(module)
         self.network = Network(self.family.core, self.rng)
-        self._maker = Maker(limits=module.Limits(keepalive_expiry=None), trust_env=False)
+        limits = module.Limits(keepalive_expiry=None)
+        self._maker = Maker(limits=limits, trust_env=False, network=self.network)
         registry = FakeRegistry()
         registry.set("orders", INSTANCES)
         self.transport = BalancedTransport(
             registry,
-            transport=self._inner,
+            inner=self._inner,
             discovery=DiscoverySettings(grace_s=0),
             retry=RetryPolicy(statuses={503}, backoff_first_s=1e-4, backoff_max_s=1e-4),
             rng=self.rng,
@@ -112,9 +113,7 @@ class Program:
         self.client = module.Client(transport=self.transport, trust_env=False)
 
     def _inner(self, instance):
-        transport = self._maker.make(self.family, instance, is_async=False)
-        transport._pool._network_backend._backend = self.network
-        return transport
+        return self._maker.make(self.family, instance, is_async=False)
 
     def request(self):
         kind = self.rng.randrange(3)
@@ -134,7 +133,9 @@ class Program:
             assert member.picks == member.successes + member.failures + member.cancelled
         (side,) = self.transport._sides()
         assert side.connections.in_use == 0
-        pools = [inner.transport._pool for inner in side.connections._inner.values()]
+        transports = [inner.transport for inner in side.connections._inner.values()]
+        assert all(each.is_quiet for each in transports)
+        pools = [pool for each in transports for pool in each._pools()]
         for pool in pools:
             assert pool._requests == []
             assert all(each.is_idle() or each.is_closed() for each in pool.connections), pool

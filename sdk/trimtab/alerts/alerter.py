@@ -16,7 +16,7 @@ from trimtab.alerts.senders import name_of, sender_of
 from trimtab.alerts.settings import AlertSettings
 from trimtab.blocks import Block
 from trimtab.errors import ConfigurationError
-from trimtab.retry import Backoff
+from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
     from trimtab.alerts.alert import Alert

@@ -382,9 +382,7 @@ class Request:
 
     # -- another attempt ---------------------------------------------------------------------
 
-    def _rejected(
-        self, pick: Pick, status: int, retry_after_s: float | None, now: float
-    ) -> Step:
+    def _rejected(self, pick: Pick, status: int, retry_after_s: float | None, now: float) -> Step:
         """Decide on a response whose status may be retried."""
         tried = self._with(pick)
         is_alone = len(self._out) <= 1

@@ -19,7 +19,7 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import WatchableRegistry
-from trimtab.retry import Backoff
+from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

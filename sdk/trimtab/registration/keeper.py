@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.errors import NotRegisteredError, RegistryError
 from trimtab.registries.protocol import CheckingRegistrar
-from trimtab.retry import Backoff
+from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
     from random import Random

@@ -1,8 +1,12 @@
-"""Transports for httpx and httpx2: thin; they ask the pool and the retry policy and do the I/O."""
+"""Transports for httpx and httpx2: thin around the request machine.
 
-from __future__ import annotations
+`balanced` is the public `BalancedTransport`. `exchange` is one HTTP request of a caller, `preparing`
+addresses it to an instance, `options` are its own wishes, `streams` its response's body. `sides` keep
+services and connections per family and event loop, `connections` the inner transports.
+"""
 
 from trimtab.transports.balanced import BalancedTransport
 from trimtab.transports.exchange import CallInfo
+from trimtab.transports.options import RequestOptions
 
-__all__ = ["BalancedTransport", "CallInfo"]
+__all__ = ["BalancedTransport", "CallInfo", "RequestOptions"]

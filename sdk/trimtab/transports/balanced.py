@@ -287,9 +287,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             with self._lock:
                 side = self._sync.get(family.name)
                 if side is None:
-                    side = self._sync[family.name] = SyncSide(
-                        self._settings, family, rng=self._rng
-                    )
+                    side = self._sync[family.name] = SyncSide(self._settings, family, rng=self._rng)
                     self._closed = False
         return side
 

@@ -115,9 +115,7 @@ class _Exchange:
         """Take an attempt's error."""
         self._error = error
         family = self._side.family
-        return self.service.failed(
-            self.request, pick, family.failure(error), family.words(error)
-        )
+        return self.service.failed(self.request, pick, family.failure(error), family.words(error))
 
     def finish(self, pick: Pick, response: Any) -> Any:
         """Complete the caller's response: it says how it came about."""
@@ -226,7 +224,6 @@ class _Exchange:
         if family.failure(error) == "timeout":
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
-
 
     def _received(
         self, pick: Pick, inner: Inner, sent: Any, response: Any, stream: Callable[..., Any]

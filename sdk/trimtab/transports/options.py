@@ -63,9 +63,7 @@ class Options:
         unknown = [name for name in own if name not in RequestOptions.__annotations__]
         if unknown:
             known = ", ".join(sorted(RequestOptions.__annotations__))
-            raise ConfigurationError(
-                f"extensions['trimtab'] has {unknown[0]!r}; known are {known}"
-            )
+            raise ConfigurationError(f"extensions['trimtab'] has {unknown[0]!r}; known are {known}")
         key = own.get("key")
         if key is None and key_of is not None:
             key = key_of(request)

@@ -28,7 +28,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.retry import HedgePolicy, RetryPolicy
+from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
 from trimtab_sim.scenario.kinds import check_kinds, check_names, fields_of, schema_of_table

@@ -16,7 +16,7 @@ from trimtab_sim.world.trips import Trip, send
 if TYPE_CHECKING:
     from trimtab.discovery import Balancer, Service, Turn
     from trimtab.pool import Pick
-    from trimtab.retry import Failure
+    from trimtab.calls import Failure
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trimtab import BalancedTransport
 from trimtab.errors import DiscoveryError, PickError
-from trimtab.transports.families import Family
+from trimtab.http.families import Family
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.world.clients import FIRST_BAD_STATUS, Client
 from trimtab_sim.world.deadlines import Deadlines
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.discovery import Service
-    from trimtab.retry import Failure
+    from trimtab.calls import Failure
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server
@@ -98,7 +98,7 @@ class HttpClient(Client):
         self._running: dict[int, asyncio.Task[None]] = {}
         self._url = self.module.URL(f"http://{world.service_name}/")
         self._transport = BalancedTransport(
-            transport=lambda instance: inner(self, instance), **balancer
+            inner=lambda instance: inner(self, instance), **balancer
         )
         # Nothing of the machine's environment may enter a run.
         self._http = self.module.AsyncClient(

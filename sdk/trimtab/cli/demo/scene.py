@@ -92,7 +92,7 @@ async def play(plan: Plan, viewer: Viewer) -> Stage:
         transport = BalancedTransport(
             registry.url,
             strategy=plan.strategy,
-            transport=lambda instance: RecordingTransport(
+            inner=lambda instance: RecordingTransport(
                 instance, stage.record, clock, verify=False
             ),
             rng=Random(rng.random()),

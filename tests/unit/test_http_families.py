@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from trimtab import DiscoveryTimeoutError, NoEligibleInstanceError, NoInstancesError
-from trimtab.transports.families import family_of
+from trimtab.http.families import family_of
 
 FAMILIES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 
@@ -45,6 +45,52 @@ def test_a_request_tells_its_family(module):
 )
 def test_every_transport_error_means_one_thing(module, name, failure):
     assert of(module).failure(getattr(module, name)("x")) == failure
+
+
+CORE_ERRORS = [
+    "TimeoutException",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "WriteTimeout",
+    "PoolTimeout",
+    "NetworkError",
+    "ConnectError",
+    "ReadError",
+    "WriteError",
+    "ProtocolError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+    "ProxyError",
+    "UnsupportedProtocol",
+]
+
+
+@FAMILIES
+@pytest.mark.parametrize("name", CORE_ERRORS)
+def test_every_error_from_beneath_becomes_the_familys_of_the_same_name(module, name):
+    family = of(module)
+    kind = getattr(family.core, name)
+    for raised in (kind("as told"), type("Special", (kind,), {})("as told")):
+        assert isinstance(raised, family.core_errors)
+        translated = family.translated(raised)
+        assert (type(translated), str(translated)) == (getattr(module, name), "as told")
+
+
+@FAMILIES
+def test_no_error_from_beneath_is_forgotten(module):
+    core = of(module).core
+    errors = {
+        name
+        for name in core.__all__
+        if isinstance(kind := getattr(core, name), type) and issubclass(kind, Exception)
+    }
+    assert errors == {*CORE_ERRORS, "ConnectionNotAvailable"}, "which the pool keeps to itself"
+
+
+@FAMILIES
+def test_a_special_case_of_an_error_means_the_same(module):
+    special = type("Special", (module.ConnectError,), {})("x")
+    assert of(module).failure(special) == "refused"
 
 
 def test_a_tls_alert_after_the_handshake_is_a_broken_connection():

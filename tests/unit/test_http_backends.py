@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import httpx
 import httpx2
 import pytest
+import trio
 
-from trimtab.transports.families import Family
-from trimtab.transports.guarding import guard
+from trimtab.http.backends import AsyncBackend, Backend
+from trimtab.http.families import Family
 
 FAMILIES = pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
 KINDS = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -49,24 +50,22 @@ def _awaited(function):
 
 
 def connect(module, host, stream, *, is_async, refused=("169.254.",)):
-    """Connect through a guarded transport whose network gives this stream."""
+    """Connect through a backend whose network gives this stream."""
     asked = []
 
     def connect_tcp(host, port, **options):
         asked.append((host, port, options))
         return stream
 
-    backend = SimpleNamespace(connect_tcp=_awaited(connect_tcp) if is_async else connect_tcp)
-    transport = SimpleNamespace(_pool=SimpleNamespace(_network_backend=backend))
+    network = SimpleNamespace(connect_tcp=_awaited(connect_tcp) if is_async else connect_tcp)
+    kind = AsyncBackend if is_async else Backend
+    backend = kind(Family(module).core, refused and refusing(refused), network)
+    return run(backend.connect_tcp(host=host, port=80, timeout=3)), asked
+
+
+def refusing(prefix):
     reason = {True: "where clouds keep their metadata", False: None}
-    guard(
-        transport,
-        lambda address: reason[address.startswith(refused)],
-        Family(module),
-        is_async=is_async,
-    )
-    made = transport._pool._network_backend.connect_tcp(host=host, port=80, timeout=3)
-    return run(made), asked
+    return lambda address: reason[address.startswith(prefix)]
 
 
 def run(made):
@@ -127,6 +126,26 @@ def test_a_handshake_that_ends_early_closes_its_connection(module, is_async, err
 
 
 @FAMILIES
-def test_a_transport_that_keeps_its_network_elsewhere_is_refused_when_made(module):
-    with pytest.raises(AttributeError):
-        guard(object(), str, Family(module), is_async=False)
+@KINDS
+def test_without_a_policy_no_address_is_looked_at(module, is_async):
+    stream = Stream(OSError(107, "not connected"), is_async=is_async)
+    connect(module, "169.254.169.254", stream, is_async=is_async, refused=None)
+    assert not stream.is_closed
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [(asyncio.run, "AnyIOBackend"), (lambda made: trio.run(lambda: made), "TrioBackend")],
+    ids=["asyncio", "trio"],
+)
+def test_the_sockets_are_those_of_the_library_that_runs(module, monkeypatch, run, name):
+    core, connected = Family(module).core, []
+
+    async def connect_tcp(self, host, port, **options):
+        connected.append((type(self).__name__, host, port, options))
+        return Stream(None, is_async=True)
+
+    monkeypatch.setattr(getattr(core, name), "connect_tcp", connect_tcp)
+    run(AsyncBackend(core).connect_tcp("orders-1", 80, timeout=3))
+    assert connected == [(name, "orders-1", 80, {"timeout": 3})]

@@ -1,0 +1,23 @@
+"""HTTP to one instance, for httpx and httpx2, sync and async, over httpcore's public API.
+
+`inner` has the transports and `backends` their network: who may be called, and what a cancelled
+handshake leaves behind. `families` names what differs between httpx and httpx2, `tls` builds the
+one TLS context, and `making` makes the transport of an instance from the user's settings.
+"""
+
+from trimtab.http.families import Family, family_of, usual_family
+from trimtab.http.inner import AsyncInnerTransport, InnerTransport
+from trimtab.http.making import Maker
+from trimtab.http.tls import Certificate, SharedContext, tls_context
+
+__all__ = [
+    "AsyncInnerTransport",
+    "Certificate",
+    "Family",
+    "InnerTransport",
+    "Maker",
+    "SharedContext",
+    "family_of",
+    "tls_context",
+    "usual_family",
+]

@@ -1,0 +1,78 @@
+"""How the inner transport of an instance is made, of either family, sync or async."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from trimtab.errors import ConfigurationError
+from trimtab.http.inner import AsyncInnerTransport, InnerTransport
+from trimtab.http.tls import SharedContext
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from trimtab.http.families import Family
+    from trimtab.http.tls import Certificate
+    from trimtab.instance import Instance
+
+__all__ = ["Maker"]
+
+
+class Maker:
+    """Makes inner transports; they share one TLS context.
+
+    Args:
+        own: makes them instead of the built-in ones; then nothing else counts.
+        verify, cert, trust_env: see `tls_context`.
+        http1, http2, limits, local_address, network: see `AsyncInnerTransport`; limits are of
+            each instance's connections.
+        refusal_of: says why an address may not be called, or None; names are judged by the
+            address that they lead to.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or no version of HTTP can be spoken.
+    """
+
+    def __init__(
+        self,
+        *,
+        own: Callable[[Instance], Any] | None = None,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Certificate | None = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: Any = None,
+        local_address: str | None = None,
+        refusal_of: Callable[[str], str | None] | None = None,
+        network: Any = None,
+    ) -> None:
+        if not (http1 or http2):
+            raise ConfigurationError("http1 and http2 are both False; one of them must be spoken")
+        if http2 and find_spec("h2") is None:
+            raise ConfigurationError(
+                "http2=True needs the package h2; install it with: pip install 'trimtab[http2]'"
+            )
+        self._own = own
+        self.tls = SharedContext(verify, cert, trust_env=trust_env)
+        self._settings = {
+            "http1": http1,
+            "http2": http2,
+            "limits": limits,
+            "local_address": local_address,
+            "refusal_of": refusal_of,
+            "network": network,
+            "tls": self.tls,
+        }
+
+    def make(self, family: Family, instance: Instance, *, is_async: bool) -> Any:
+        """Make the inner transport of an instance."""
+        if self._own is not None:
+            return self._own(instance)
+        if instance.scheme == "https":
+            # Made now, so that its time is not taken for the instance's.
+            self.tls.context()
+        kind: Any = AsyncInnerTransport if is_async else InnerTransport
+        return kind(family, **self._settings)
