@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import simpy
 
-from trimtab.discovery import Balancer, Home, Policies
+from trimtab.balancing import Policies, Services
+from trimtab.discovery import Home
 from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.health.eligibility import reason_against
 from trimtab_sim import loop as simulated
@@ -32,7 +33,7 @@ from trimtab_sim.world.world import World
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from trimtab.discovery import Service
+    from trimtab.balancing import Service
     from trimtab.instance import Snapshot
     from trimtab_sim.faults import Event
     from trimtab_sim.scenario import Scenario
@@ -194,7 +195,7 @@ class _Stage:
                 family=self._family,
                 balancer={"registry": view, "discovery": discovery, "rng": rng, **arguments},
             )
-        balancer = Balancer(
+        services = Services(
             Home.for_async(),
             view,
             policies=Policies(**arguments),
@@ -203,7 +204,7 @@ class _Stage:
             rng=Random(rng.getrandbits(64)),
             on_removed=lambda _members: None,
         )
-        return CoreClient(world, place, group, balancer, seed=world.seed)
+        return CoreClient(world, place, group, services, seed=world.seed)
 
     async def _start(self, client: Client, start: float) -> None:
         loop = asyncio.get_running_loop()

@@ -47,16 +47,16 @@ _FIRST_STATUS, _LAST_STATUS = 400, 599
 class RetryPolicy:
     """Which failures are tried again, where, how often and after how long.
 
-    A refused connection is tried again at once and outside the budget: nothing was sent, and
-    asking the next instance costs next to nothing. Every other retry waits (exponential, full
-    jitter) and is charged to the budget; a connect time-out too, since a server that cannot accept
-    connections is overloaded, and more of them make it worse. What was sent is repeated for
-    idempotent methods only, and only if the body can be sent a second time. By default that is a
-    connection that broke before the response. Time-outs and statuses are for the caller to add: a
-    time-out has already used its time, and a 500 may be the right answer.
+    A failed connect is tried again at once, since nothing was sent; on another instance only. A
+    refused one is outside the budget: asking the next instance costs next to nothing. A connect
+    time-out is charged to it: servers that cannot accept connections in time are overloaded, and
+    more connections make it worse. What was sent is tried again for idempotent methods only, if the
+    body can be sent a second time, within the budget and after a wait (exponential, full jitter).
+    By default that is a connection that broke before the response. Time-outs and statuses are for
+    the caller to add: a time-out has already used its time, and a 500 may be the right answer.
 
-    A retry goes to an instance that was not tried, while one is eligible; otherwise to the same
-    one again, unless it refused the connection.
+    A retry goes to an instance that was not tried, while one is eligible; otherwise, if something
+    was sent, to the same one again.
 
     Attributes:
         max_attempts: attempts per request, the first and hedges included; 1 means no retry.
@@ -127,8 +127,13 @@ class RetryPolicy:
 
     @staticmethod
     def is_charged(cause: Failure | int) -> bool:
-        """Return whether a retry waits and is charged to the budget: all but refused ones."""
+        """Return whether a retry is charged to the budget: all but refused ones."""
         return cause != "refused"
+
+    @staticmethod
+    def was_sent(cause: Failure | int) -> bool:
+        """Return whether the server may have seen the attempt."""
+        return cause not in _UNSENT
 
     def _check_sets(self) -> None:
         object.__setattr__(self, "methods", frozenset(self.methods))

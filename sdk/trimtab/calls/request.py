@@ -406,7 +406,7 @@ class Request:
     ) -> float | None:
         """Return how long to wait before the next attempt; None: there is none.
 
-        The budget is charged here. No retry goes to an instance that refused the connection, and
+        The budget is charged here. No retry goes to an instance that could not be connected to, and
         no wait begins that would end after the deadline.
         """
         policy, calls = self._retry, self._calls
@@ -414,18 +414,18 @@ class Request:
             cause, self.attempts, method=self._method, replayable=self._replayable
         ):
             return None
-        is_charged = policy.is_charged(cause)
+        was_sent = policy.was_sent(cause)
         has_other = calls.pool.has_other(tried)
-        if not has_other and not is_charged:
+        if not has_other and not was_sent:
             return None
-        wait_s = self._backoff_s() if is_charged else 0.0
+        wait_s = self._backoff_s() if was_sent else 0.0
         if retry_after_s is not None and not (has_other and policy.retry_after == "instance"):
             wait_s = retry_after_s
             if wait_s > policy.max_retry_after_s:
                 return None
         if wait_s >= self.deadline_at - now:
             return None
-        if is_charged and not calls.budget.take(now):
+        if policy.is_charged(cause) and not calls.budget.take(now):
             return None
         return wait_s
 

@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from trimtab.check import Check
-from trimtab.discovery.policies import check_deadline
+from trimtab.balancing import check_deadline
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart

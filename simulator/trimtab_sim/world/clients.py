@@ -10,7 +10,7 @@ from trimtab_sim.streams import stream
 from trimtab_sim.world.arrivals import source
 
 if TYPE_CHECKING:
-    from trimtab.discovery import Service
+    from trimtab.balancing import Service
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.world import World

@@ -18,7 +18,7 @@ from trimtab_sim.world.deadlines import Deadlines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trimtab.discovery import Service
+    from trimtab.balancing import Service
     from trimtab.calls import Failure
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.places import Place
@@ -109,7 +109,7 @@ class HttpClient(Client):
         """Open the service, and wait for its first list."""
         # As a program does that must be ready before its first request.
         side = self._transport._async_side(self._family)  # noqa: SLF001 - nobody else needs it
-        return await side.balancer.open(self.world.service_name)
+        return await side.services.open(self.world.service_name)
 
     def begin(self, request: int, now: float) -> None:
         """Send a new request."""

@@ -92,9 +92,7 @@ async def play(plan: Plan, viewer: Viewer) -> Stage:
         transport = BalancedTransport(
             registry.url,
             strategy=plan.strategy,
-            inner=lambda instance: RecordingTransport(
-                instance, stage.record, clock, verify=False
-            ),
+            inner=lambda instance: RecordingTransport(instance, stage.record, clock, verify=False),
             rng=Random(rng.random()),
         )
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
