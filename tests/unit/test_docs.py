@@ -22,8 +22,8 @@ from trimtab.health.monitor import detector_of
 from trimtab.registries import connect, connecting
 from trimtab.registries.endpoints import TLS_OPTIONS
 from trimtab.strategies import client_side_weighted_round_robin as by_reports
-from trimtab.strategies import registry as strategy_names
 from trimtab.strategies import resolve, weighted_least_request
+from trimtab.strategies.table import BUILT_IN
 from trimtab_sim.cli.app import make_app as make_sim_app
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +224,7 @@ def test_what_was_not_tried_on_a_real_server_says_so(scheme):
 
 
 def test_every_strategy_has_its_section_and_its_line():
-    names = {*strategy_names.STRATEGIES, *strategy_names._SETTINGS}
+    names = set(BUILT_IN)
     sections = {
         each for each in HEADING.findall(DOCS["strategies"]) if "_" in each or each == "random"
     }

@@ -20,12 +20,11 @@ from trimtab.strategies import (
     RingHash,
     WeightedLeastRequest,
 )
+from trimtab.strategies.client_side_weighted_round_robin import StaticStride, weight_of
 from trimtab.strategies.maglev import MaglevTable
 from trimtab.strategies.prequal import Prequal, reuse_budget
-from trimtab.strategies.reported_weight import weight_of
-from trimtab.strategies.ring import Ring
-from trimtab.strategies.static_stride import StaticStride
-from trimtab.strategies.zones import availability, locality_weight, own_share
+from trimtab.strategies.ring_hash import Ring
+from trimtab.strategies.zone_aware import availability, locality_weight, own_share
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 
 

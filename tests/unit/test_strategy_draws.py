@@ -8,8 +8,8 @@ import pytest
 from trimtab import ConfigurationError, Instance, Pool
 from trimtab.member import Member
 from trimtab.strategies import Maglev, RingHash, resolve
-from trimtab.strategies.alias import AliasTable
-from trimtab.strategies.reported_weight import ReportedWeight
+from trimtab.strategies.client_side_weighted_round_robin import ReportedWeight
+from trimtab.strategies.drawing import AliasTable
 
 
 class Draws(Random):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import FleetFailures, Member
-from trimtab.pool.extras import Extras
 from trimtab.pool.limits import ConcurrencyLimits, Limiter
 from trimtab.pool.news import News
 from trimtab.pool.pick import Pick
@@ -15,6 +14,7 @@ from trimtab.pool.refusals import all_full, nothing_to_pick
 from trimtab.pool.statistics import MemberStatistics, PoolStatistics, figures_of
 from trimtab.pool.subsets import chosen, narrow
 from trimtab.strategies import StrategyFactory, resolve
+from trimtab.strategies.protocol import Extras
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
