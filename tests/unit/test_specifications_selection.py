@@ -13,6 +13,7 @@ import pytest
 
 from trimtab import Instance, NoEligibleInstanceError, Pool
 from trimtab.member import Member
+from trimtab.pool import Pick
 from trimtab.strategies import (
     ClientSideWeightedRoundRobin,
     LoadReport,
@@ -98,10 +99,9 @@ def test_two_distinct_are_drawn_however_the_dice_fall():
 
 
 def ewma(member, rtt, now):
-    token = object()
-    member.begin(token, now - rtt)
+    pick = Pick(member, now - rtt)
     member.in_flight -= 1
-    member.answer(token, now, ok=True)
+    member.answer(pick, now, ok=True)
 
 
 def test_a_peak_is_believed_at_once_and_fades_by_e_in_ten_seconds():

@@ -14,10 +14,11 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from trimtab.errors import ConfigurationError
 from trimtab.strategies.consistent_hash import hash_of
+from trimtab.strategies.protocol import Extras
 from trimtab.strategies.settings import in_words, require, resolve
 
 if TYPE_CHECKING:
@@ -25,12 +26,7 @@ if TYPE_CHECKING:
 
     from trimtab.member import Member
     from trimtab.strategies.load_report import LoadReport
-    from trimtab.strategies.protocol import (
-        CountsInFlight,
-        Strategy,
-        StrategyFactory,
-        TakesReports,
-    )
+    from trimtab.strategies.protocol import Strategy, StrategyFactory
 
 __all__ = ["ZoneAware", "Zoned", "availability", "locality_weight", "own_share"]
 
@@ -119,10 +115,11 @@ def own_share(own: float, others: float) -> float:
 class _Zone:
     """The eligible members of one zone, and the strategy that chooses among them."""
 
-    __slots__ = ("members", "strategy", "weights")
+    __slots__ = ("extras", "members", "strategy", "weights")
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
+        self.extras = Extras(strategy)
         self.members: list[Member] = []
         self.weights: list[float] = []
 
@@ -209,25 +206,18 @@ class Zoned:
 
     def begun(self, member: Member) -> None:
         """Pass on that a request is in flight on the member."""
-        inner = self._inner(member.id)
-        if hasattr(inner, "begun"):
-            cast("CountsInFlight", inner).begun(member)
+        if zone := self._zone_of.get(member.id):
+            zone.extras.begun(member)
 
     def ended(self, member: Member) -> None:
         """Pass on that a request is no longer in flight on the member."""
-        inner = self._inner(member.id)
-        if hasattr(inner, "ended"):
-            cast("CountsInFlight", inner).ended(member)
+        if zone := self._zone_of.get(member.id):
+            zone.extras.ended(member)
 
     def report(self, member_id: str, report: LoadReport, now: float) -> None:
         """Pass a load report on."""
-        inner = self._inner(member_id)
-        if hasattr(inner, "report"):
-            cast("TakesReports", inner).report(member_id, report, now)
-
-    def _inner(self, member_id: str) -> Strategy | None:
-        zone = self._zone_of.get(member_id)
-        return zone.strategy if zone is not None else None
+        if zone := self._zone_of.get(member_id):
+            zone.extras.report(member_id, report, now)
 
     def _updated(self, name: str, members: list[Member]) -> _Zone:
         zone = self._zones.get(name)
