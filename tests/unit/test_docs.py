@@ -18,7 +18,6 @@ from trimtab import alerts, networks
 from trimtab.cli.app import make_app
 from trimtab.errors import ConfigurationError
 from trimtab.health import Reason
-from trimtab.health.monitor import detector_of
 from trimtab.registries import connect, connecting
 from trimtab.registries.endpoints import TLS_OPTIONS
 from trimtab.strategies import client_side_weighted_round_robin as by_reports
@@ -255,7 +254,7 @@ def limits():
 
 @pytest.mark.parametrize(("text", "count", "most"), limits())
 def test_so_many_can_be_ejected(text, count, most):
-    detector = detector_of(eval(text, dict(NAMESPACE)), Random(1))
+    detector = eval(text, dict(NAMESPACE)).detector(Random(1))
     ids = [str(number) for number in range(count)]
     detector.update(ids, 0.0)
     for id_ in ids:

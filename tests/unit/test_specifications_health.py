@@ -17,7 +17,7 @@ from trimtab import (
     SlowStart,
 )
 from trimtab.discovery import Call
-from trimtab.health.ejections import outlier_threshold
+from trimtab.health.outliers import outlier_threshold
 from trimtab.retry import Backoff, RetryBudget
 
 IDS = "abcdefghij"
