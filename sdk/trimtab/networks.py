@@ -109,7 +109,8 @@ def _network(text: object) -> _Network:
         return ipaddress.ip_network(str(text))
     except ValueError as error:
         raise ConfigurationError(
-            f"allow_networks has {text!r}, which is not a network: {error}; write it like 10.0.0.0/8"
+            f"allow_networks has {text!r}, which is not a network: {error}; write it "
+            "like 10.0.0.0/8"
         ) from None
 
 
@@ -141,7 +142,7 @@ def _inside(address: _Address) -> ipaddress.IPv4Address | None:
 
 
 def _inet_aton(text: str) -> int | None:
-    """Read one to four numbers, decimal, octal or hexadecimal; the last fills all remaining bits."""
+    """Read one to four numbers, decimal, octal or hexadecimal; the last fills the remaining bits."""
     parts = [_number(part) for part in text.split(".")]
     if len(parts) > _MOST_PARTS or None in parts:
         return None
