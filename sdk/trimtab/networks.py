@@ -142,7 +142,7 @@ def _inside(address: _Address) -> ipaddress.IPv4Address | None:
 
 
 def _inet_aton(text: str) -> int | None:
-    """Read one to four numbers, decimal, octal or hexadecimal; the last fills the remaining bits."""
+    """Read one to four numbers in base 10, 8 or 16; the last fills the remaining bits."""
     parts = [_number(part) for part in text.split(".")]
     if len(parts) > _MOST_PARTS or None in parts:
         return None
