@@ -35,7 +35,6 @@ TESTS = {
         "slow_start",
         "panic",
         "probing",
-        "eligibility",
         "policies",
     ],
     "retry": ["retry", "hedge", "quantiles", "call"],

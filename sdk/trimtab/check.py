@@ -1,7 +1,7 @@
-"""What is asked of an instance to find out whether it is well: over HTTP, TCP or by a script.
+"""A check: how to find out whether an instance is healthy, over HTTP, TCP or by a script.
 
-A check is a value. `trimtab.probing` carries it out, `trimtab.health.probing` says when and
-what follows, `trimtab.registration` hands it to a registry that runs checks itself.
+A check is a value. `trimtab.probing` runs it. `trimtab.health.probing` decides when to run it, and
+when its results count. `trimtab.registration` passes it to a registry that runs checks itself.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ _STATUSES = re.compile(f"{_STATUS}(?:,{_STATUS})*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """How to find out whether an instance is well, and how patiently.
+    """How to find out whether an instance is healthy, and after how many results.
 
-    `http` asks for a path and expects one of `statuses`; `tcp` opens a connection; `script` runs
-    a command, which tells by its exit code: 0 is passing, 1 warning, all else critical.
+    `http` requests a path and expects one of `statuses`. `tcp` opens a connection. `script` runs a
+    command; its exit code 0 means passing, 1 warning, any other critical.
 
-    With `timeout_s` up to `interval_s`, a fault shows after `(fall - 1) * interval_s + timeout_s`
-    at the earliest and `fall * interval_s + timeout_s` at the latest.
+    With `timeout_s` up to `interval_s`, a fault is found after
+    `(fall - 1) * interval_s + timeout_s` at the earliest and `fall * interval_s + timeout_s` at the
+    latest.
 
     Args:
         kind: "http", "tcp" or "script".
-        path: of the HTTP request, with its query, beginning with a slash.
+        path: of the HTTP request, with its query; it begins with a slash.
         statuses: the HTTP statuses that pass, such as "200-299,304".
-        scheme: "http" or "https" if it is not the instance's own.
-        port: another than the instance's own, such as a management port.
+        scheme: "http" or "https"; by default the instance's own.
+        port: such as a management port; by default the instance's own.
         verify: whether HTTPS checks the instance's certificate.
-        command: the script's program and arguments; never read by a shell. It finds the instance
-            in TRIMTAB_INSTANCE_ID, TRIMTAB_HOST and TRIMTAB_PORT.
+        command: the script's program and arguments; it runs without a shell. The variables
+            TRIMTAB_INSTANCE_ID, TRIMTAB_HOST and TRIMTAB_PORT name the instance.
         interval_s: seconds from one probe's start to the next one's, above 0.
         timeout_s: seconds after which a probe has failed, above 0.
-        rise, fall: how many probes in a row must pass, or fail, until it is believed; at least 1.
+        rise, fall: how many probes in a row must pass, or fail, to change the verdict; at least 1.
 
     Raises:
         ConfigurationError: naming the field.
@@ -123,11 +124,11 @@ class Check:
         return f"{self.scheme or 'http'}:{port}{self.path}{statuses}"
 
     def with_(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked again."""
+        """Return a copy with some fields changed, and check it again."""
         return replace(self, **changes)
 
     def expects(self, status: int) -> bool:
-        """Say whether an HTTP status passes."""
+        """Return whether an HTTP status passes."""
         return any(status in each for each in self._ranges)
 
     def address(self, instance: Instance) -> tuple[str, int]:
@@ -135,7 +136,7 @@ class Check:
         return instance.host, self.port or instance.port
 
     def url(self, instance: Instance) -> str:
-        """Return the URL that an HTTP check asks: the instance's scheme, host and port."""
+        """Return the URL of an HTTP check, by default with the instance's scheme, host and port."""
         host, port = self.address(instance)
         in_brackets = f"[{host}]" if ":" in host else host
         return f"{self.scheme or instance.scheme or 'http'}://{in_brackets}:{port}{self.path}"

@@ -6,22 +6,22 @@
     ├── PickError                           no instance can take this request
     │   ├── NoInstancesError                the list is empty
     │   ├── NoEligibleInstanceError         the list is not empty, but all are filtered
-    │   └── SaturatedError                  every eligible instance has as much as it may have
+    │   └── SaturatedError                  every eligible instance is at its concurrency limit
     ├── PickDoneError                       `Pick.done` was called a second time
-    ├── RegistryError                       a registry did not give a usable answer
-    │   ├── RegistryUnavailableError        no answer, or an answer that says "later"
+    ├── RegistryError                       a registry gave no usable answer
+    │   ├── RegistryUnavailableError        no answer, or one that means "later"
     │   ├── RegistryCursorLostError         a watch must begin again with the whole list
-    │   ├── RegistryDeniedError             the credentials do not suffice
-    │   ├── RegistryAnswerError             an answer came, and cannot be read
-    │   ├── RegistryRequestError            the registry says that our request is wrong
+    │   ├── RegistryDeniedError             the credentials are refused or insufficient
+    │   ├── RegistryAnswerError             the answer cannot be read
+    │   ├── RegistryRequestError            the registry reports that our request is wrong
     │   └── NotRegisteredError              the registry has forgotten a registration
-    ├── DiscoveryError                      no first list of a service can be had
-    │   └── DiscoveryTimeoutError           none arrived within `startup_timeout_s`
+    ├── DiscoveryError                      there is no first list of a service
+    │   └── DiscoveryTimeoutError           no list came within `startup_timeout_s`
     ├── DeadlineError (TimeoutError)        the deadline of a `Balancer.call` has passed
     └── ClosedError                         used after it was closed, or cut off by closing
 
 The transports raise pick and discovery errors as subclasses that are also
-`httpx.ConnectError`, so that code written for httpx catches them unchanged.
+`httpx.ConnectError`, so code written for httpx catches them unchanged.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class PickError(TrimtabError):
 
 
 class NoInstancesError(PickError):
-    """The registry lists no instance of the service at all."""
+    """The registry lists no instance of the service."""
 
 
 class NoEligibleInstanceError(PickError):
-    """The service has instances, but none may be picked.
+    """The service has instances, but all of them are filtered.
 
     Attributes:
-        reasons: how many instances were left out, per reason.
+        reasons: the number of filtered instances per reason.
     """
 
     def __init__(
@@ -79,39 +79,39 @@ class SaturatedError(PickError):
 
 
 class PickDoneError(TrimtabError):
-    """`Pick.done` was called a second time: a mistake in the caller."""
+    """`Pick.done` was called a second time: a bug in the caller."""
 
 
 class RegistryError(TrimtabError):
-    """A registry did not give a usable answer. The last good list stays in use."""
+    """A registry gave no usable answer. The last good list stays in use."""
 
 
 class RegistryUnavailableError(RegistryError):
-    """The registry cannot be reached, or answers that it cannot answer now."""
+    """The registry cannot be reached, or is temporarily unable to answer."""
 
 
 class RegistryCursorLostError(RegistryError):
-    """The registry no longer knows where a watch stood: read the whole list again, now."""
+    """The registry has lost the position of a watch: read the whole list again, at once."""
 
 
 class RegistryDeniedError(RegistryError):
-    """The registry refuses our credentials, or they do not suffice."""
+    """The registry refuses our credentials, or they are insufficient."""
 
 
 class RegistryAnswerError(RegistryError):
-    """The registry's answer cannot be read: torn, too large, or of another shape."""
+    """The registry's answer cannot be read: incomplete, too large, or of another form."""
 
 
 class RegistryRequestError(RegistryError):
-    """The registry calls our request wrong (or knows no such service); repeating cannot help."""
+    """The registry rejects our request (or has no such service); repeating cannot help."""
 
 
 class NotRegisteredError(RegistryError):
-    """The registry does not know this registration (any more): register again."""
+    """The registry has no such registration, or has lost it: register again."""
 
 
 class DiscoveryError(TrimtabError):
-    """No first list of a service can be had: the registry refuses, and none is on disk.
+    """There is no first list of a service: the registry refuses, and none is on disk.
 
     Attributes:
         service: the name of the service.
@@ -123,7 +123,7 @@ class DiscoveryError(TrimtabError):
 
 
 class DiscoveryTimeoutError(DiscoveryError):
-    """No first list of a service arrived within `startup_timeout_s`, and none is on disk."""
+    """No first list of a service came within `startup_timeout_s`, and none is on disk."""
 
 
 class DeadlineError(TrimtabError, TimeoutError):

@@ -23,16 +23,16 @@ _FORBIDDEN_IN_HOST = re.compile(r"[\s/\\@?#\[\]\x00-\x1f\x7f]")
 
 
 class Status(StrEnum):
-    """What a registry says about an instance."""
+    """The health that a registry reports of an instance."""
 
     PASSING = "passing"
     """All checks pass."""
     WARNING = "warning"
-    """Some check warns; it still takes traffic (with the weight that the registry gives)."""
+    """A check warns; it still gets traffic, with the weight that the registry gives."""
     CRITICAL = "critical"
-    """Some check fails; it is not picked."""
+    """A check fails; it is not picked."""
     DRAINING = "draining"
-    """It is leaving, or in maintenance; requests in flight finish, new ones go elsewhere."""
+    """It is leaving or in maintenance; requests in flight finish, and it gets no new ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +40,16 @@ class Instance:
     """One registered process of a service; checked when made, immutable, hashable.
 
     Args:
-        host: a name, an IPv4 address or an IPv6 address (brackets are taken off).
+        host: a name, an IPv4 address or an IPv6 address (brackets are removed).
         port: 1 to 65535.
-        id: the registry's identity of the instance; `host:port` where it has none. Two
-            instances with the same id are the same instance, and it keeps its statistics.
-        scheme: "http" or "https"; None means the scheme of the request's own URL, and so does
-            "http" for a request over HTTPS: a registry cannot take TLS away.
+        id: the registry's identity of the instance, `host:port` by default. Two values with the
+            same id are the same instance, which keeps its statistics.
+        scheme: "http" or "https"; None means the scheme of the request's own URL. "http" does not
+            apply to a request over HTTPS: a registry cannot take TLS away.
         weight: its share relative to the others, 0 or more; 0 means no traffic.
-        zone: the failure domain it lies in; "" when not known.
-        metadata: whatever else the registry tells; not part of the hash.
-        status: what the registry says about its health.
+        zone: its failure domain; "" if unknown.
+        metadata: other data from the registry; not part of the hash.
+        status: the health that the registry reports.
 
     Raises:
         InvalidInstanceError: naming the field and the instance.
@@ -91,11 +91,11 @@ class Instance:
             raise self._wrong("metadata", self.metadata, "a mapping of strings") from None
 
     def with_(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked again."""
+        """Return a copy with some fields changed, and check it again."""
         return replace(self, **changes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping proxy cannot be pickled; a plain dict can, and is wrapped again when made.
+        # A mapping proxy cannot be pickled. A plain dict can, and `__post_init__` wraps it again.
         return _rebuild, (
             {
                 "host": self.host,
@@ -152,10 +152,10 @@ class Snapshot:
 
     Attributes:
         service: its name.
-        instances: all of them, healthy and not, in the registry's order; ids are distinct.
+        instances: all of them, healthy or not, in the registry's order; ids are distinct.
         version: the registry's own mark of this state; compare it for equality only.
-        fetched_at: when the registry gave it, in seconds on the clock of whoever asks
-            (`now` minus this is the age of the list).
+        fetched_at: when the registry gave it, in seconds on the reader's clock (`now` minus this is
+            the age of the list).
         source: "registry", or "disk" for a last-known-good list.
     """
 

@@ -1,24 +1,25 @@
-"""One instance as this client knows it: what is in flight, how fast it answers, how it fails.
+"""A member: one instance as this client knows it, with its requests in flight, speed and failures.
 
-The rules of the running figures:
+The rules of its figures:
 
-* *Peak EWMA* of the time to a response. A slower answer is believed at once, a faster one
-  gradually, and without answers the figure fades (an idle instance is tried again):
+* *Peak EWMA* of the time to a response. A slower answer counts at once, a faster one gradually,
+  and without answers the figure fades, so that an idle instance is tried again:
   `w = exp(-dt/tau)`, then `v = rtt` if `rtt > v`, else `v = rtt*(1-w) + v*w`; tau is 10 s.
 * *An unanswered request is evidence*: `v` is never less than the age of the oldest one.
-* *Failures weigh like requests in flight*: each adds to a failure load, which fades. A
-  failure's own latency is not a latency: an instance that fails fast must not look fast. Each
-  failure also takes the latency back to what it was at the last good answer; left to fade
-  through a long outage, it would outrun any failure load and call the traffic back.
-* What weighs of it is *what exceeds the mean of the other members*. When many fail at once, or all,
-  nobody is to be shunned for it: else those that failed first would be left out long after they
-  are well, and the few that are left drown under everything.
+* *Failures weigh like requests in flight*: each adds to a failure load, which fades. The time of a
+  failure does not count as a latency, because an instance that fails fast must not look fast. Each
+  failure also sets the latency back to its value at the last good answer: during a long outage the
+  latency would fade faster than the failure load, and attract traffic again.
+* Only *the excess over the mean of the other members* counts. When many or all fail at once, no
+  member is avoided for it. Otherwise those that failed first would get no traffic long after they
+  have recovered, and the remaining few would be overloaded.
 * An instance that has never answered counts as 30 ms, and as 1 s while its first requests are
-  unanswered, so that a newcomer is tried, and not flooded. Until it is picked for the first
-  time the 30 ms fade within seconds, so that it is tried among peers of 1 ms too.
+  unanswered. So a newcomer is tried, and not flooded. Until its first pick the 30 ms fade within
+  seconds, so that it is also tried among peers of 1 ms.
 
 Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs` (and its PR #134 for the 30 ms). Deviations:
-the oldest-unanswered rule, and failures counted in units of requests in flight, against the others.
+the oldest-unanswered rule, and failures counted in units of requests in flight, relative to the
+other members.
 """
 
 from __future__ import annotations
@@ -45,15 +46,15 @@ UNANSWERED_S = 1.0
 FAILURE_LOAD = 40.0
 """What a failure adds to the load, in requests in flight."""
 MAX_FAILURE_LOAD = 80.0
-"""Where the failure load ends: when many instances fail now and then, shunning those for long
-would drown the others."""
+"""The greatest failure load. When many instances fail now and then, avoiding them for long would
+overload the others."""
 _PAIR = 2
 _LEAST_LOAD = 0.01
-"""A failure load below this decides nothing any more."""
+"""A failure load below this is ignored."""
 
 
 class FleetFailures:
-    """The failure loads of all members of a pool together. O(1), as they all fade alike.
+    """The sum of the failure loads of a pool's members. O(1), because they all fade alike.
 
     Attributes:
         count: how many members there are.
@@ -66,12 +67,12 @@ class FleetFailures:
         self._load = self._faded_at = 0.0
 
     def add(self, load: float, now: float) -> None:
-        """Add to a member's load; less than nothing takes it out."""
+        """Add a change of a member's load, which may be negative."""
         self._fade(now)
         self._load += load
 
     def excess(self, load: float, now: float) -> float:
-        """Return what a member's present load exceeds the mean of the others by, 0 or more."""
+        """Return by how much a member's present load exceeds the mean of the others, 0 or more."""
         if self.count < _PAIR:
             return load
         self._fade(now)
@@ -88,21 +89,22 @@ class Member:
     """An instance with this client's own statistics about it.
 
     Every method is O(1). Times are float seconds on one monotonic clock, which the caller
-    reads. Not thread-safe: whoever shares a pool between threads holds a lock.
+    reads. Not thread-safe: a pool that threads share needs a lock.
 
     Args:
         instance: as the registry gives it.
         now: the time, seconds.
-        fleet: the failures of the pool that it belongs to; None: it is alone.
+        fleet: the failures of its pool's members; None: it has no pool.
 
     Attributes:
-        instance: the value from the latest snapshot; replaced by updates, statistics stay.
-        weight: the registry's, less what slow start takes off it for now.
+        instance: the value from the latest snapshot; updates replace it and keep the statistics.
+        weight: the registry's, reduced during slow start.
         since: when it was first seen.
         in_flight: requests picked and not yet done.
-        picks, successes, failures, cancelled: counts; `picks` is the sum of the others and
-            `in_flight`, always.
-        is_removed: it left the list; what is in flight goes on, nothing new comes.
+        picks, successes, failures, cancelled: counts; `picks` is always the sum of the others and
+            `in_flight`.
+        unanswered: the picks without a response, with the times of their begin, oldest first.
+        is_removed: it left the list; requests in flight go on, no new ones come.
     """
 
     __slots__ = (
@@ -112,7 +114,6 @@ class Member:
         "_latency_s",
         "_learned_s",
         "_measured",
-        "_unanswered",
         "cancelled",
         "failures",
         "id",
@@ -122,6 +123,7 @@ class Member:
         "picks",
         "since",
         "successes",
+        "unanswered",
         "weight",
     )
 
@@ -138,38 +140,40 @@ class Member:
         self._fleet.count += 1
         self._faded_at = now
         self._measured = False
-        # In order of their start, so that the oldest is found at once. An ordinary dict would
-        # walk over the gaps that its removed entries leave.
-        self._unanswered: OrderedDict[object, float] = OrderedDict()
+        # An ordinary dict would walk over the gaps of its removed entries to find the oldest.
+        self.unanswered: OrderedDict[object, float] = OrderedDict()
 
     def replace(self, instance: Instance) -> None:
-        """Take over the registry's newer word on the same instance."""
+        """Take the registry's newer value of the same instance."""
         self.instance = instance
         self.weight = instance.weight
 
     def leave(self, now: float) -> None:
-        """Be no longer in the list; what is in flight goes on, and weighs nothing for others."""
+        """Leave the list: its failures no longer count for the other members."""
         self.is_removed = True
         self._fleet.add(-self.failure_load(now), now)
         self._fleet.count -= 1
 
-    def begin(self, token: object, now: float) -> None:
-        """Count a request in flight; `token` names it until it is answered."""
-        self.picks += 1
-        self.in_flight += 1
-        self._unanswered[token] = now
-
-    def answer(self, token: object, now: float, *, ok: bool) -> None:
+    def answer(self, pick: object, now: float, *, ok: bool) -> None:
         """Learn from a response's head; `ok` is false when the response is itself a failure."""
-        started = self._unanswered.pop(token)
-        if ok:
-            self._learn_latency(now - started, now)
-        else:
+        rtt_s = now - self.unanswered.pop(pick)
+        if not ok:
             self._learn_failure(now)
+            return
+        before = self._latency_s
+        self._fade(now)
+        if not self._measured or rtt_s > before:
+            self._latency_s = rtt_s
+        else:
+            # Fading has multiplied the old value by w; the sample's share is the rest, 1 - w.
+            kept = self._latency_s / before if before else 0.0
+            self._latency_s += rtt_s * (1.0 - kept)
+        self._learned_s = self._latency_s
+        self._measured = True
 
-    def abandon(self, token: object, now: float, *, failed: bool) -> None:
-        """Learn from a request that got no response: it failed, or its caller gave up."""
-        started = self._unanswered.pop(token)
+    def abandon(self, pick: object, now: float, *, failed: bool) -> None:
+        """Learn from a request without a response: it failed, or the caller gave up."""
+        started = self.unanswered.pop(pick)
         if failed:
             self._learn_failure(now)
         else:
@@ -182,8 +186,14 @@ class Member:
 
     def cost(self, now: float) -> float:
         """Estimate the latency of one more request here, in seconds times queue length."""
-        self._fade(now)
-        unanswered = self._unanswered
+        passed = now - self._faded_at
+        if passed > 0:
+            # As in `_fade`: a call of it here would be made twice per request.
+            self._latency_s *= exp(-passed / (DECAY_S if self.picks else UNTRIED_DECAY_S))
+            if self._failure_load:
+                self._failure_load *= exp(-passed / FAILURE_DECAY_S)
+            self._faded_at = now
+        unanswered = self.unanswered
         if unanswered:
             age = now - next(iter(unanswered.values()))
             self._latency_s = max(self._latency_s, age)
@@ -201,7 +211,7 @@ class Member:
         return self._latency_s if self._measured else None
 
     def failure_load(self, now: float) -> float:
-        """Return what past failures still weigh, in requests in flight, whatever others do."""
+        """Return the present weight of past failures, in requests in flight, without others'."""
         self._fade(now)
         return self._failure_load
 
@@ -213,26 +223,13 @@ class Member:
                 self._failure_load *= exp(-passed / FAILURE_DECAY_S)
             self._faded_at = now
 
-    def _learn_latency(self, rtt_s: float, now: float) -> None:
-        before = self._latency_s
-        self._fade(now)
-        if not self._measured or rtt_s > before:
-            self._latency_s = rtt_s
-        else:
-            # Fading has already multiplied by w, which is what is left of the old value; the
-            # sample brings in its (1 - w).
-            kept = self._latency_s / before if before else 0.0
-            self._latency_s += rtt_s * (1.0 - kept)
-        self._learned_s = self._latency_s
-        self._measured = True
-
     def _learn_failure(self, now: float) -> None:
         self._fade(now)
         added = min(FAILURE_LOAD, MAX_FAILURE_LOAD - self._failure_load)
         self._failure_load += added
         if not self.is_removed:
             self._fleet.add(added, now)
-        # What has faded since the last good answer would make it look fast.
+        # The fading since the last good answer would make it look fast.
         self._latency_s = max(self._latency_s, self._learned_s)
 
     def __repr__(self) -> str:

@@ -1,12 +1,13 @@
-"""Which addresses may be called at all. No I/O.
+"""The network policy: which addresses may be called. No I/O.
 
-What a registry says is untrusted: whoever can write to it, or stands between, could send a
-program's requests, with their tokens, to the metadata service of its cloud. So some ranges are
-refused unless they are named, and a list of permitted networks may shut out all others.
+The contents of a registry are untrusted. Anyone who can write to it, or change its answers on the
+way, could direct a program's requests, with their tokens, to the metadata service of its cloud. So
+some ranges are refused unless `allow` names them, and with `allow` all other networks are refused,
+too.
 
-An address is judged as the operating system will read it: `2852039166`, `0xA9FEA9FE`,
-`169.254.43518` and `::ffff:169.254.169.254` are all 169.254.169.254. A host name says nothing
-about where it leads: judge the address that it resolves to, when connecting.
+An address is read as the operating system reads it: `2852039166`, `0xA9FEA9FE`, `169.254.43518`
+and `::ffff:169.254.169.254` are all 169.254.169.254. A host name does not tell its address, so
+check the address that it resolves to, at each connection.
 
 Source: RFC 6890 (special ranges), RFC 6052 and RFC 3056 (IPv4 inside IPv6), inet_aton(3), and
 the providers' documentation for the addresses of their metadata services.
@@ -55,13 +56,13 @@ class NetworkPolicy:
     """Which addresses are permitted.
 
     Args:
-        allow: networks like "10.0.0.0/8"; everything outside them is refused. None allows every
-            address but link-local, metadata services, multicast, broadcast and unspecified ones.
-            Those are refused under any policy, unless `allow` names such a range itself, or a
-            part of it: "169.254.0.0/16" does, "0.0.0.0/0" does not.
+        allow: networks such as "10.0.0.0/8"; all addresses outside them are refused. None allows
+            all addresses except link-local, metadata services, multicast, broadcast and unspecified
+            ones. Those are refused under any policy, unless `allow` names such a range, or a part
+            of it: "169.254.0.0/16" does, "0.0.0.0/0" does not.
 
     Raises:
-        ConfigurationError: an entry is no network.
+        ConfigurationError: an entry is not a network.
     """
 
     allow: Sequence[str] | None = None
@@ -77,9 +78,9 @@ class NetworkPolicy:
         object.__setattr__(self, "_networks", tuple(map(_network, self.allow or ())))
 
     def refusal_of(self, host: str) -> str | None:
-        """Say why a host may not be called; None if it may, or is a name.
+        """Return why a host may not be called; None if it may, or is a name.
 
-        Costs some microseconds for an address, and less for a name.
+        Takes a few microseconds for an address, and less for a name.
         """
         address = _address(host)
         if address is None:
@@ -108,14 +109,15 @@ def _network(text: object) -> _Network:
         return ipaddress.ip_network(str(text))
     except ValueError as error:
         raise ConfigurationError(
-            f"allow_networks has {text!r}, which is no network: {error}; write it like 10.0.0.0/8"
+            f"allow_networks has {text!r}, which is not a network: {error}; write it "
+            "like 10.0.0.0/8"
         ) from None
 
 
 def _address(host: str) -> _Address | None:
-    """Read a host as the operating system does; None for a name."""
+    """Return the address that the operating system reads in a host; None for a name."""
     try:
-        # Sockets encode host names so, which turns digits of every script into plain ones.
+        # As sockets encode host names; this turns the digits of other scripts into ASCII.
         host = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
         return None
@@ -123,7 +125,7 @@ def _address(host: str) -> _Address | None:
         number = _inet_aton(host)
         return None if number is None else ipaddress.IPv4Address(number)
     try:
-        # Without its scope, which networks do not know.
+        # Without its scope: networks have none.
         address = ipaddress.IPv6Address(host.partition("%")[0])
     except ValueError:
         return None
@@ -131,7 +133,7 @@ def _address(host: str) -> _Address | None:
 
 
 def _inside(address: _Address) -> ipaddress.IPv4Address | None:
-    """Give the IPv4 address that an IPv6 one leads to by a gateway."""
+    """Return the IPv4 address that an IPv6 one reaches through a gateway, or None."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in _NAT64:
@@ -140,7 +142,7 @@ def _inside(address: _Address) -> ipaddress.IPv4Address | None:
 
 
 def _inet_aton(text: str) -> int | None:
-    """Read one to four numbers, decimal, octal or hexadecimal; the last fills what is left."""
+    """Read one to four numbers in base 10, 8 or 16; the last fills the remaining bits."""
     parts = [_number(part) for part in text.split(".")]
     if len(parts) > _MOST_PARTS or None in parts:
         return None

@@ -13,7 +13,7 @@ import simpy
 from trimtab.balancing import Policies, Services
 from trimtab.discovery import Home
 from trimtab.errors import ClosedError, DiscoveryError
-from trimtab.health.eligibility import reason_against
+from trimtab.health import reason_against
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.collecting import patient_collector

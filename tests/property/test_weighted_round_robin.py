@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimtab import Instance
 from trimtab.member import Member
-from trimtab.strategies.weighted_round_robin import WeightedRoundRobin
+from trimtab.strategies.round_robin import WeightedRoundRobin
 
 
 class Zero(Random):

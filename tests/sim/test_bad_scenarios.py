@@ -173,7 +173,7 @@ WRONG = {
     "no network": (
         "poll_interval_s = 5.0",
         'allow_networks = ["10.0.0.1/8"]',
-        r"15: discovery.allow_networks: allow_networks has '10.0.0.1/8', which is no network",
+        r"15: discovery.allow_networks: allow_networks has '10.0.0.1/8', which is not a network",
     ),
     "a setting of discovery out of range": (
         "poll_interval_s = 5.0",

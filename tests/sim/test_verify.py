@@ -1,6 +1,6 @@
 import pytest
 
-from trimtab.strategies.least_request import LeastRequest
+from trimtab.strategies.two_choices import LeastRequest
 from trimtab_sim.oracle_table import TABLE, Experiment, Oracle
 from trimtab_sim.verify import verify, verify_table
 

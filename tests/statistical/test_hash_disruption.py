@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 from scipy.stats import binom
 
-from trimtab.strategies.hashing import hash_of
+from trimtab.strategies.consistent_hash import hash_of
 from trimtab.strategies.maglev import MaglevTable
-from trimtab.strategies.ring import Ring
+from trimtab.strategies.ring_hash import Ring
 
 ERROR_PROBABILITY = 1e-6
 KEYS = [hash_of(f"customer-{number}") for number in range(20_000)]

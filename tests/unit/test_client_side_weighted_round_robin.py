@@ -9,8 +9,11 @@ import pytest
 from trimtab import ConfigurationError, Instance
 from trimtab.member import Member
 from trimtab.strategies import ClientSideWeightedRoundRobin, LoadReport
-from trimtab.strategies.reported_weight import ReportedWeight, weight_of
-from trimtab.strategies.static_stride import StaticStride
+from trimtab.strategies.client_side_weighted_round_robin import (
+    ReportedWeight,
+    StaticStride,
+    weight_of,
+)
 
 
 def picks(weights, length, start=0):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trimtab import ConcurrencyLimits, ConfigurationError, Instance, Pool, SaturatedError
 from trimtab.member import Member
-from trimtab.pool.limits import Limiter
+from trimtab.pool.concurrency import Limiter
 from trimtab.strategies import STRATEGIES
 
 

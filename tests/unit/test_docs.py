@@ -18,12 +18,11 @@ from trimtab import alerts, networks
 from trimtab.cli.app import make_app
 from trimtab.errors import ConfigurationError
 from trimtab.health import Reason
-from trimtab.health.monitor import detector_of
 from trimtab.registries import connect, connecting
 from trimtab.registries.endpoints import TLS_OPTIONS
 from trimtab.strategies import client_side_weighted_round_robin as by_reports
-from trimtab.strategies import registry as strategy_names
 from trimtab.strategies import resolve, weighted_least_request
+from trimtab.strategies.table import BUILT_IN
 from trimtab_sim.cli.app import make_app as make_sim_app
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +223,7 @@ def test_what_was_not_tried_on_a_real_server_says_so(scheme):
 
 
 def test_every_strategy_has_its_section_and_its_line():
-    names = {*strategy_names.STRATEGIES, *strategy_names._SETTINGS}
+    names = set(BUILT_IN)
     sections = {
         each for each in HEADING.findall(DOCS["strategies"]) if "_" in each or each == "random"
     }
@@ -255,7 +254,7 @@ def limits():
 
 @pytest.mark.parametrize(("text", "count", "most"), limits())
 def test_so_many_can_be_ejected(text, count, most):
-    detector = detector_of(eval(text, dict(NAMESPACE)), Random(1))
+    detector = eval(text, dict(NAMESPACE)).detector(Random(1))
     ids = [str(number) for number in range(count)]
     detector.update(ids, 0.0)
     for id_ in ids:

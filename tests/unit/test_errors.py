@@ -1,6 +1,8 @@
 """The error tree is the one that its module draws."""
 
+import copy
 import inspect
+import pickle
 import re
 
 import pytest
@@ -45,3 +47,37 @@ def test_errors_carry_what_their_handlers_need():
     assert errors.DiscoveryTimeoutError("late", service="orders").service == "orders"
     with pytest.raises(errors.DiscoveryError):
         raise errors.DiscoveryTimeoutError("late")
+
+
+ATTRIBUTES = {
+    "PickError": {"service": "orders"},
+    "NoEligibleInstanceError": {"reasons": {"critical": 2}},
+    "DiscoveryError": {"service": "orders"},
+}
+"""What a class adds to those of its parents."""
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle {protocol}": lambda error, protocol=protocol: pickle.loads(
+            pickle.dumps(error, protocol)
+        )
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in drawn()])
+@pytest.mark.parametrize("way", COPIES)
+def test_errors_survive_copying_and_pickling_with_their_attributes(name, way):
+    class_ = getattr(errors, name)
+    given = {}
+    for parent in class_.__mro__:
+        given |= ATTRIBUTES.get(parent.__name__, {})
+    error = class_("what happened", **given)
+    error.add_note("a note")
+    copied = COPIES[way](error)
+    assert type(copied) is class_
+    assert (str(copied), copied.args) == ("what happened", error.args)
+    assert vars(copied) == vars(error)
+    assert {each: getattr(copied, each) for each in given} == given

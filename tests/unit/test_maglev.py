@@ -5,7 +5,7 @@ from math import ceil
 
 import pytest
 
-from trimtab.strategies.hashing import hash_of
+from trimtab.strategies.consistent_hash import hash_of
 from trimtab.strategies.maglev import MaglevTable
 
 

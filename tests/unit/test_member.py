@@ -17,6 +17,7 @@ from trimtab.member import (
     FleetFailures,
     Member,
 )
+from trimtab.pool import Pick
 
 
 @pytest.fixture
@@ -25,9 +26,8 @@ def member():
 
 
 def call(member, start, rtt_s, *, ok=True):
-    token = object()
-    member.begin(token, start)
-    member.answer(token, start + rtt_s, ok=ok)
+    pick = Pick(member, start)
+    member.answer(pick, start + rtt_s, ok=ok)
     member.in_flight -= 1
 
 
@@ -45,15 +45,15 @@ def test_unmeasured_counts_as_30_ms_which_fade_until_it_is_tried(member):
 
 
 def test_unmeasured_with_requests_waiting_counts_as_a_second(member):
-    member.begin("r1", 100.0)
+    Pick(member, 100.0)
     assert member.cost(100.1) == pytest.approx(UNANSWERED_S * 2)
-    member.begin("r2", 100.1)
+    Pick(member, 100.1)
     assert member.cost(100.1) == pytest.approx(UNANSWERED_S * 3)
 
 
 def test_a_cancelled_first_request_leaves_30_ms_that_fade_as_any(member):
-    member.begin("r1", 100.0)
-    member.abandon("r1", 100.01, failed=False)
+    r1 = Pick(member, 100.0)
+    member.abandon(r1, 100.01, failed=False)
     member.in_flight -= 1
     before = member.cost(100.01)
     assert before == pytest.approx(0.030, rel=1e-2)
@@ -96,17 +96,17 @@ def test_without_answers_the_latency_fades(member):
 def test_the_cost_grows_with_the_queue(member):
     call(member, 100.0, 0.2)
     assert member.cost(100.2) == pytest.approx(0.2)
-    member.begin("r1", 100.2)
-    member.begin("r2", 100.2)
+    Pick(member, 100.2)
+    Pick(member, 100.2)
     assert member.cost(100.2) == pytest.approx(0.2 * 3)
 
 
 def test_the_oldest_unanswered_request_is_evidence(member):
     call(member, 100.0, 0.2)
-    member.begin("old", 100.2)
-    member.begin("young", 103.0)
+    old = Pick(member, 100.2)
+    Pick(member, 103.0)
     assert member.cost(104.2) == pytest.approx(4.0 * 3)
-    member.answer("old", 104.2, ok=True)  # the next oldest counts from here on
+    member.answer(old, 104.2, ok=True)  # the next oldest counts from here on
     member.in_flight -= 1
     assert member.latency_s(104.2) == pytest.approx(4.0)
     assert member.cost(113.0) == pytest.approx(10.0 * 2)
@@ -114,15 +114,15 @@ def test_the_oldest_unanswered_request_is_evidence(member):
 
 def test_a_long_wait_that_the_caller_gave_up_is_remembered(member):
     call(member, 100.0, 0.2)
-    member.begin("r1", 101.0)
-    member.abandon("r1", 109.0, failed=False)
+    r1 = Pick(member, 101.0)
+    member.abandon(r1, 109.0, failed=False)
     assert member.latency_s(109.0) == pytest.approx(8.0)
 
 
 def test_a_short_wait_that_the_caller_gave_up_is_not(member):
     call(member, 100.0, 0.2)
-    member.begin("r1", 100.2)
-    member.abandon("r1", 100.2, failed=False)
+    r1 = Pick(member, 100.2)
+    member.abandon(r1, 100.2, failed=False)
     assert member.latency_s(100.2) == pytest.approx(0.2)
 
 
@@ -250,8 +250,8 @@ def test_a_clock_that_steps_back_harms_nothing(member):
     call(member, 100.0, 0.2)
     before = member.cost(101.0)
     assert member.cost(99.0) == before
-    member.begin("r1", 101.0)
-    member.answer("r1", 100.5, ok=True)
+    r1 = Pick(member, 101.0)
+    member.answer(r1, 100.5, ok=True)
     assert 0.0 <= member.latency_s(101.0) <= 0.2
 
 

@@ -5,12 +5,11 @@ from random import Random
 
 import pytest
 
-from trimtab import ConfigurationError, HealthSettings, Instance, Pool, SlowStart
+from trimtab import ConfigurationError, HealthSettings, Instance, Pool, SlowStart, Status
 from trimtab.events import InstanceChanged, ServiceChanged
-from trimtab.health import EnvoyOutliers, GrpcOutliers, Monitor
+from trimtab.health import EnvoyOutliers, GrpcOutliers, Monitor, Reason, reason_against
 from trimtab.health.envoy import EnvoyDetector
 from trimtab.health.grpc import GrpcDetector
-from trimtab.health.monitor import detector_of
 from trimtab.member import Member
 
 IDS = "abcdefghijklmnopqrst"
@@ -54,13 +53,40 @@ def send(pool, id_, *statuses, now=0.0):
         pick.done(now, "failure" if status is None else "success")
 
 
+# The registry's reasons
+
+
+@pytest.mark.parametrize(
+    ("status", "weight", "reason"),
+    [
+        (Status.PASSING, 1.0, None),
+        (Status.WARNING, 1.0, None),
+        (Status.PASSING, 5e-324, None),
+        (Status.CRITICAL, 1.0, Reason.CRITICAL),
+        (Status.DRAINING, 1.0, Reason.DRAINING),
+        (Status.PASSING, 0.0, Reason.WEIGHT_ZERO),
+        (Status.WARNING, 0.0, Reason.WEIGHT_ZERO),
+        (Status.CRITICAL, 0.0, Reason.CRITICAL),
+    ],
+)
+def test_reasons_of_the_registry(status, weight, reason):
+    assert reason_against(Instance(host="a", port=1, status=status, weight=weight)) is reason
+
+
+def test_reasons_have_words():
+    assert [str(reason) for reason in Reason] == [
+        *("critical", "draining", "weight 0", "ejected", "probe failed", "asked to wait"),
+        *("saturated", "outside the subset"),
+    ]
+
+
 # Settings
 
 
 def test_detectors_by_settings():
-    assert isinstance(detector_of(EnvoyOutliers(), Random(1)), EnvoyDetector)
-    assert isinstance(detector_of(GrpcOutliers(), Random(1)), GrpcDetector)
-    assert detector_of(None, Random(1)) is None
+    assert isinstance(EnvoyOutliers().detector(Random(1)), EnvoyDetector)
+    assert isinstance(GrpcOutliers().detector(Random(1)), GrpcDetector)
+    assert HealthSettings().detector(Random(1)) is None
 
 
 def test_variants_by_name():

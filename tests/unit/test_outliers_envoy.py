@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from trimtab.health import EnvoyOutliers
-from trimtab.health.ejections import Ejections, outlier_threshold, percent
 from trimtab.health.envoy import EnvoyDetector
+from trimtab.health.outliers import Ejections, outlier_threshold, percent
 
 
 class Draw(Random):
@@ -613,14 +613,14 @@ def test_survivors_of_a_new_list_keep_their_rows_counts_and_ejections():
 def test_the_ledger_knows_how_many_are_out():
     ledger = Ejections(base_s=1.0, max_s=5.0)
     ledger.keep(["a", "b", "c"])
-    assert (len(ledger), ledger.count, ledger.get("x")) == (3, 0, None)
-    ledger.eject(ledger.get("a"), 0.0, "so")
-    ledger.eject(ledger.get("b"), 0.0, "so", jitter_s=0.25)
+    assert (len(ledger), ledger.count, ledger.records.get("x")) == (3, 0, None)
+    ledger.eject(ledger.records["a"], 0.0, "so")
+    ledger.eject(ledger.records["b"], 0.0, "so", jitter_s=0.25)
     assert ledger.count == 2
-    assert (ledger.ends_at(ledger.get("a")), ledger.ends_at(ledger.get("b"))) == (1.0, 1.25)
+    assert (ledger.ends_at(ledger.records["a"]), ledger.ends_at(ledger.records["b"])) == (1.0, 1.25)
     ledger.keep(["b", "c"])
     assert ledger.count == 1
-    ledger.release(ledger.get("b"), 1.0)
+    ledger.release(ledger.records["b"], 1.0)
     assert ledger.count == 0
 
 

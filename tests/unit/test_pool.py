@@ -213,6 +213,30 @@ def test_statistics(pool):
     assert (b.latency_s, b.failure_load, b.in_flight) == (None, 0.0, 1)
 
 
+def test_requests_in_flight_on_a_removed_member_count_until_they_are_done():
+    pool = Pool(strategy="round_robin", rng=Random(1))
+    pool.update([instance("a")], 0.0)
+    first, second = pool.pick(0.0), pool.pick(0.0)
+    pool.update([], 1.0)
+    assert pool.statistics(1.0).in_flight == 2
+    first.done(2.0, "success")
+    pool.update([], 2.0)
+    assert pool.statistics(2.0).in_flight == 1
+    second.done(3.0, "failure")
+    assert pool.statistics(3.0).in_flight == 0
+    assert pool.statistics(3.0).members == {}
+
+
+def test_pools_and_picks_have_a_readable_form(pool):
+    pool.update([instance("a"), instance("b", weight=0)], 1.0)
+    assert repr(pool) == "<Pool 'orders' round_robin, 1 of 2 eligible>"
+    assert repr(Pool(strategy="random")) == "<Pool random, 0 of 0 eligible>"
+    pick = pool.pick(1.5)
+    assert repr(pick) == "<Pick a in flight started_at=1.5>"
+    pick.done(2.0, "success")
+    assert repr(pick) == "<Pick a done started_at=1.5>"
+
+
 def test_the_default_is_least_latency():
     assert Pool().strategy_name == "least_latency"
 

@@ -9,10 +9,8 @@ import pytest
 from trimtab import ConfigurationError, Instance, Pool
 from trimtab.member import Member
 from trimtab.strategies import Maglev, RingHash
-from trimtab.strategies.consistent import ConsistentHash
-from trimtab.strategies.hashing import hash_keys, hash_of
-from trimtab.strategies.in_flight_total import InFlightTotal
-from trimtab.strategies.ring import Ring
+from trimtab.strategies.consistent_hash import ConsistentHash, InFlightTotal, hash_keys, hash_of
+from trimtab.strategies.ring_hash import Ring
 
 BOTH = [RingHash(points=160), Maglev(table_size=1009)]
 BOUNDED = [RingHash(load_factor=1.25), Maglev(load_factor=1.25, table_size=1009)]

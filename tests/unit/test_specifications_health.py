@@ -17,8 +17,8 @@ from trimtab import (
     SlowStart,
 )
 from trimtab.discovery import Call
-from trimtab.health.ejections import outlier_threshold
 from trimtab.calls import Backoff, RetryBudget
+from trimtab.health.outliers import outlier_threshold
 
 IDS = "abcdefghij"
 

@@ -13,6 +13,7 @@ import pytest
 
 from trimtab import Instance, NoEligibleInstanceError, Pool
 from trimtab.member import Member
+from trimtab.pool import Pick
 from trimtab.strategies import (
     ClientSideWeightedRoundRobin,
     LoadReport,
@@ -20,12 +21,11 @@ from trimtab.strategies import (
     RingHash,
     WeightedLeastRequest,
 )
+from trimtab.strategies.client_side_weighted_round_robin import StaticStride, weight_of
 from trimtab.strategies.maglev import MaglevTable
 from trimtab.strategies.prequal import Prequal, reuse_budget
-from trimtab.strategies.reported_weight import weight_of
-from trimtab.strategies.ring import Ring
-from trimtab.strategies.static_stride import StaticStride
-from trimtab.strategies.zones import availability, locality_weight, own_share
+from trimtab.strategies.ring_hash import Ring
+from trimtab.strategies.zone_aware import availability, locality_weight, own_share
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 
 
@@ -99,10 +99,9 @@ def test_two_distinct_are_drawn_however_the_dice_fall():
 
 
 def ewma(member, rtt, now):
-    token = object()
-    member.begin(token, now - rtt)
+    pick = Pick(member, now - rtt)
     member.in_flight -= 1
-    member.answer(token, now, ok=True)
+    member.answer(pick, now, ok=True)
 
 
 def test_a_peak_is_believed_at_once_and_fades_by_e_in_ten_seconds():

@@ -9,13 +9,9 @@ import pytest
 from trimtab import ConfigurationError, Instance, Pool
 from trimtab.member import Member
 from trimtab.strategies import STRATEGIES, resolve
-from trimtab.strategies.alias import AliasTable
-from trimtab.strategies.exclusion import next_allowed
-from trimtab.strategies.least_latency import LeastLatency
-from trimtab.strategies.least_request import LeastRequest
-from trimtab.strategies.round_robin import RoundRobin
-from trimtab.strategies.two_choices import TwoChoices
-from trimtab.strategies.weighted_round_robin import WeightedRoundRobin
+from trimtab.strategies.drawing import AliasTable, next_allowed
+from trimtab.strategies.round_robin import RoundRobin, WeightedRoundRobin
+from trimtab.strategies.two_choices import LeastLatency, LeastRequest, TwoChoices
 
 
 class Scripted(Random):
@@ -342,7 +338,7 @@ def test_a_strategy_comes_from_an_entry_point(monkeypatch):
     def entry_points(*, group, name):
         return [Entry] if (group, name) == ("trimtab.strategies", "mine") else []
 
-    monkeypatch.setattr("trimtab.strategies.registry.entry_points", entry_points)
+    monkeypatch.setattr("trimtab.strategies.settings.entry_points", entry_points)
     assert resolve("mine") is RoundRobin
     assert pool_of("mine", 1).strategy_name == "mine"
 

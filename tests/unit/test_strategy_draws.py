@@ -7,9 +7,10 @@ import pytest
 
 from trimtab import ConfigurationError, Instance, Pool
 from trimtab.member import Member
+from trimtab.pool import Pick
 from trimtab.strategies import Maglev, RingHash, resolve
-from trimtab.strategies.alias import AliasTable
-from trimtab.strategies.reported_weight import ReportedWeight
+from trimtab.strategies.client_side_weighted_round_robin import ReportedWeight
+from trimtab.strategies.drawing import AliasTable
 
 
 class Draws(Random):
@@ -139,10 +140,9 @@ def test_two_choices_compare_at_the_time_of_the_choice(weights, exclude):
     pair = members(*weights)
     made.update(pair)
     for member in pair:
-        member.begin("measured", 0.0)
-        member.answer("measured", 0.1, ok=True)
+        member.answer(Pick(member, 0.0), 0.1, ok=True)
         member.in_flight = 0
-    pair[0].begin("waits", 0.1)
+    Pick(pair[0], 0.1)
     pair[0].in_flight = 0
     assert {made.choose(9.0, None, exclude).id for _ in range(50)} == {"b"}
 

@@ -33,7 +33,7 @@ def third_party(monkeypatch):
             return Favourite
 
     monkeypatch.setattr(
-        "trimtab.strategies.registry.entry_points",
+        "trimtab.strategies.settings.entry_points",
         lambda *, group, name: [Entry] if (group, name) == ("trimtab.strategies", "mine") else [],
     )
 

@@ -9,7 +9,7 @@ from trimtab import ConfigurationError, Instance, Pool, Status
 from trimtab.member import Member
 from trimtab.strategies import LoadReport, RingHash, ZoneAware, resolve
 from trimtab.strategies.round_robin import RoundRobin
-from trimtab.strategies.zones import availability, locality_weight, own_share
+from trimtab.strategies.zone_aware import availability, locality_weight, own_share
 
 
 def zone(name, count):

@@ -1,15 +1,16 @@
-"""Which instances may be picked: what the registry says, and what this client sees for itself.
+"""Health: which instances may be picked, by the registry's report and by this client's own view.
 
-Decisions only: no I/O, no clock of their own.
+`settings` is what users choose; `monitor` applies it for a pool, and has the reasons. `envoy` and
+`grpc` are the two variants of outlier ejection, over `outliers`, which they share. `probing` says
+when to probe and when to believe the results. No I/O, no clock.
 """
 
 from __future__ import annotations
 
-from trimtab.health.eligibility import Reason, reason_against
-from trimtab.health.monitor import Monitor
-from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers
-from trimtab.health.settings import OUTLIER_VARIANTS, HealthSettings
-from trimtab.health.slow_start import SlowStart
+from trimtab.health.envoy import EnvoyOutliers
+from trimtab.health.grpc import GrpcOutliers
+from trimtab.health.monitor import Monitor, Reason, reason_against
+from trimtab.health.settings import OUTLIER_VARIANTS, HealthSettings, SlowStart
 
 __all__ = [
     "OUTLIER_VARIANTS",

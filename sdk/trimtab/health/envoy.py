@@ -1,53 +1,117 @@
-"""Outlier ejection, the variant of Envoy."""
+"""Outlier ejection as in Envoy: the settings and the detector."""
 
 from __future__ import annotations
 
-from math import ceil, inf
+from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
-from trimtab.health.ejections import Counts, Ejections, outlier_threshold, percent
+from trimtab.health.outliers import (
+    SERVER_ERRORS,
+    Counts,
+    Ejections,
+    OutlierDetector,
+    check_settings,
+    outlier_threshold,
+    percent,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from random import Random
 
-    from trimtab.health.ejections import Record
-    from trimtab.health.outliers import EnvoyOutliers
+    from trimtab.health.outliers import Record
 
-__all__ = ["EnvoyDetector"]
+__all__ = ["EnvoyDetector", "EnvoyOutliers"]
 
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
 
 
-class EnvoyDetector:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoyOutliers:
+    """Eject as Envoy does.
+
+    Attributes:
+        consecutive_failures: eject at once after this number of failures in a row: failing
+            statuses and, unless `split_local` is set, requests without a response. 0: never.
+        consecutive_gateway_failures: the same for 502, 503, 504 and no response; 0: never,
+            which is Envoy's default (detected, not enforced).
+        split_local: count requests without a response (refused, broken, timed out) separately.
+        consecutive_local_failures: eject after this number of those in a row; only with
+            `split_local`. 0: never.
+        interval_s: how often ejections end, and ratios are judged.
+        base_ejection_s, max_ejection_s: the n-th ejection lasts `min(base * n, max)`; n falls by
+            one per whole interval without ejection.
+        max_ejection_jitter_s: the greatest random addition to a duration.
+        max_ejected_ratio: an ejection that would raise the ejected share above this is skipped.
+        always_eject_one: one may be ejected whatever the share.
+        success_rate: eject members with a success ratio below `mean - factor * stdev` of the
+            interval.
+        success_rate_stdev_factor, success_rate_min_hosts, success_rate_min_requests: the factor;
+            how many members must have how many requests within the interval.
+        failure_ratio: eject members with a failure ratio of at least `failure_ratio_threshold`;
+            off by default.
+        failure_ratio_threshold, failure_ratio_min_hosts, failure_ratio_min_requests: as above.
+        failing_statuses: the statuses that are failures.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+
+    Source: envoyproxy/envoy, outlier_detection_impl.cc, and its documentation of
+    `config.cluster.v3.OutlierDetection`. Deviations: enforcement is all or nothing; a member that
+    is ejected by one rule is not ejected a second time by another.
+    """
+
+    consecutive_failures: int = 5
+    consecutive_gateway_failures: int = 0
+    split_local: bool = False
+    consecutive_local_failures: int = 5
+    interval_s: float = 10.0
+    base_ejection_s: float = 30.0
+    max_ejection_s: float = 300.0
+    max_ejection_jitter_s: float = 0.0
+    max_ejected_ratio: float = 0.1
+    always_eject_one: bool = False
+    success_rate: bool = True
+    success_rate_stdev_factor: float = 1.9
+    success_rate_min_hosts: int = 5
+    success_rate_min_requests: int = 100
+    failure_ratio: bool = False
+    failure_ratio_threshold: float = 0.85
+    failure_ratio_min_hosts: int = 5
+    failure_ratio_min_requests: int = 50
+    failing_statuses: Collection[int] = SERVER_ERRORS
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def detector(self, rng: Random) -> EnvoyDetector:
+        """Make the detector; `rng` draws the jitter."""
+        return EnvoyDetector(self, rng)
+
+
+class EnvoyDetector(OutlierDetector):
     """Ejects at once after failures in a row; judges ratios and ends ejections at intervals.
 
     Args:
         settings: see `EnvoyOutliers`.
-        rng: the source of chance, for the jitter.
+        rng: draws the jitter.
     """
 
     def __init__(self, settings: EnvoyOutliers, rng: Random) -> None:
+        # One more than the longest ejection needs, as in Envoy: the first healthy interval after it
+        # does not make the next one shorter.
+        max_times = max(ceil(settings.max_ejection_s / settings.base_ejection_s), 1) + 1
+        members = Ejections(
+            base_s=settings.base_ejection_s, max_s=settings.max_ejection_s, max_times=max_times
+        )
+        super().__init__(members, settings.interval_s)
         self._settings = settings
         self._rng = rng
-        self._members = Ejections(
-            base_s=settings.base_ejection_s,
-            max_s=settings.max_ejection_s,
-            # One beyond where the longest begins, as Envoy counts: a first healthy interval after
-            # it does not shorten the next.
-            max_times=max(ceil(settings.max_ejection_s / settings.base_ejection_s), 1) + 1,
-        )
-        self.next_at = inf
-
-    def update(self, ids: Iterable[str], now: float) -> None:
-        """Know exactly these members; the first interval begins with the first of them."""
-        self._members.keep(ids)
-        if self.next_at == inf:
-            self.next_at = now + self._settings.interval_s
 
     def note(self, id_: str, status: int | None, now: float) -> bool:
-        """Take an outcome, None for no response; say whether that ejected the member."""
-        record = self._members.get(id_)
+        """Take an outcome, None for no response; return whether it ejected the member."""
+        record = self._members.records.get(id_)
         if record is None:
             return False
         if self._settings.split_local:
@@ -62,7 +126,7 @@ class EnvoyDetector:
         return False
 
     def sweep(self, now: float) -> bool:
-        """End what is over, judge the interval, begin the next; say whether anything changed."""
+        """End ejections, judge the interval, begin the next; return whether anything changed."""
         changed = self._end_ejections(now)
         changed |= self._judge(lambda record: record.answers, now)
         if self._settings.split_local:
@@ -74,14 +138,6 @@ class EnvoyDetector:
                 record.times = max(record.times - 1, 0)
         self.next_at = now + self._settings.interval_s
         return changed
-
-    def ejected(self, id_: str) -> str | None:
-        """Return the rule by which a member is ejected; None when it is not."""
-        return self._members.cause(id_)
-
-    def release(self, id_: str, now: float) -> None:
-        """Take a member back before its time."""
-        self._members.release_early(id_, now)
 
     def _local_failure(self, record: Record, now: float) -> bool:
         record.connects.failures += 1
@@ -110,8 +166,8 @@ class EnvoyDetector:
 
     def _judge(self, counts: Callable[[Record], Counts], now: float) -> bool:
         settings, changed = self._settings, False
-        # Both are chosen before either ejects: who goes by the one rule still makes up the
-        # numbers of the other.
+        # Both groups are formed before either rule ejects: a member that one rule ejects still
+        # counts for the other.
         by_rate = self._judged(
             counts, settings.success_rate_min_requests, settings.success_rate_min_hosts
         )
@@ -132,7 +188,7 @@ class EnvoyDetector:
     def _judged(
         self, counts: Callable[[Record], Counts], volume: int, min_hosts: int
     ) -> list[Record]:
-        """Return the members with enough requests, if those are enough members."""
+        """Return the members with enough requests; none, if they are too few members."""
         judged = [
             record
             for record in self._members

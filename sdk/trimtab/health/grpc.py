@@ -1,22 +1,78 @@
-"""Outlier ejection, the variant of gRPC (gRFC A50)."""
+"""Outlier ejection as in gRPC (gRFC A50): the settings and the detector."""
 
 from __future__ import annotations
 
-from math import inf
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trimtab.health.ejections import Counts, Ejections, outlier_threshold, percent
+from trimtab.health.outliers import (
+    SERVER_ERRORS,
+    Counts,
+    Ejections,
+    OutlierDetector,
+    check_settings,
+    outlier_threshold,
+    percent,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
+    from random import Random
 
-    from trimtab.health.ejections import Record
-    from trimtab.health.outliers import GrpcOutliers
+    from trimtab.health.outliers import Record
 
-__all__ = ["GrpcDetector"]
+__all__ = ["GrpcDetector", "GrpcOutliers"]
 
 
-class GrpcDetector:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcOutliers:
+    """Eject as gRPC does (gRFC A50): at intervals, by success ratio and failure ratio.
+
+    Attributes:
+        interval_s: how often members are judged, and ejections end.
+        base_ejection_s, max_ejection_s: the n-th ejection lasts `min(base * n, max)`; n falls by
+            one per interval without ejection.
+        max_ejected_ratio: once this share is ejected, no more are.
+        success_rate: eject members with a success ratio below `mean - factor * stdev` of the
+            interval.
+        success_rate_stdev_factor, success_rate_min_hosts, success_rate_min_requests: the factor;
+            how many members must have how many requests within the interval.
+        failure_ratio: eject members with a failure ratio above `failure_ratio_threshold`.
+        failure_ratio_threshold, failure_ratio_min_hosts, failure_ratio_min_requests: as above;
+            here all members count towards the number, whatever their requests.
+        failing_statuses: the statuses that are failures; no response always is one.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+
+    Source: grpc/proposal, A50-xds-outlier-detection. Where its text and grpc-go differ (`>`
+    and `>=` at the limit), grpc-go is followed. Deviations: enforcement is all or nothing; a member
+    that is ejected is not judged a second time.
+    """
+
+    interval_s: float = 10.0
+    base_ejection_s: float = 30.0
+    max_ejection_s: float = 300.0
+    max_ejected_ratio: float = 0.1
+    success_rate: bool = True
+    success_rate_stdev_factor: float = 1.9
+    success_rate_min_hosts: int = 5
+    success_rate_min_requests: int = 100
+    failure_ratio: bool = True
+    failure_ratio_threshold: float = 0.85
+    failure_ratio_min_hosts: int = 5
+    failure_ratio_min_requests: int = 50
+    failing_statuses: Collection[int] = SERVER_ERRORS
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def detector(self, rng: Random) -> GrpcDetector:  # noqa: ARG002 - Envoy's needs it
+        """Make the detector; `rng` draws the jitter of the other variant."""
+        return GrpcDetector(self)
+
+
+class GrpcDetector(OutlierDetector):
     """Judges and ends ejections at intervals only.
 
     Args:
@@ -24,19 +80,13 @@ class GrpcDetector:
     """
 
     def __init__(self, settings: GrpcOutliers) -> None:
+        members = Ejections(base_s=settings.base_ejection_s, max_s=settings.max_ejection_s)
+        super().__init__(members, settings.interval_s)
         self._settings = settings
-        self._members = Ejections(base_s=settings.base_ejection_s, max_s=settings.max_ejection_s)
-        self.next_at = inf
 
-    def update(self, ids: Iterable[str], now: float) -> None:
-        """Know exactly these members; the first interval begins with the first of them."""
-        self._members.keep(ids)
-        if self.next_at == inf:
-            self.next_at = now + self._settings.interval_s
-
-    def note(self, id_: str, status: int | None, now: float) -> bool:  # noqa: ARG002 - the protocol's
-        """Take an outcome, None for no response; nothing is decided before the interval ends."""
-        record = self._members.get(id_)
+    def note(self, id_: str, status: int | None, now: float) -> bool:  # noqa: ARG002 - needed by Envoy's
+        """Count an outcome, None for no response; decisions come at the end of the interval."""
+        record = self._members.records.get(id_)
         if record is not None:
             if status is None or status in self._settings.failing_statuses:
                 record.answers.failures += 1
@@ -45,7 +95,7 @@ class GrpcDetector:
         return False
 
     def sweep(self, now: float) -> bool:
-        """Judge the interval, end what is over, begin the next; say whether anything changed."""
+        """Judge the interval, end ejections, begin the next; return whether anything changed."""
         changed = self._judge_success_rates(now) | self._judge_failure_ratios(now)
         for record in self._members:
             record.answers = Counts()
@@ -56,14 +106,6 @@ class GrpcDetector:
                 changed = True
         self.next_at = now + self._settings.interval_s
         return changed
-
-    def ejected(self, id_: str) -> str | None:
-        """Return the rule by which a member is ejected; None when it is not."""
-        return self._members.cause(id_)
-
-    def release(self, id_: str, now: float) -> None:
-        """Take a member back before its time."""
-        self._members.release_early(id_, now)
 
     def _judge_success_rates(self, now: float) -> bool:
         settings, changed = self._settings, False

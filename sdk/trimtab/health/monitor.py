@@ -1,31 +1,59 @@
-"""What one client makes of the instances of one service: who is left out, and who starts slowly.
+"""The monitor: which instances of a service one client may pick, and which start slowly.
 
-It brings the rules of this room together for a pool. Nothing runs by itself: the pool asks for a
-review once one is due, which is when something was noted that changes who may be picked, or when
-a time has come (an interval's end, a pause's end, a step of a slow start).
+It combines the registry's view, outlier ejection, probes, pauses, panic and slow start for a pool.
+It does nothing by itself. The pool calls `review` when it is due: after an event that changes who
+may be picked, or at a certain time (the end of an interval or a pause, a step of a slow start).
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING
 
-from trimtab.health.eligibility import Reason, reason_against
-from trimtab.health.envoy import EnvoyDetector
-from trimtab.health.grpc import GrpcDetector
-from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers
+from trimtab.instance import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from random import Random
 
-    from trimtab.health.outliers import OutlierDetector, OutlierSettings
     from trimtab.health.settings import HealthSettings
+    from trimtab.instance import Instance
     from trimtab.member import Member
 
-__all__ = ["Monitor", "detector_of"]
+__all__ = ["Monitor", "Reason", "reason_against"]
 
 _NOW = -inf
+
+
+class Reason(StrEnum):
+    """Why an instance gets no traffic.
+
+    The first three come from the registry. The next three are this client's own, and panic
+    overrules them. `SATURATED` and `OUTSIDE_SUBSET` do not depend on its health.
+    """
+
+    CRITICAL = "critical"
+    DRAINING = "draining"
+    WEIGHT_ZERO = "weight 0"
+    EJECTED = "ejected"
+    PROBE_FAILED = "probe failed"
+    PAUSED = "asked to wait"
+    SATURATED = "saturated"
+    OUTSIDE_SUBSET = "outside the subset"
+
+
+def reason_against(instance: Instance) -> Reason | None:
+    """Return why an instance may not be picked by its registration, or None if it may.
+
+    An instance with a warning may be picked; the registry can lower its weight.
+    """
+    if instance.status is Status.CRITICAL:
+        return Reason.CRITICAL
+    if instance.status is Status.DRAINING:
+        return Reason.DRAINING
+    # It means no traffic. Read as "a little", it has surprised users (kratos #3831, kitex #1393).
+    return Reason.WEIGHT_ZERO if instance.weight == 0 else None
 
 
 class Monitor:
@@ -33,17 +61,17 @@ class Monitor:
 
     Args:
         settings: what is judged, and how.
-        rng: the source of chance.
+        rng: the random generator.
 
     Attributes:
-        review_at: when `review` is due; the past if something has changed already.
+        review_at: when `review` is due; in the past if something has changed already.
         watches: whether outcomes of requests are judged at all.
-        is_panicking: whether so few are left that all are used.
+        is_panicking: whether so few members are left that all are used.
     """
 
     def __init__(self, settings: HealthSettings, rng: Random) -> None:
         self._settings = settings
-        self._detector = detector_of(settings.outliers, rng)
+        self._detector = settings.detector(rng)
         self.watches = self._detector is not None
         self._failed_probes: dict[str, str] = {}
         self._paused: dict[str, float] = {}
@@ -54,7 +82,7 @@ class Monitor:
         self.is_panicking = False
 
     def update(self, ids: Collection[str], now: float) -> None:
-        """Know exactly these members; those that stay keep what is known of them."""
+        """Take the present members; those that stay keep their state."""
         known = frozenset(ids)
         for memory in (self._failed_probes, self._paused, self._starting):
             for id_ in [id_ for id_ in memory if id_ not in known]:
@@ -68,7 +96,7 @@ class Monitor:
             self._detector.update(ids, now)
         self._set_review()
 
-    # -- what happens ------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------
 
     def note(self, id_: str, status: int | None, now: float) -> None:
         """Take the outcome of a request: its status, None for no response."""
@@ -76,7 +104,7 @@ class Monitor:
             self.review_at = _NOW
 
     def pause(self, id_: str, wait_s: float, now: float) -> None:
-        """Leave a member in peace that has asked for it (`Retry-After`)."""
+        """Send nothing to a member for as long as it has asked (`Retry-After`)."""
         wait_s = min(wait_s, self._settings.max_pause_s)
         until = now + wait_s
         if wait_s > 0 and self._known and id_ in self._known and until > self.paused_until(id_):
@@ -84,7 +112,7 @@ class Monitor:
             self.review_at = _NOW
 
     def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
-        """Take the turn of an active probe; one that is well again is no outlier either."""
+        """Take the verdict of active probes; a member that passes is no longer ejected either."""
         if not self._known or id_ not in self._known:
             return
         if is_well:
@@ -96,15 +124,15 @@ class Monitor:
         self.review_at = _NOW
 
     def begin_slowly(self, id_: str, now: float) -> None:
-        """Let a member come in slowly: it is new, or it returns."""
+        """Begin the slow start of a member that is new, or that returns."""
         if self._settings.slow_start is not None:
             self._starting[id_] = now
             self.review_at = min(self.review_at, self._next_step())
 
-    # -- what follows ------------------------------------------------------------------------
+    # -- judgement ---------------------------------------------------------------------------
 
     def review(self, now: float) -> bool:
-        """Work out what time has changed; say whether eligibility or weights may have."""
+        """Apply what time has changed; return whether eligibility or weights may have changed."""
         changed = self.review_at == _NOW
         if self._detector is not None and now >= self._detector.next_at:
             changed |= self._detector.sweep(now)
@@ -117,9 +145,9 @@ class Monitor:
         return changed
 
     def judge(self, members: Iterable[Member], now: float) -> dict[str, Reason]:
-        """Return who may not be picked and why, by id; the others may.
+        """Return the members that may not be picked, by id, with the reasons.
 
-        In panic what this client has seen counts for nothing.
+        In panic this client's own reasons do not count.
         """
         registry: dict[str, Reason] = {}
         own: dict[str, Reason] = {}
@@ -141,7 +169,7 @@ class Monitor:
         return registry if self.is_panicking else {**registry, **own}
 
     def weight_factor(self, id_: str, now: float) -> float:
-        """Return what slow start leaves of a member's weight, above 0 up to 1."""
+        """Return the factor of slow start for a member's weight, above 0 up to 1."""
         slow_start, since = self._settings.slow_start, self._starting.get(id_)
         if slow_start is None or since is None:
             return 1.0
@@ -151,18 +179,18 @@ class Monitor:
         return factor
 
     def own_reasons(self, ids: Iterable[str]) -> dict[str, Reason]:
-        """Return what this client has against members, whether panic overrules it or not."""
+        """Return this client's own reasons against members, also those that panic overrules."""
         reasons = {id_: self._own_reason(id_) for id_ in ids}
         return {id_: reason for id_, reason in reasons.items() if reason is not None}
 
     def why(self, id_: str) -> str:
-        """Tell more about this client's own reason, for people: the rule, the probe's words."""
+        """Return more words on this client's own reason: the rule, or the probe's message."""
         if id_ in self._failed_probes:
             return self._failed_probes[id_]
         return (self._detector.ejected(id_) if self._detector is not None else None) or ""
 
     def paused_until(self, id_: str) -> float:
-        """Return until when a member has asked to be left in peace; the past if it has not."""
+        """Return until when a member has asked for no requests; the past if it has not."""
         return self._paused.get(id_, _NOW)
 
     def _own_reason(self, id_: str) -> Reason | None:
@@ -185,12 +213,3 @@ class Monitor:
             min(self._paused.values(), default=inf),
             self._next_step() if self._starting else inf,
         )
-
-
-def detector_of(settings: OutlierSettings | str | None, rng: Random) -> OutlierDetector | None:
-    """Make the detector that settings ask for."""
-    if isinstance(settings, EnvoyOutliers):
-        return EnvoyDetector(settings, rng)
-    if isinstance(settings, GrpcOutliers):
-        return GrpcDetector(settings)
-    return None

@@ -1,165 +1,215 @@
-"""Outlier ejection: settings of the two named variants, and what a detector is.
+"""Outlier ejection: what the two variants, `envoy` and `grpc`, have in common.
 
-They differ where it matters, so each is exact and the choice is the user's. Envoy ejects at once
-after failures in a row, and never beyond its limit: with the default of 10 % it ejects nobody in
-a fleet of fewer than ten. gRPC judges at intervals only, and stops ejecting once the limit is
-reached: it always may eject one.
+They differ where it matters, so each follows its source exactly, and the user chooses. Envoy ejects
+at once after failures in a row, and never beyond its limit: with the default of 10 % it ejects
+no instance in a fleet of fewer than ten. gRPC judges at intervals only, and stops ejecting once
+the limit is reached: it may always eject one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["SERVER_ERRORS", "EnvoyOutliers", "GrpcOutliers", "OutlierDetector", "OutlierSettings"]
+__all__ = [
+    "SERVER_ERRORS",
+    "Counts",
+    "Ejections",
+    "OutlierDetector",
+    "Record",
+    "check_settings",
+    "outlier_threshold",
+    "percent",
+]
 
 SERVER_ERRORS = frozenset(range(500, 600))
-"""The statuses that count as failures unless told otherwise."""
+"""The statuses that count as failures by default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvoyOutliers:
-    """Eject as Envoy does.
+class OutlierDetector(ABC):
+    """Decides who is ejected, on the caller's clock. O(1) per outcome, O(n) per interval.
 
-    Attributes:
-        consecutive_failures: ejected at once after so many failing statuses in a row, with
-            requests that got no response among them unless those are counted apart; 0: never.
-        consecutive_gateway_failures: the same for 502, 503, 504 and no response; 0: never,
-            which is Envoy's default (detected, not enforced).
-        split_local: count requests that got no response (refused, broken, timed out) apart.
-        consecutive_local_failures: ejected after so many of those in a row; only with
-            `split_local`. 0: never.
-        interval_s: how often ejections end, and ratios are judged.
-        base_ejection_s, max_ejection_s: the n-th ejection lasts `min(base * n, max)`; n falls by
-            one per whole interval without ejection.
-        max_ejection_jitter_s: chance adds up to so much.
-        max_ejected_ratio: nobody is ejected who would make the ejected more than this share.
-        always_eject_one: one may be ejected whatever the share.
-        success_rate: eject whose success ratio is below `mean - factor * stdev` of the interval.
-        success_rate_stdev_factor, success_rate_min_hosts, success_rate_min_requests: the factor;
-            how many members must have how many requests within the interval.
-        failure_ratio: eject whose failure ratio is at least `failure_ratio_threshold`; off by
-            default.
-        failure_ratio_threshold, failure_ratio_min_hosts, failure_ratio_min_requests: as above.
-        failing_statuses: which statuses are failures.
-
-    Raises:
-        ConfigurationError: a value is out of range.
-
-    Source: envoyproxy/envoy, outlier_detection_impl.cc, and its documentation of
-    `config.cluster.v3.OutlierDetection`. Deviations: enforcement is all or nothing; a member that
-    is ejected by one rule is not ejected a second time by another.
-    """
-
-    consecutive_failures: int = 5
-    consecutive_gateway_failures: int = 0
-    split_local: bool = False
-    consecutive_local_failures: int = 5
-    interval_s: float = 10.0
-    base_ejection_s: float = 30.0
-    max_ejection_s: float = 300.0
-    max_ejection_jitter_s: float = 0.0
-    max_ejected_ratio: float = 0.1
-    always_eject_one: bool = False
-    success_rate: bool = True
-    success_rate_stdev_factor: float = 1.9
-    success_rate_min_hosts: int = 5
-    success_rate_min_requests: int = 100
-    failure_ratio: bool = False
-    failure_ratio_threshold: float = 0.85
-    failure_ratio_min_hosts: int = 5
-    failure_ratio_min_requests: int = 50
-    failing_statuses: Collection[int] = SERVER_ERRORS
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrpcOutliers:
-    """Eject as gRPC does (gRFC A50): at intervals, by success ratio and failure ratio.
-
-    Attributes:
-        interval_s: how often members are judged, and ejections end.
-        base_ejection_s, max_ejection_s: the n-th ejection lasts `min(base * n, max)`; n falls by
-            one per interval without ejection.
-        max_ejected_ratio: nobody is ejected any more once this share is.
-        success_rate: eject whose success ratio is below `mean - factor * stdev` of the interval.
-        success_rate_stdev_factor, success_rate_min_hosts, success_rate_min_requests: the factor;
-            how many members must have how many requests within the interval.
-        failure_ratio: eject whose failure ratio is above `failure_ratio_threshold`.
-        failure_ratio_threshold, failure_ratio_min_hosts, failure_ratio_min_requests: as above;
-            here the members count whatever their requests.
-        failing_statuses: which statuses are failures; no response always is one.
-
-    Raises:
-        ConfigurationError: a value is out of range.
-
-    Source: grpc/proposal, A50-xds-outlier-detection. Where its text and grpc-go part (`>` and
-    `>=` at the limit), grpc-go is followed. Deviations: enforcement is all or nothing; a member
-    that is ejected is not judged a second time.
-    """
-
-    interval_s: float = 10.0
-    base_ejection_s: float = 30.0
-    max_ejection_s: float = 300.0
-    max_ejected_ratio: float = 0.1
-    success_rate: bool = True
-    success_rate_stdev_factor: float = 1.9
-    success_rate_min_hosts: int = 5
-    success_rate_min_requests: int = 100
-    failure_ratio: bool = True
-    failure_ratio_threshold: float = 0.85
-    failure_ratio_min_hosts: int = 5
-    failure_ratio_min_requests: int = 50
-    failing_statuses: Collection[int] = SERVER_ERRORS
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-
-OutlierSettings: TypeAlias = EnvoyOutliers | GrpcOutliers
-
-
-class OutlierDetector(Protocol):
-    """Decides who is ejected; pure, on the caller's clock. O(1) per outcome, O(n) per interval.
+    Args:
+        members: the ledger.
+        interval_s: how often `sweep` is due.
 
     Attributes:
         next_at: when `sweep` is due.
     """
 
-    next_at: float
+    def __init__(self, members: Ejections, interval_s: float) -> None:
+        self._members = members
+        self._interval_s = interval_s
+        self.next_at = inf
 
     def update(self, ids: Iterable[str], now: float) -> None:
-        """Know exactly these members; those that stay keep their records."""
-        ...
+        """Take the present members; the first interval begins with the first of them."""
+        self._members.keep(ids)
+        if self.next_at == inf:
+            self.next_at = now + self._interval_s
 
+    @abstractmethod
     def note(self, id_: str, status: int | None, now: float) -> bool:
-        """Take an outcome, None for no response; say whether that ejected the member."""
-        ...
+        """Take an outcome, None for no response; return whether it ejected the member."""
 
+    @abstractmethod
     def sweep(self, now: float) -> bool:
-        """End what is over, judge the interval, begin the next; say whether anything changed."""
-        ...
+        """End ejections, judge the interval, begin the next; return whether anything changed."""
 
     def ejected(self, id_: str) -> str | None:
-        """Return the rule by which a member is ejected; None when it is not."""
-        ...
+        """Return the rule by which a member is ejected; None if it is not."""
+        return self._members.cause(id_)
 
     def release(self, id_: str, now: float) -> None:
-        """Take a member back before its time: an active probe has found it well."""
-        ...
+        """Take a member back early: an active probe has found it healthy."""
+        self._members.release_early(id_, now)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers of outcomes in the present interval."""
+
+    successes: int = 0
+    failures: int = 0
+
+    @property
+    def volume(self) -> int:
+        """The number of outcomes."""
+        return self.successes + self.failures
+
+    @property
+    def success_ratio(self) -> float:
+        """The share of successes; the volume must be above 0."""
+        return self.successes / self.volume
+
+    @property
+    def failure_percent(self) -> float:
+        """The share of failures in percent; the volume must be above 0."""
+        return self.failures * 100 / self.volume
+
+
+@dataclass(slots=True)
+class Record:
+    """One member's outcomes and ejections.
+
+    Attributes:
+        answers: outcomes of requests in the present interval.
+        connects: whether requests got any response, if that is counted separately.
+        in_a_row: failures in a row, by kind.
+        ejected_at: the begin of the present ejection; None without one.
+        returned_at: the end of the last ejection; infinite without one.
+        times: the number of ejections, minus one per healthy interval; makes the next one longer.
+        jitter_s: the random part of the present ejection's duration.
+        cause: the rule that ejected it.
+    """
+
+    answers: Counts = field(default_factory=Counts)
+    connects: Counts = field(default_factory=Counts)
+    in_a_row: dict[str, int] = field(default_factory=dict)
+    ejected_at: float | None = None
+    returned_at: float = inf
+    times: int = 0
+    jitter_s: float = 0.0
+    cause: str = ""
+
+    def fails(self, kind: str, limit: int) -> bool:
+        """Count one more failure in a row; return whether `limit` is reached (0: never)."""
+        count = self.in_a_row[kind] = self.in_a_row.get(kind, 0) + 1
+        if limit and count >= limit:
+            self.in_a_row[kind] = 0
+            return True
+        return False
+
+
+class Ejections:
+    """The ledger of both variants: who is ejected, since when and how often. O(1) per member.
+
+    Args:
+        base_s: duration of the first ejection; the n-th takes n times as long.
+        max_s: the longest duration, unless `base_s` is longer.
+        max_times: the greatest number of ejections that is counted.
+
+    Attributes:
+        records: each present member's record, by id.
+        count: how many are ejected.
+    """
+
+    def __init__(self, *, base_s: float, max_s: float, max_times: float = inf) -> None:
+        self._base_s = base_s
+        self._max_times = max_times
+        self.max_s = max(base_s, max_s)
+        self.records: dict[str, Record] = {}
+        self.count = 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records.values())
+
+    def keep(self, ids: Iterable[str]) -> None:
+        """Take the present members; those that stay keep their records."""
+        self.records = {id_: self.records.get(id_) or Record() for id_ in ids}
+        self.count = sum(record.ejected_at is not None for record in self)
+
+    def eject(self, record: Record, now: float, cause: str, *, jitter_s: float = 0.0) -> None:
+        """Eject a member that is not ejected."""
+        record.ejected_at, record.cause, record.jitter_s = now, cause, jitter_s
+        if record.times < self._max_times:
+            record.times += 1
+        self.count += 1
+
+    def release(self, record: Record, now: float) -> None:
+        """Take an ejected member back, and forget its failures in a row."""
+        record.ejected_at, record.returned_at, record.cause = None, now, ""
+        record.in_a_row.clear()
+        self.count -= 1
+
+    def cause(self, id_: str) -> str | None:
+        """Return the rule by which a member is ejected; None if it is not."""
+        record = self.records.get(id_)
+        return (record.cause or None) if record else None
+
+    def release_early(self, id_: str, now: float) -> None:
+        """Take a member back before its time, if it is ejected."""
+        record = self.records.get(id_)
+        if record is not None and record.ejected_at is not None:
+            self.release(record, now)
+
+    def ends_at(self, record: Record) -> float:
+        """Return when the ejection of a member ends."""
+        assert record.ejected_at is not None
+        return record.ejected_at + min(self._base_s * record.times, self.max_s) + record.jitter_s
+
+
+def outlier_threshold(ratios: Collection[float], stdev_factor: float) -> float:
+    """Return `mean - factor * stdev` of success ratios, with the population's deviation."""
+    mean = sum(ratios) / len(ratios)
+    variance = sum((ratio - mean) ** 2 for ratio in ratios) / len(ratios)
+    return mean - stdev_factor * sqrt(variance)
+
+
+def percent(ratio: float) -> float:
+    """Return a share in percent, as both sources count, without the rounding of `0.07 * 100`."""
+    return round(ratio * 100, 9)
 
 
 _RATIOS = ("max_ejected_ratio", "failure_ratio_threshold")
 
 
-def _check(settings: Any) -> None:
+def check_settings(settings: Any) -> None:
+    """Refuse settings of outlier ejection that are out of range.
+
+    Raises:
+        ConfigurationError: naming the field, its value and its range.
+    """
     for each in fields(settings):
         value = getattr(settings, each.name)
         if each.name == "failing_statuses" or isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""When to probe an instance, and when to believe what the probes find. No I/O, takes `now`.
+"""When to probe an instance, and when to believe the results. No I/O; the caller passes `now`.
 
-A verdict stands once `rise` probes in a row have passed, or `fall` in a row have failed. Probes
-start `interval_s` apart, whatever time they take, give or take the jitter; so a fault shows
-between `(fall - 1) * interval_s + timeout_s` and `fall * interval_s + timeout_s` after it began
-(with intervals lengthened by up to `1 + jitter_ratio`).
+After `fall` failed probes in a row an instance is not picked; after `rise` successful ones it is
+again. Probes start `interval_s` apart, plus or minus the jitter, however long they take. So a fault
+is found between `(fall - 1) * interval_s + timeout_s` and `fall * interval_s + timeout_s` after it
+began (with intervals up to `1 + jitter_ratio` times as long).
 
 Source: the `rise` and `fall` of HAProxy's health checks; Consul's SuccessBeforePassing and
 FailuresBeforeCritical mean the same.
@@ -54,10 +54,10 @@ class ProbeSettings:
     """How a client probes the instances of a service by itself.
 
     Attributes:
-        check: what is asked, how often, and when it is believed.
+        check: the check to run, how often, and how many results in a row count.
         jitter_ratio: each interval is drawn within plus or minus this share, 0 up to 1.
-        only_ejected: probe the instances that are ejected, to let them back in early; else all.
-        max_at_once: how many probes of a service may be under way, at least 1.
+        only_ejected: probe only ejected instances, to take them back early; else all.
+        max_at_once: how many probes of a service may run at the same time, at least 1.
         carrier: carries out each probe; None: over the network.
 
     Raises:
@@ -88,8 +88,8 @@ class Streak:
     """Counts results that agree, in a row.
 
     Args:
-        rise: how many passes in a row it takes to believe that all is well.
-        fall: how many failures in a row it takes to believe the opposite.
+        rise: how many passes in a row make the verdict "healthy".
+        fall: how many failures in a row make the verdict "unhealthy".
     """
 
     __slots__ = ("_count", "_fall", "_ok", "_rise")
@@ -99,20 +99,20 @@ class Streak:
         self._ok, self._count = True, 0
 
     def add(self, *, ok: bool) -> bool | None:
-        """Count a result; return the verdict that it upholds, or None if there is none yet."""
+        """Count a result; return the verdict that it confirms, or None if there is none yet."""
         self._count = self._count + 1 if ok == self._ok else 1
         self._ok = ok
         return ok if self._count >= (self._rise if ok else self._fall) else None
 
 
 class ProbeState:
-    """The probes of one instance: when the next one is due, and what they amount to.
+    """The probes of one instance: when the next one is due, and their verdict.
 
-    The first falls anywhere within the interval, so that clients that start together, and
-    instances that are listed together, are not probed together ever after.
+    The first one is at a random time within the interval. So clients that start together, or
+    instances that are listed together, do not cause probes at the same time.
 
     Args:
-        rng: the source of chance; one draw for the first probe, and one per probe with jitter.
+        rng: the random generator; one draw for the first probe, and one per probe with jitter.
         now: the time, seconds.
         interval_s: from one probe's start to the next one's, above 0.
         rise, fall: see `Streak`.
@@ -153,15 +153,14 @@ class ProbeState:
         )
 
     def begin(self, now: float) -> None:
-        """Note that a probe starts; the next one is an interval away."""
+        """Note that a probe starts; the next one is due one interval later."""
         spread = self._jitter_ratio * (2 * self._rng.random() - 1) if self._jitter_ratio else 0.0
         self.next_at = now + self._interval_s * (1 + spread)
 
     def result(self, now: float, *, ok: bool) -> bool | None:
-        """Take in what the probe found; return the verdict that stands, None while none does.
+        """Take a probe's result; return the verdict that it confirms, or None if there is none yet.
 
-        A standing verdict is returned again at every result that upholds it: what the caller
-        does with it must not depend on hearing it once.
+        A verdict is returned again at each result that confirms it, so the caller may miss one.
         """
         self.next_at = max(self.next_at, now)
         return self._streak.add(ok=ok)

@@ -1,32 +1,87 @@
-"""How a client judges instances for itself, as one frozen value."""
+"""How a client judges instances by itself: `HealthSettings`, and `SlowStart` within it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from trimtab.errors import ConfigurationError
-from trimtab.health.outliers import EnvoyOutliers, GrpcOutliers, OutlierSettings
-from trimtab.health.slow_start import SlowStart
+from trimtab.health.envoy import EnvoyOutliers
+from trimtab.health.grpc import GrpcOutliers
 
-__all__ = ["OUTLIER_VARIANTS", "HealthSettings"]
+if TYPE_CHECKING:
+    from random import Random
+
+    from trimtab.health.outliers import OutlierDetector
+
+__all__ = ["OUTLIER_VARIANTS", "HealthSettings", "OutlierSettings", "SlowStart"]
+
+OutlierSettings: TypeAlias = EnvoyOutliers | GrpcOutliers
 
 OUTLIER_VARIANTS = {"envoy": EnvoyOutliers, "grpc_a50": GrpcOutliers}
 """The variants of outlier ejection by name."""
 
+_STEPS = 60
+"""In how many steps a slow start raises the weight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowStart:
+    """Raise the weight of a newcomer, or of one that returns, from `min_ratio` to 1 in a window.
+
+    `weight * max(min_ratio, (max(t, 1) / window)^(1 / aggression))`, t seconds after it came. It
+    acts on the weights, so strategies without weights (`random`, `round_robin`) ignore it. The
+    instances of the very first list have their whole weight at once, because the start of a client
+    tells nothing about the age of its servers.
+
+    Attributes:
+        window_s: how long it takes, in seconds, above 0.
+        aggression: above 0; values above 1 are faster at first.
+        min_ratio: the least share, from 0 to 1.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+
+    Source: Envoy's slow start mode.
+    """
+
+    window_s: float = 60.0
+    aggression: float = 1.0
+    min_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("window_s", "aggression"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be above 0")
+        if not 0 <= self.min_ratio <= 1:
+            raise ConfigurationError(f"min_ratio is {self.min_ratio!r}; it must be from 0 to 1")
+
+    def factor(self, age_s: float) -> float:
+        """Return the factor of an instance's weight, `age_s` seconds after it came."""
+        if age_s >= self.window_s:
+            return 1.0
+        grown: float = (max(age_s, 1.0) / self.window_s) ** (1.0 / self.aggression)
+        return min(max(self.min_ratio, grown), 1.0)
+
+    @property
+    def step_s(self) -> float:
+        """How often weights are worked out again while an instance is starting."""
+        return self.window_s / _STEPS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """What a client does about instances that the registry calls healthy and that are not.
+    """What a client does about instances that fail while the registry lists them as healthy.
 
     Attributes:
         outliers: ejection of outliers: "envoy", "grpc_a50", settings of either, or None.
-        panic_ratio: when fewer than this share of the instances are left, all are used: better
-            a bad instance than a few good ones crushed by everything. 0: never. Source: Envoy.
-        panic_includes_critical: whether panic also uses, and counts, what the registry calls
-            critical, as Envoy does. By default the registry's word stands.
+        panic_ratio: with fewer than this share of the instances left, all are used, because a bad
+            instance does less harm than overloading the few good ones. 0: never. Source: Envoy.
+        panic_includes_critical: whether panic also uses, and counts, instances that the registry
+            lists as critical, as Envoy does. By default they stay out.
         slow_start: how newcomers and those that return get their share; None: at once.
-        max_pause_s: an instance that answers 429, 503 or 504 with `Retry-After` gets nothing for so
-            long as it asks, and no longer than this. 0: it is not heeded.
+        max_pause_s: an instance that answers 429, 503 or 504 with `Retry-After` gets no request for
+            as long as it asks, and no longer than this. 0: `Retry-After` is ignored.
 
     Raises:
         ConfigurationError: a value is out of range, or there is no such variant.
@@ -56,3 +111,8 @@ class HealthSettings:
                 f"outliers is {self.outliers!r}; write 'envoy', 'grpc_a50', EnvoyOutliers(...) or "
                 "GrpcOutliers(...)"
             )
+
+    def detector(self, rng: Random) -> OutlierDetector | None:
+        """Make the detector of outliers, or None without one."""
+        outliers = self.outliers
+        return None if outliers is None or isinstance(outliers, str) else outliers.detector(rng)

@@ -1,15 +1,16 @@
-"""A service's live view: members, strategy and health; pick, then done.
+"""The pool: one client's live view of one service.
 
-No I/O, no clock, no global randomness: `now` and the source of chance are given.
+`pool` takes lists and picks; `pick` is a request in flight; `concurrency` bounds the requests per
+instance; `reports` holds statistics, events and errors. No I/O, no clock, no global randomness: the
+caller passes `now` and the random generator.
 """
 
 from __future__ import annotations
 
-from trimtab.pool.limits import ConcurrencyLimits
+from trimtab.pool.concurrency import ConcurrencyLimits
 from trimtab.pool.pick import Outcome, Pick
-from trimtab.pool.pool import OVERLOADED, Pool
-from trimtab.pool.statistics import MemberStatistics, PoolStatistics
-from trimtab.pool.subsets import Subset
+from trimtab.pool.pool import OVERLOADED, Pool, Subset
+from trimtab.pool.reports import MemberStatistics, PoolStatistics
 
 __all__ = [
     "OVERLOADED",

@@ -1,50 +1,66 @@
-"""The pool: whole lists in, picks out."""
+"""The pool: takes whole lists of a service's instances, and picks one per request."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import FleetFailures, Member
-from trimtab.pool.extras import Extras
-from trimtab.pool.limits import ConcurrencyLimits, Limiter
-from trimtab.pool.news import News
+from trimtab.pool.concurrency import ConcurrencyLimits, Limiter
 from trimtab.pool.pick import Pick
-from trimtab.pool.refusals import all_full, nothing_to_pick
-from trimtab.pool.statistics import MemberStatistics, PoolStatistics, figures_of
-from trimtab.pool.subsets import chosen, narrow
+from trimtab.pool.reports import (
+    EventReporter,
+    MemberStatistics,
+    PoolStatistics,
+    figures_of,
+    nothing_to_pick,
+    saturated,
+)
 from trimtab.strategies import StrategyFactory, resolve
+from trimtab.strategies.protocol import Extras
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from trimtab.events import Listener
     from trimtab.instance import Instance
-    from trimtab.pool.subsets import Subset
     from trimtab.strategies import LoadReport
 
-__all__ = ["OVERLOADED", "Pool"]
+__all__ = ["OVERLOADED", "Pool", "Subset"]
 
 OVERLOADED = frozenset({429, 503, 504})
-"""The statuses by which an instance says that it has too much to do."""
+"""The statuses by which an instance reports that it is overloaded."""
+
+Subset: TypeAlias = Callable[[Sequence["Instance"]], Sequence["Instance"]]
+"""Chooses the few instances of a large fleet that one client talks to.
+
+It is called when the list changes, with all instances, healthy or not, in the registry's order: an
+instance that fails must not change the whole choice. The same list must give the same choice. The
+weights of the instances that it returns count.
+"""
 
 
 class Pool:
     """One service as one client sees it.
 
-    Eligibility is worked out when something changes, never when picking, so a pick costs what the
-    strategy costs: O(1) for nearly all that ship; see docs/strategies.md for the others. Not
-    thread-safe: share it between threads under a lock of your own.
+    Eligibility is worked out when something changes, never when picking. So a pick costs what the
+    strategy costs: O(1) for most built-in ones; docs/strategies.md has the others. Not thread-safe:
+    hold a lock to share it between threads.
 
     Args:
         strategy: a name ("least_latency", "round_robin", ...) or a factory `(rng) -> Strategy`.
-        rng: the source of chance; give a seeded one for repeatable picks.
+        rng: the random generator; pass a seeded one for repeatable picks.
         service: the service's name, for messages.
-        health: what this client judges for itself: outliers, panic, slow start.
-        concurrency: how much one instance may have in flight.
+        health: what this client judges by itself: outliers, panic, slow start.
+        concurrency: how many requests one instance may have in flight.
         subset: chooses the few instances of a large fleet that this client talks to.
-        listener: told of what happens, as `trimtab.events`; must neither block nor raise.
+        listener: is called with each event (`trimtab.events`); must not block and must not raise.
+
+    Attributes:
+        watches_outcomes: whether picks report the outcomes of requests.
+        watches_ends: whether picks report that a request is no longer in flight.
 
     Raises:
         ConfigurationError: there is no such strategy.
@@ -81,19 +97,25 @@ class Pool:
         self._monitor = Monitor(health or HealthSettings(), rng)
         is_bounded = concurrency is not None and concurrency.is_bounded
         self._limiter = Limiter(concurrency) if concurrency and is_bounded else None
-        # Nobody is told of outcomes that nobody judges: it would cost every request.
-        watches = self._monitor.watches or self._limiter is not None
-        self._observer = self if watches or self._extras.counts_in_flight else None
+        # Skip callbacks that change nothing: they would cost time at each request.
+        self.watches_outcomes = self._monitor.watches or self._limiter is not None
+        self.watches_ends = self._extras.counts_in_flight or self._limiter is not None
+        self._observer = self if self.watches_outcomes or self.watches_ends else None
         self._subset = subset
-        self._news = News(service, listener, self._monitor.why) if listener is not None else None
+        self._reporter = listener and EventReporter(service, listener, self._monitor.why)
         self._fleet = FleetFailures()
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
         self._reasons: dict[str, Reason] = {}
-        # The weights of those inside the subset; None: there is no subset.
+        # The weights of the members inside the subset; None without a subset.
         self._inside: dict[str, float] | None = None
         self._leaving: list[Member] = []
+
+    def __repr__(self) -> str:
+        name = f" {self.service!r}" if self.service else ""
+        eligible = f"{len(self._eligible)} of {len(self._members)} eligible"
+        return f"<Pool{name} {self.strategy_name}, {eligible}>"
 
     def __len__(self) -> int:
         return len(self._members)
@@ -110,7 +132,7 @@ class Pool:
 
     @property
     def is_panicking(self) -> bool:
-        """Whether so few members are well that all are used; see `HealthSettings`."""
+        """Whether so few members are healthy that all are used; see `HealthSettings`."""
         return self._monitor.is_panicking
 
     @property
@@ -122,10 +144,10 @@ class Pool:
         """Take a whole new list; members that stay keep their statistics. O(n).
 
         Of several entries with one id the last counts. Requests in flight on a removed member
-        go on, and their picks are done as ever.
+        go on, and their picks are done as usual.
 
         Returns:
-            The members that are gone, for the caller to close once nothing is in flight.
+            The removed members, for the caller to close once nothing is in flight.
         """
         before = self._members
         members: dict[str, Member] = {}
@@ -137,7 +159,7 @@ class Pool:
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
-        self._inside = chosen(members.values(), self._subset)
+        self._inside = self._chosen_by_subset()
         self._monitor.update(members, now)
         self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
@@ -158,7 +180,7 @@ class Pool:
         Raises:
             NoInstancesError: the list is empty.
             NoEligibleInstanceError: all instances are filtered; `reasons` counts why.
-            SaturatedError: all eligible instances have as much in flight as they may.
+            SaturatedError: all eligible instances have as many requests in flight as they may.
         """
         if now >= self._monitor.review_at:
             self.review(now)
@@ -166,57 +188,53 @@ class Pool:
             raise nothing_to_pick(self.service, len(self._members), self._reasons.values())
         if exclude and self._covers(exclude):
             exclude = ()
-        if self._observer is None:
-            return Pick(self._strategy.choose(now, key, exclude), now)
         if self._limiter is None:
-            member = self._strategy.choose(now, key, exclude)
+            pick = Pick(self._strategy.choose(now, key, exclude), now, self._observer)
         else:
-            member = self._choose_with_room(now, key, exclude)
-        pick = Pick(member, now, self._observer)
-        self._extras.begun(member)
-        if self._limiter is not None:
-            self._limiter.changed(member)
+            pick = Pick(self._choose_with_room(now, key, exclude), now, self._observer)
+            self._limiter.changed(pick.member)
+        if self._extras.counts_in_flight:
+            self._extras.begun(pick.member)
         return pick
 
     def review(self, now: float) -> None:
-        """Work out anew what time or outcomes have changed; picks and statistics do it too."""
+        """Apply what time or outcomes have changed; picks and statistics do this, too."""
         if now >= self._monitor.review_at and self._monitor.review(now):
             self._choose_eligible(now)
 
     def pause(self, id_: str, wait_s: float, now: float) -> None:
-        """Leave a member in peace for as long as it asks (`Retry-After`), within bounds."""
+        """Send nothing to a member for as long as it asks (`Retry-After`), within bounds."""
         self._monitor.pause(id_, wait_s, now)
 
     def probed(self, id_: str, now: float, *, is_well: bool, why: str = "") -> None:
-        """Take the turn of an active probe of a member; an unknown one is ignored."""
+        """Take the verdict of active probes of a member; an unknown member is ignored."""
         self._monitor.probed(id_, now, is_well=is_well, why=why)
         self.review(now)
 
     @property
     def takes_reports(self) -> bool:
-        """Whether the strategy weighs members by what they say of their load."""
+        """Whether the strategy weighs members by the load that they report."""
         return self._extras.takes_reports
 
     def report(self, id_: str, report: LoadReport, now: float) -> None:
-        """Take what a member says of its load."""
+        """Take a member's load report."""
         self._extras.report(id_, report, now)
 
     def suspects(self, now: float) -> list[Instance]:
-        """Return the instances that are ejected, or that a probe has found unwell. O(n)."""
+        """Return the instances that are ejected or failed by a probe. O(n)."""
         self.review(now)
-        held = self._monitor.own_reasons(self._members)
         return [
             self._members[id_].instance
-            for id_, reason in held.items()
+            for id_, reason in self._monitor.own_reasons(self._members).items()
             if reason in {Reason.EJECTED, Reason.PROBE_FAILED}
         ]
 
     def has_other(self, exclude: Collection[str]) -> bool:
-        """Say whether an eligible instance outside `exclude` is left. O(len(exclude))."""
+        """Return whether an eligible instance is outside `exclude`. O(len(exclude))."""
         return bool(self._eligible) and not self._covers(exclude)
 
     def has_room_beside(self, exclude: Collection[str]) -> bool:
-        """Say whether an eligible instance outside `exclude` takes one more. O(len(exclude))."""
+        """Return whether an eligible instance outside `exclude` has room. O(len(exclude))."""
         if self._limiter is None:
             return self.has_other(exclude)
         return self._limiter.has_room_beside(exclude)
@@ -248,19 +266,20 @@ class Pool:
             limit=limiter.bound(member.id) if limiter is not None else None,
         )
 
-    # -- what picks tell ---------------------------------------------------------------------
+    # -- what picks report -------------------------------------------------------------------
 
     def note(self, pick: Pick, status: int | None, now: float) -> None:
         """Take a response's status from a pick, None for no (whole) response."""
         if pick.member.is_removed:
-            return  # A namesake that came since is another.
-        self._monitor.note(pick.member.id, status, now)
+            return  # A present member of the same id is another one.
+        if self._monitor.watches:
+            self._monitor.note(pick.member.id, status, now)
         if self._limiter is not None:
             ok = status is not None and status not in OVERLOADED
             self._limiter.learn(pick.member, now - pick.started_at, ok=ok)
 
     def left(self, pick: Pick) -> None:
-        """Take from a pick that it is no longer in flight."""
+        """Note that a pick is no longer in flight."""
         self._extras.ended(pick.member)
         if self._limiter is not None and not pick.member.is_removed:
             self._limiter.changed(pick.member)
@@ -271,7 +290,7 @@ class Pool:
         monitor = self._monitor
         reasons = monitor.judge(self._members.values(), now)
         well = [member for member in self._members.values() if member.id not in reasons]
-        eligible = well if self._inside is None else narrow(well, self._inside, reasons)
+        eligible = self._within_subset(well, reasons)
         for member in eligible:
             if member.id in self._reasons:
                 monitor.begin_slowly(member.id, now)
@@ -287,34 +306,56 @@ class Pool:
         self._extras.update_all(self._members.values(), eligible, well)
         if self._limiter is not None:
             self._limiter.update(self._members.values(), eligible)
-        if self._news is not None:
-            self._tell(self._news, now)
+        if self._reporter is not None:
+            self._report_changes(self._reporter, now)
 
-    def _tell(self, news: News, now: float) -> None:
-        news.instances(self._members, self._monitor.own_reasons(self._members), now)
-        news.service(
+    def _report_changes(self, reporter: EventReporter, now: float) -> None:
+        reporter.instances(self._members, self._monitor.own_reasons(self._members), now)
+        reporter.service(
             eligible=len(self._eligible),
             total=len(self._members),
             is_panicking=self.is_panicking,
             at=now,
         )
 
+    def _chosen_by_subset(self) -> dict[str, float] | None:
+        """Return the ids inside the subset, with their weights; None without a subset."""
+        if self._subset is None:
+            return None
+        chosen = self._subset([member.instance for member in self._members.values()])
+        return {instance.id: instance.weight for instance in chosen}
+
+    def _within_subset(self, well: list[Member], reasons: dict[str, Reason]) -> list[Member]:
+        """Return the members inside the subset, or all if none of those inside is well.
+
+        The members outside get their reason.
+        """
+        inside = self._inside
+        within = well if inside is None else [member for member in well if member.id in inside]
+        if inside is None or not within:
+            return well
+        for member in well:
+            if member.id not in inside:
+                reasons[member.id] = Reason.OUTSIDE_SUBSET
+        return within
+
     def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
-        """Choose past members that are full; O(1) while few are."""
-        assert self._limiter is not None
-        if self._limiter.is_full:
-            raise all_full(self.service, self._eligible)
+        """Choose, and pass over members that are full; O(1) while few are."""
+        limiter, choose = self._limiter, self._strategy.choose
+        assert limiter is not None
+        if limiter.is_full:
+            raise saturated(self.service, self._eligible)
+        member = choose(now, key, exclude)
+        if limiter.has_room(member):
+            return member
         tried = [*exclude]
-        while True:
-            if self._covers(tried):
-                # All others are full: one that was tried, and has room, is better than none.
-                tried = [
-                    member.id for member in self._eligible if not self._limiter.has_room(member)
-                ]
-            member = self._strategy.choose(now, key, tried)
-            if self._limiter.has_room(member):
-                return member
+        while not limiter.has_room(member):
             tried.append(member.id)
+            if self._covers(tried):
+                # All others are full: one that was tried and has room is better than none.
+                tried = [each.id for each in self._eligible if not limiter.has_room(each)]
+            member = choose(now, key, tried)
+        return member
 
     def _covers(self, exclude: Collection[str]) -> bool:
         return len(self._eligible) <= len(exclude) and all(

@@ -1,13 +1,9 @@
-"""Selection rules, one per file, over the members that may be picked.
+"""Strategies: rules that choose one of the eligible members for a request.
 
-A strategy is told the eligible members whenever they change (`update`), and asked for one per
-request (`choose`). It never sees ineligible ones, knows no clock and no I/O, and draws chance
-only from the generator it was made with. To add one, write a class with these two methods, and
-name a factory `(rng) -> Strategy` in an entry point of the group `trimtab.strategies`, or give
-the factory itself wherever a strategy's name is taken.
-
-Some take settings: `ZoneAware(zone="eu-1", inside=RingHash(points=160))`, or the same as text
-`zone_aware(eu-1, inside=ring_hash(points=160))`.
+`protocol` says what a strategy is and how to add one; `table` lists the built-in names; `settings`
+turns a name or a text such as `zone_aware(eu-1, inside=ring_hash(points=160))` into a factory.
+One module per strategy or family: `two_choices` (`least_latency`, `least_request`), `round_robin`,
+`random`, `ring_hash` and `maglev` (both over `consistent_hash`), `zone_aware` and others.
 """
 
 from __future__ import annotations
@@ -22,8 +18,9 @@ from trimtab.strategies.protocol import (
     StrategyFactory,
     TakesReports,
 )
-from trimtab.strategies.registry import STRATEGIES, resolve
 from trimtab.strategies.ring_hash import RingHash
+from trimtab.strategies.settings import resolve
+from trimtab.strategies.table import STRATEGIES
 from trimtab.strategies.weighted_least_request import WeightedLeastRequest
 from trimtab.strategies.zone_aware import ZoneAware
 

@@ -1,4 +1,8 @@
-"""`client_side_weighted_round_robin`: turns by what the instances report of their load."""
+"""`client_side_weighted_round_robin`: turns in proportion to the load that instances report.
+
+The load report of a response gives a weight (`ReportedWeight`), the weights give turns
+(`StaticStride`), and `ByReports` chooses by them. Source: gRPC A58.
+"""
 
 from __future__ import annotations
 
@@ -7,100 +11,49 @@ from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
-from trimtab.strategies.exclusion import next_allowed
-from trimtab.strategies.reported_weight import ReportedWeight, weight_of
+from trimtab.strategies.drawing import next_allowed
 from trimtab.strategies.settings import in_words, require
-from trimtab.strategies.static_stride import StaticStride
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from random import Random
 
     from trimtab.member import Member
     from trimtab.strategies.load_report import LoadReport
 
-__all__ = ["ByReports", "ClientSideWeightedRoundRobin"]
+__all__ = [
+    "ByReports",
+    "ClientSideWeightedRoundRobin",
+    "ReportedWeight",
+    "StaticStride",
+    "weight_of",
+]
 
 _NUMBERS = 2**32
-
-
-class ByReports:
-    """Deal turns in proportion to the reported weights.
-
-    Who has no usable weight is given the mean of the others; with fewer than two usable weights
-    all take turns alike. A choice is O(1), but for the first after each `update_s`, which deals
-    anew in O(n) if reports have come.
-
-    Args:
-        rng: says where the turns begin.
-        settings: see there.
-    """
-
-    def __init__(self, rng: Random, settings: ClientSideWeightedRoundRobin) -> None:
-        self._rng = rng
-        self._settings = settings
-        self._next_number = count(int(rng.random() * _NUMBERS)).__next__
-        self._members: Sequence[Member] = ()
-        self._weights: dict[str, ReportedWeight] = {}
-        self._turns = StaticStride(())
-        self._now = -inf
-        self._dealt_at = -inf
-        self._has_reports = False
-
-    def update(self, members: Sequence[Member]) -> None:
-        """Take the eligible members; those who stay keep their weights."""
-        self._members = members
-        self._weights = {
-            member.id: self._weights.get(member.id) or ReportedWeight() for member in members
-        }
-        self._deal(self._now)
-
-    def report(self, member_id: str, report: LoadReport, now: float) -> None:
-        """Take an instance's word on its load; that of a stranger is ignored."""
-        weight = self._weights.get(member_id)
-        if weight is not None:
-            weight.update(weight_of(report, self._settings.error_penalty), now)
-            self._has_reports = True
-
-    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
-        """Return the member whose turn it is."""
-        self._now = now
-        if self._has_reports and now - self._dealt_at >= self._settings.update_s:
-            self._deal(now)
-        if exclude:
-            return next_allowed(self._draw, self._members, exclude, self._rng)
-        return self._draw()
-
-    def _draw(self) -> Member:
-        return self._members[self._turns.pick(self._next_number)]
-
-    def _deal(self, now: float) -> None:
-        settings = self._settings
-        self._dealt_at = now
-        self._turns = StaticStride(
-            [
-                self._weights[member.id].usable(
-                    now, blackout_s=settings.blackout_s, expiration_s=settings.expiration_s
-                )
-                for member in self._members
-            ]
-        )
+_TOP = 65_535
+_OFFSET = _TOP // 2
+_MAX_RATIO = 10.0
+"""A weight counts for at most this many times the mean: else most turns would be passed over."""
+_MIN_RATIO = 0.01
+"""And for at least this share of the mean: else one bad report would end all traffic."""
+_USABLE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSideWeightedRoundRobin:
-    """Give each instance turns in proportion to the rate that it could serve, by its own word.
+    """Give each instance turns in proportion to the rate that it could serve by its own report.
 
-    For fleets of unequal machines whose weights nobody keeps up. The instances say in each
-    response how busy they are and with how much (see `trimtab.strategies.load_report`); until
-    two have done so for a while, it is a round robin. Registered weights are ignored.
+    For fleets of unequal machines whose registered weights are not maintained. Each response
+    reports how busy the instance is and at what rate (see `trimtab.strategies.load_report`). Until
+    two instances have reported for `blackout_s` it is a round robin. Registered weights are
+    ignored.
 
     Source: gRPC A58 `weighted_round_robin`, with per-call reports.
 
     Attributes:
-        blackout_s: how long reports must have come before they count.
-        expiration_s: how long the last report counts.
-        update_s: how often turns are dealt anew, 0.1 or more.
+        blackout_s: how long reports must have come before they count, in seconds.
+        expiration_s: how long the last report counts, in seconds.
+        update_s: how often turns are worked out again, in seconds, 0.1 or more.
         error_penalty: how much an error ratio of 1 adds to the utilization.
 
     Raises:
@@ -133,3 +86,165 @@ class ClientSideWeightedRoundRobin:
     def __call__(self, rng: Random) -> ByReports:
         """Make the strategy."""
         return ByReports(rng, self)
+
+
+class ByReports:
+    """Give turns in proportion to the reported weights.
+
+    A member without a usable weight gets the mean of the others. With fewer than two usable
+    weights all take equal turns. A choice is O(1); the first one after each `update_s` works the
+    turns out again, in O(n), if reports have come.
+
+    Args:
+        rng: chooses where the turns begin.
+        settings: see there.
+    """
+
+    def __init__(self, rng: Random, settings: ClientSideWeightedRoundRobin) -> None:
+        self._rng = rng
+        self._settings = settings
+        self._next_number = count(int(rng.random() * _NUMBERS)).__next__
+        self._members: Sequence[Member] = ()
+        self._weights: dict[str, ReportedWeight] = {}
+        self._turns = StaticStride(())
+        self._now = -inf
+        self._worked_out_at = -inf
+        self._has_reports = False
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Take the eligible members; those that stay keep their weights."""
+        self._members = members
+        self._weights = {
+            member.id: self._weights.get(member.id) or ReportedWeight() for member in members
+        }
+        self._work_out(self._now)
+
+    def report(self, member_id: str, report: LoadReport, now: float) -> None:
+        """Take an instance's report on its load; an unknown instance is ignored."""
+        weight = self._weights.get(member_id)
+        if weight is not None:
+            weight.update(weight_of(report, self._settings.error_penalty), now)
+            self._has_reports = True
+
+    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
+        """Return the member whose turn it is."""
+        self._now = now
+        if self._has_reports and now - self._worked_out_at >= self._settings.update_s:
+            self._work_out(now)
+        if exclude:
+            return next_allowed(self._draw, self._members, exclude, self._rng)
+        return self._draw()
+
+    def _draw(self) -> Member:
+        return self._members[self._turns.pick(self._next_number)]
+
+    def _work_out(self, now: float) -> None:
+        settings = self._settings
+        self._worked_out_at = now
+        self._turns = StaticStride(
+            [
+                self._weights[member.id].usable(
+                    now, blackout_s=settings.blackout_s, expiration_s=settings.expiration_s
+                )
+                for member in self._members
+            ]
+        )
+
+
+def weight_of(report: LoadReport, penalty: float) -> float:
+    """Return `qps / (utilization + eps / qps * penalty)`, or 0 if the report says too little.
+
+    It is the rate that the instance would serve when fully used; errors count as utilization.
+    """
+    if report.qps <= 0:
+        return 0.0
+    used = report.utilization
+    if used > 0:
+        used += report.eps / report.qps * penalty
+    return report.qps / used if used else 0.0
+
+
+class ReportedWeight:
+    """One instance's latest weight, and whether it may be used.
+
+    A weight counts only after reports have come for the blackout time, because a newcomer's first
+    figures are not typical. It counts until the expiration time after the last report; then the
+    blackout begins again.
+    """
+
+    __slots__ = ("_known_since", "_updated_at", "_weight")
+
+    def __init__(self) -> None:
+        self._weight = 0.0
+        self._known_since = inf
+        self._updated_at = -inf
+
+    def update(self, weight: float, now: float) -> None:
+        """Take a newly reported weight; 0 is ignored."""
+        if not weight:
+            return
+        self._known_since = min(self._known_since, now)
+        self._weight, self._updated_at = weight, now
+
+    def usable(self, now: float, *, blackout_s: float, expiration_s: float) -> float:
+        """Return the weight, or 0 while it may not be used."""
+        if now - self._updated_at >= expiration_s:
+            self._known_since = inf
+            return 0.0
+        return 0.0 if now - self._known_since < blackout_s else self._weight
+
+
+class StaticStride:
+    """Turns in proportion to weights, from nothing but a number that counts up.
+
+    Number n belongs to instance `n % count`, in generation `n // count`. Weights are scaled so that
+    the greatest is 65,535. In generation g an instance of weight w and place i is passed over if
+    `(w * g + i * 32767) % 65535` is below `65535 - w`: in 65,535 generations it has exactly w
+    turns, evenly spread. The offset makes neighbours of equal weight pass in different
+    generations.
+
+    Source: gRPC's `static_stride_scheduler.cc`: lock-free there, and cheap to make again each
+    second.
+
+    Args:
+        weights: one per instance; 0 means unknown and counts as the mean of the others. With
+            fewer than two known ones, every instance has every turn.
+    """
+
+    __slots__ = ("weights",)
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        known = [weight for weight in weights if weight]
+        if len(known) < _USABLE:
+            self.weights = [_TOP] * len(weights)
+            return
+        # Divided by the largest first, so that the sum of huge weights stays finite.
+        top = max(known)
+        mean = sum(weight / top for weight in known) / len(known)
+        scale = _TOP / min(1.0, _MAX_RATIO * mean)
+        usual = _rounded(scale * mean)
+        least = max(1, _rounded(usual * _MIN_RATIO))
+        self.weights = [
+            max(min(_rounded(scale * (weight / top)), _TOP), least) if weight else usual
+            for weight in weights
+        ]
+
+    def pick(self, next_number: Callable[[], int]) -> int:
+        """Return the place of the instance whose turn it is.
+
+        On average it takes `greatest weight / mean` numbers, 10 at the most.
+
+        Args:
+            next_number: a counter; a schedule that replaces another goes on with the same one.
+        """
+        count = len(self.weights)
+        while True:
+            generation, place = divmod(next_number(), count)
+            weight = self.weights[place]
+            if (weight * generation + place * _OFFSET) % _TOP >= _TOP - weight:
+                return place
+
+
+def _rounded(number: float) -> int:
+    """Round halves up, as the source does; Python rounds them to even."""
+    return int(number + 0.5)

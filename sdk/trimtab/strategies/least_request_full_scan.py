@@ -15,10 +15,10 @@ __all__ = ["LeastRequestFullScan"]
 
 
 class LeastRequestFullScan:
-    """Look at every member, every time: exact where `least_request` compares two. O(n).
+    """Compare all members at each choice, where `least_request` compares two. O(n).
 
     For a few instances with long requests, where a bad pair costs much. In a fleet of clients it
-    makes all of them run to the same idle newcomer at once.
+    sends all of them to the same idle newcomer at once.
 
     Source: Envoy's least request balancer with `FULL_SCAN`; its reservoir sampling breaks ties.
     Deviation: with unequal weights, requests are counted per weight and ties broken by weight,
@@ -34,7 +34,7 @@ class LeastRequestFullScan:
         self._members = members
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
-        """Return the least busy member; one of several by chance and weight."""
+        """Return the least busy member; of several equal ones a random one, by weight."""
         best, least, tied = self._members[0], inf, 0.0
         for member in self._members:
             if member.id in exclude:

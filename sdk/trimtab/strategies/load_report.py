@@ -1,11 +1,11 @@
-"""What an instance says of its load, as responses carry it: ORCA's `endpoint-load-metrics`.
+"""Load reports: read what an instance reports of its load in ORCA's `endpoint-load-metrics`.
 
-Two forms are read; the third, base64 of a protobuf message, is left alone:
+Two forms are read; the third, base64 of a protobuf message, is ignored:
 
     endpoint-load-metrics: TEXT application_utilization=0.7, rps_fractional=120, eps=0.5
     endpoint-load-metrics: JSON {"cpu_utilization": 0.3, "rpsFractional": 10}
 
-A form may lack its word; `endpoint-load-metrics-json` holds JSON. Source: gRPC A51; Envoy's
+The first word may be missing; `endpoint-load-metrics-json` holds JSON. Source: gRPC A51; Envoy's
 `orca_parser.cc`, which has colons in place of the equals signs.
 """
 
@@ -37,7 +37,7 @@ class LoadReport:
     Attributes:
         qps: queries per second.
         eps: errors per second.
-        utilization: the busy share of what limits it; above 1 when it is overloaded.
+        utilization: the busy share of the resource that limits it; above 1 when overloaded.
     """
 
     qps: float
@@ -46,10 +46,10 @@ class LoadReport:
 
 
 def read_load_report(headers: Mapping[str, str]) -> LoadReport | None:
-    """Return the load that a response's headers report; None if they report none, or badly.
+    """Return the load that a response's headers report; None without a valid report.
 
-    The application's own utilization counts, if it is above 0; else that of the CPU. Nothing is
-    ever raised: a server's wrong header must not break an answer.
+    The application's own utilization counts if it is above 0, else that of the CPU. It never
+    raises, because a server's wrong header must not break a response.
 
     Args:
         headers: by lower-case name, or in any mapping that ignores case.

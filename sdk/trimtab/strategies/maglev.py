@@ -1,4 +1,4 @@
-"""`maglev`: the same instance for the same key, from a table looked up in one step."""
+"""`maglev`: the same instance for the same key, by one lookup in a table."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from itertools import cycle, islice
 from math import ceil, isqrt
 from typing import TYPE_CHECKING
 
-from trimtab.strategies.consistent import ConsistentHash, check_load_factor
-from trimtab.strategies.hashing import hash_of
+from trimtab.strategies.consistent_hash import ConsistentHash, check_load_factor, hash_of
 from trimtab.strategies.settings import in_words, require
 
 if TYPE_CHECKING:
@@ -21,17 +20,58 @@ __all__ = ["Maglev", "MaglevTable"]
 
 _MAX_SIZE = 5_000_011
 _TAIL = 256
-"""From so few free slots on it is quicker to ask each when its turn would come than to try one
-slot after the other: about the square root of the usual size."""
+"""At this number of free slots it becomes quicker to compute when each free slot would be reached
+than to try one slot after the other: about the square root of the usual size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maglev:
+    """Choose by the hash of the key, evenly to within a percent; without a key, at random.
+
+    When one of n instances leaves, its keys move, and less than one percent of the others (with a
+    hundred instances; with `RingHash(points=...)` no others move). A weight of 2 owns twice the
+    slots. A change of list or weights builds a new table, which takes tens of milliseconds.
+
+    Attributes:
+        load_factor: an instance is passed over while its requests in flight are this many times
+            its share; above 1. None, as in Envoy: no bound.
+        table_size: in slots, a prime of at most 5,000,011. With 100 slots per instance or more,
+            the shares are within a percent.
+
+    Raises:
+        ConfigurationError: a setting is out of its range.
+    """
+
+    load_factor: float | None = None
+    table_size: int = 65_537
+
+    def __post_init__(self) -> None:
+        check_load_factor("maglev", self.load_factor)
+        require(
+            "maglev: table_size",
+            self.table_size,
+            f"a prime of at most {_MAX_SIZE}",
+            lambda size: isinstance(size, int) and size <= _MAX_SIZE and _is_prime(size),
+        )
+
+    @property
+    def __name__(self) -> str:
+        """Return the text form, for people."""
+        return in_words("maglev", self)
+
+    def __call__(self, rng: Random) -> ConsistentHash:
+        """Make the strategy."""
+        table = partial(_cached, size=self.table_size)
+        return ConsistentHash(rng, table, load_factor=self.load_factor)
 
 
 class MaglevTable:
-    """A slot for every hash modulo the size, and whose each is.
+    """The slots of the table, one per hash modulo the size, each with its owner.
 
-    Every instance has a permutation of the slots, from two hashes of its key; they take turns at
-    claiming the first slot of it that is still free. An instance of half the greatest weight
-    takes every other turn. 25 to 60 ms for 10 to 1,000 instances, by the size of the table more
-    than by their number.
+    Every instance has a permutation of the slots, from two hashes of its key. In turn, each claims
+    the first slot of its permutation that is still free. An instance of half the greatest weight
+    takes every other turn. It takes 25 to 60 ms for 10 to 1,000 instances; the size of the table
+    matters more than their number.
 
     Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI
     2016; hashes, weights and the second tries are those of Envoy's `maglev_lb.cc`.
@@ -59,14 +99,14 @@ class MaglevTable:
             yield owners[(point ^ attempt) % len(owners)]
 
 
-_remembered = lru_cache(maxsize=16)(MaglevTable)
+_cached = lru_cache(maxsize=16)(MaglevTable)
 
 
 def _turns(weights: tuple[float, ...], size: int) -> Iterable[int]:
-    """Say who claims a slot next, `size` times or more.
+    """Return whose turn it is to claim a slot, `size` times or more.
 
-    In round t come those of greatest weight, and of the others each whose weight has added up,
-    over t rounds, to the greatest one time more; everybody comes in the first.
+    An instance of the greatest weight takes part in each round. Another takes part in round t if
+    t rounds of its weight add up to one more time the greatest weight. All take part in the first.
     """
     top, count = max(weights), len(weights)
     if min(weights) == top:
@@ -86,7 +126,7 @@ def _every(each: float, rounds: int) -> list[int]:
 
 
 def _claimed(keys: tuple[str, ...], turns: Iterable[int], size: int) -> list[int]:
-    """Let everybody claim slots in turn until none is free."""
+    """Return the owner of each slot, after the instances have claimed all slots in turn."""
     at = [hash_of(key) % size for key in keys]
     skips = [hash_of(key, 1) % (size - 1) + 1 for key in keys]
     owners = [-1] * size
@@ -101,54 +141,13 @@ def _claimed(keys: tuple[str, ...], turns: Iterable[int], size: int) -> list[int
         at[number] = slot
     free = [slot for slot in range(size) if owners[slot] < 0]
     for number in islice(turn, len(free)):
-        # A permutation comes to slot s after (s - at) / skip steps, modulo a prime.
+        # A permutation reaches slot s after (s - at) / skip steps, modulo a prime.
         begin, inverse = at[number], pow(skips[number], -1, size)
         comes_after = {(slot - begin) * inverse % size: slot for slot in free}
         slot = comes_after[min(comes_after)]
         owners[slot] = number
         free.remove(slot)
     return owners
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maglev:
-    """Choose by the hash of the key, evenly to within a percent; without a key, at random.
-
-    When one of n instances leaves, its keys move, and under one percent of the others (with a
-    hundred instances; see `RingHash` for none at all). A weight of 2 owns twice the slots. A
-    change of list or weights builds a new table, which takes tens of milliseconds.
-
-    Attributes:
-        load_factor: an instance that has so many times its share of the requests in flight is
-            passed over; above 1. None, as in Envoy: no bound.
-        table_size: in slots, a prime of at most 5,000,011; 100 times the instances or more keep
-            the shares within a percent.
-
-    Raises:
-        ConfigurationError: a setting is out of its range.
-    """
-
-    load_factor: float | None = None
-    table_size: int = 65_537
-
-    def __post_init__(self) -> None:
-        check_load_factor("maglev", self.load_factor)
-        require(
-            "maglev: table_size",
-            self.table_size,
-            f"a prime of at most {_MAX_SIZE}",
-            lambda size: isinstance(size, int) and size <= _MAX_SIZE and _is_prime(size),
-        )
-
-    @property
-    def __name__(self) -> str:
-        """Return the text form, for people."""
-        return in_words("maglev", self)
-
-    def __call__(self, rng: Random) -> ConsistentHash:
-        """Make the strategy."""
-        table = partial(_remembered, size=self.table_size)
-        return ConsistentHash(rng, table, load_factor=self.load_factor)
 
 
 def _is_prime(number: int) -> bool:

@@ -1,7 +1,7 @@
-"""Prequal's decisions: which probes to keep, and whom they speak for.
+"""Prequal's decisions: which probe results to keep, and which instance to choose by them.
 
-No strategy by itself: it needs instances that answer probes with their requests in flight and
-their recent latency, and someone to send them, beside the requests and not before them.
+Not a strategy by itself. It needs instances that answer probes with their requests in flight and
+their recent latency, and a sender of these probes in parallel with the requests.
 
 Source: Wydrowski, Kleinberg, Rumble, Archer, "Load is not what you should balance: Introducing
 Prequal", NSDI 2024. Deviations: a newer probe of an instance replaces its older one; and where
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Prequal", "Probe", "ProbePool", "reuse_budget"]
 
 _REMEMBERED = 128
-"""Of so many answers the distribution of requests in flight is estimated."""
+"""The number of answers that estimate the distribution of requests in flight."""
 _FEWEST = 2
 
 
@@ -34,14 +34,14 @@ class Prequal:
     """How probes are sent, kept and used.
 
     Attributes:
-        pool_size: probes kept at most.
-        probes_per_query: sent for each request; 0.5 sends one for every other.
-        removals_per_query: taken out for each request, the oldest and the worst in turn.
-        max_age_s: how long a probe speaks.
+        pool_size: the greatest number of probes kept.
+        probes_per_query: probes sent per request; 0.5 sends one for every second request.
+        removals_per_query: probes removed per request, the oldest and the worst in turn.
+        max_age_s: how long a probe counts, in seconds.
         hot_quantile: an instance is hot when it has more in flight than this share of the
-            others; 0 makes everyone hot, so that requests in flight decide alone, and 1 nobody,
-            so that latency does.
-        delta: how much faster the pool would fill than it empties.
+            others. With 0 all are hot, so only requests in flight count; with 1 none is, so only
+            latency counts.
+        delta: how much faster the pool fills than it empties.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -64,7 +64,7 @@ class Prequal:
 def reuse_budget(instances: int, settings: Prequal) -> float:
     """Return how often a probe may be used: `max(1, (1+d) / ((1 - m/n) * r_probe - r_remove))`.
 
-    Infinite when that many probes would not be needed.
+    Infinite when the formula has no positive value.
     """
     fresh = (1 - settings.pool_size / instances) * settings.probes_per_query
     spare = fresh - settings.removals_per_query
@@ -73,7 +73,7 @@ def reuse_budget(instances: int, settings: Prequal) -> float:
 
 @dataclass(slots=True, eq=False)
 class Probe:
-    """An instance's answer: what it has in flight, and its latency at that load."""
+    """An instance's answer: its requests in flight, and its latency at that load."""
 
     id: str
     in_flight: int
@@ -86,8 +86,8 @@ class ProbePool:
     """The probes that one client holds, and its choices from them. O(pool size), a constant.
 
     Args:
-        rng: rounds what is not whole, and draws whom to probe.
-        settings: see there.
+        rng: rounds fractions, and draws the instances to probe.
+        settings: see `Prequal`.
     """
 
     def __init__(self, rng: Random, settings: Prequal | None = None) -> None:
@@ -102,7 +102,7 @@ class ProbePool:
 
     @property
     def hot_above(self) -> float:
-        """How many requests in flight an instance may have without being hot."""
+        """The number of requests in flight above which an instance is hot."""
         quantile = self.settings.hot_quantile
         if quantile in {0, 1} or not self._in_flight:
             return inf if quantile else -1
@@ -110,14 +110,14 @@ class ProbePool:
         return sorted(self._in_flight)[rank - 1]
 
     def targets(self, ids: Sequence[str]) -> list[str]:
-        """Return whom to probe for one request, drawn without repetition."""
+        """Return the instances to probe for one request, drawn without repetition."""
         wanted = min(self._whole(self.settings.probes_per_query), len(ids))
         return self._rng.sample(ids, wanted)
 
     def add(
         self, id_: str, now: float, *, in_flight: int, latency_s: float, instances: int
     ) -> None:
-        """Take an answer, one of `instances` that could be asked."""
+        """Take an answer of one of `instances` instances."""
         self._in_flight.append(in_flight)
         self._probes = [probe for probe in self._probes if probe.id != id_]
         budget = reuse_budget(instances, self.settings)
@@ -126,10 +126,10 @@ class ProbePool:
         del self._probes[: -self.settings.pool_size]
 
     def choose(self, now: float, exclude: Collection[str] = ()) -> str | None:
-        """Return the id of the best instance, or None with fewer than two probes: draw one then.
+        """Return the id of the best instance, or None with fewer than two probes.
 
-        Of the cold ones the fastest; if all are hot, the one with the fewest requests in flight.
-        What it is chosen for counts as in flight on it.
+        It is the fastest of the cold ones, or the one with the fewest requests in flight if all
+        are hot. The request it is chosen for counts as in flight. After None, draw an instance.
         """
         self._forget(now)
         candidates = [probe for probe in self._probes if probe.id not in exclude]

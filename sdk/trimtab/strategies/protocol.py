@@ -1,14 +1,21 @@
-"""What a strategy is, and what it may be besides.
+"""What a strategy is, what it may be besides, and how the pool calls it.
 
-The pool looks once for the methods of `KnowsAll`, `CountsInFlight` and `TakesReports`, and calls
-those that are there. Without the calls a strategy that has them still chooses, less well.
+A strategy gets the eligible members whenever they change (`update`), and returns one per request
+(`choose`). It never sees the others, has no clock and no I/O, and draws random numbers only from
+the generator that it was made with. To add one, write a class with these two methods and name its
+factory `(rng) -> Strategy` in an entry point of the group `trimtab.strategies`, or pass the factory
+wherever a strategy's name is taken.
+
+The methods of `KnowsAll`, `CountsInFlight` and `TakesReports` are optional. The pool looks for them
+once, and calls those that exist. A strategy that has them still chooses without these calls, less
+well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from trimtab.member import Member
     from trimtab.strategies.load_report import LoadReport
 
-__all__ = ["CountsInFlight", "KnowsAll", "Strategy", "StrategyFactory", "TakesReports"]
+__all__ = ["CountsInFlight", "Extras", "KnowsAll", "Strategy", "StrategyFactory", "TakesReports"]
 
 
 class Strategy(Protocol):
@@ -26,21 +33,21 @@ class Strategy(Protocol):
         """Take the eligible members: at the start, and when they or their weights changed.
 
         The order is that of the registry. O(n) is fine here. The list belongs to the pool and
-        will not change; it may be empty, and then `choose` is not called.
+        does not change. It may be empty; then `choose` is not called.
         """
         ...
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
-        """Return a member whose id is not in `exclude`; the pool sees to it that there is one.
+        """Return a member whose id is not in `exclude`; the pool makes sure that there is one.
 
-        O(1) wherever the rule permits. `key` is what the caller wants kept on one instance;
+        O(1) wherever the rule permits. Requests with the same `key` should go to one instance;
         rules without affinity ignore it. `exclude` is short, and empty for first attempts.
         """
         ...
 
 
 class KnowsAll(Protocol):
-    """A strategy that wants to know how many members are missing from the eligible ones."""
+    """A strategy that needs to know the members that are not eligible, too."""
 
     def update_all(
         self,
@@ -48,14 +55,14 @@ class KnowsAll(Protocol):
         eligible: Sequence[Member],
         well: Sequence[Member] | None = None,
     ) -> None:
-        """Take the members in place of `update`; called at every change of any of these.
+        """Take the members; called instead of `update`, at each change of any of these.
 
-        The strategy sees to it that what changes nothing for it does not disturb its turn.
+        A call that changes nothing for the strategy must not disturb its turn.
 
         Args:
             members: all that are present.
             eligible: those that may be chosen.
-            well: those that might be, if it were not for a subset. None: the eligible ones.
+            well: those that could be chosen without a subset. None: the eligible ones.
         """
         ...
 
@@ -73,11 +80,36 @@ class CountsInFlight(Protocol):
 
 
 class TakesReports(Protocol):
-    """A strategy that weighs members by what they say of their load."""
+    """A strategy that weighs members by the load that they report."""
 
     def report(self, member_id: str, report: LoadReport, now: float) -> None:
-        """Take the load that a response brought along. O(1)."""
+        """Take the load that a response reported. O(1)."""
         ...
 
 
 StrategyFactory: TypeAlias = Callable[[Random], Strategy]
+
+
+class Extras:
+    """The optional methods of a strategy; those that it lacks do nothing.
+
+    Attributes:
+        knows_all: whether it has `update_all` (`KnowsAll`).
+        counts_in_flight: whether it has `begun` and `ended` (`CountsInFlight`).
+        takes_reports: whether it has `report` (`TakesReports`).
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.knows_all = hasattr(strategy, "update_all")
+        self.counts_in_flight = hasattr(strategy, "begun")
+        self.takes_reports = hasattr(strategy, "report")
+        self.update_all: Callable[[Collection[Member], Sequence[Member], Sequence[Member]], None]
+        self.update_all = getattr(strategy, "update_all", _nothing)
+        self.begun: Callable[[Member], None] = getattr(strategy, "begun", _nothing)
+        self.ended: Callable[[Member], None] = getattr(strategy, "ended", _nothing)
+        self.report: Callable[[str, LoadReport, float], None]
+        self.report = getattr(strategy, "report", _nothing)
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing."""

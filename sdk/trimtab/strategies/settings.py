@@ -1,16 +1,18 @@
-"""Strategies with settings: checked, shown, and read from a line of text.
+"""Strategies by name and with settings: looked up, checked, shown, read from a line of text.
 
     ring_hash(load_factor=1.25)      zone_aware(eu-1, inside=ring_hash(min_size=4096))
 
 A strategy's settings are a frozen dataclass that is itself the factory: called with a generator
-it makes the strategy. Its fields may be given in their order or by name.
+it makes the strategy. Its fields may be given in their order or by name. The names are those that
+`trimtab.strategies.table` adds, and those of entry points.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
+from importlib.metadata import entry_points
 from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,18 +24,60 @@ if TYPE_CHECKING:
 
     from trimtab.strategies.protocol import StrategyFactory
 
-__all__ = ["configured", "in_words", "read", "require", "require_whole"]
+__all__ = ["add_names", "in_words", "read", "require", "require_whole", "resolve"]
 
 _WORDS = {"none": None, "true": True, "false": False}
 _PLAIN = re.compile(r"[\w.-]+(\(.*\))?")
 _BRACKETS = {"(": 1, ")": -1}
+_GROUP = "trimtab.strategies"
+
+_named: dict[str, Any] = {}
+
+
+def add_names(table: Mapping[str, Any]) -> None:
+    """Add the built-in strategies to the names that `resolve` knows: factories or settings."""
+    _named.update(table)
+
+
+def resolve(strategy: str | StrategyFactory) -> StrategyFactory:
+    """Return the factory of a strategy.
+
+    Args:
+        strategy: a built-in name, an entry point's name, either with settings in brackets
+            (`ring_hash(load_factor=1.25)`), or a factory.
+
+    Raises:
+        ConfigurationError: no strategy has this name, or a setting is wrong.
+    """
+    if not isinstance(strategy, str):
+        if not callable(strategy):
+            raise ConfigurationError(
+                f"strategy {strategy!r} is neither a name nor a factory (rng) -> Strategy"
+            )
+        return strategy
+    name, parts = read(strategy)
+    found = _named.get(name) or _from_entry_point(name)
+    if isinstance(found, type) and is_dataclass(found):
+        return _configured(strategy, cast("Any", found), parts or ())
+    if parts:
+        raise ConfigurationError(f"strategy {strategy!r}: {name} takes no settings; leave them out")
+    return cast("StrategyFactory", found)
+
+
+def _from_entry_point(name: str) -> Any:
+    for entry in entry_points(group=_GROUP, name=name):
+        return entry.load()
+    raise ConfigurationError(
+        f"no strategy is called {name!r}; known are {', '.join(sorted(_named))} and those of "
+        f"entry points in the group {_GROUP!r}"
+    )
 
 
 def require(what: str, value: object, wanted: str, holds: Callable[[Any], bool]) -> None:
-    """Refuse a setting that is no finite number, or not the wanted one.
+    """Refuse a setting that is not a finite number, or not in its range.
 
     Raises:
-        ConfigurationError: saying what is wrong, and what it must be.
+        ConfigurationError: naming the setting, its value and its range.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and isfinite(cast("float", value)) and holds(value)):
@@ -41,17 +85,17 @@ def require(what: str, value: object, wanted: str, holds: Callable[[Any], bool])
 
 
 def require_whole(what: str, value: object, least: int, most: int = 2**64 - 1) -> None:
-    """Refuse what is no whole number from `least` to `most`.
+    """Refuse a setting that is not a whole number from `least` to `most`.
 
     Raises:
-        ConfigurationError: saying what it must be.
+        ConfigurationError: naming the setting, its value and its range.
     """
     wanted = f"a whole number from {least} to {most}"
     require(what, value, wanted, lambda value: isinstance(value, int) and least <= value <= most)
 
 
 def in_words(name: str, settings: Any) -> str:
-    """Return the text that `read` and `configured` would make these settings from."""
+    """Return the text that `resolve` makes these settings from."""
     given = [
         f"{field.name}={_text(value)}"
         for field in fields(settings)
@@ -61,10 +105,10 @@ def in_words(name: str, settings: Any) -> str:
 
 
 def read(text: str) -> tuple[str, list[str] | None]:
-    """Split `name(one, two=2)` into the name and what stands in its brackets, None without.
+    """Split `name(one, two=2)` into the name and the parts in its brackets; None without brackets.
 
     Raises:
-        ConfigurationError: brackets or quotes are not closed, or something follows them.
+        ConfigurationError: brackets or quotes are not closed, or text follows them.
     """
     name, bracket, rest = text.partition("(")
     if not bracket:
@@ -76,7 +120,7 @@ def read(text: str) -> tuple[str, list[str] | None]:
     return name.strip(), parts if any(parts) else []
 
 
-def configured(
+def _configured(
     text: str, settings: Callable[..., StrategyFactory], parts: Sequence[str]
 ) -> StrategyFactory:
     """Make the settings from the parts, each `value` or `field=value`.
@@ -125,7 +169,7 @@ def _value(text: str, field: Field[Any]) -> object:
 
 
 def _split(inside: str, text: str) -> Iterator[str]:
-    """Yield what stands between commas that are in no brackets and no quotes."""
+    """Yield the parts between commas; commas within brackets or quotes do not count."""
     part, depth, quote = "", 0, ""
     for letter in inside:
         if quote:

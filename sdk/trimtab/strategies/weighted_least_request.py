@@ -1,4 +1,4 @@
-"""`weighted_least_request`: turns by weight, which every request in flight makes lighter."""
+"""`weighted_least_request`: turns by weight, where each request in flight lowers the weight."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from heapq import heapify, heapreplace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from trimtab.strategies.exclusion import next_allowed
+from trimtab.strategies.drawing import next_allowed
 from trimtab.strategies.settings import in_words, require
 
 if TYPE_CHECKING:
@@ -22,17 +22,51 @@ _LONGEST = 1e300
 _MAX_BIAS = 10
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedLeastRequest:
+    """Take turns by `weight / (in_flight + 1) ** bias`.
+
+    Idle instances are shared exactly by weight; a busy one waits longer for its next turn. Where
+    weights differ much this follows them better than `least_request`, and reacts later, because
+    it counts how busy an instance was at its last turn.
+
+    Attributes:
+        bias: 0 to 10. With 1, as in Envoy, the first request in flight halves the weight; 0
+            ignores requests in flight.
+
+    Raises:
+        ConfigurationError: the bias is out of its range.
+    """
+
+    bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        wanted = f"0 to {_MAX_BIAS}"
+        require(
+            "weighted_least_request: bias", self.bias, wanted, lambda bias: 0 <= bias <= _MAX_BIAS
+        )
+
+    @property
+    def __name__(self) -> str:
+        """Return the text form, for people."""
+        return in_words("weighted_least_request", self)
+
+    def __call__(self, rng: Random) -> EarliestDeadline:
+        """Make the strategy."""
+        return EarliestDeadline(rng, bias=self.bias)
+
+
 class EarliestDeadline:
     """Choose the member whose turn comes first; its next comes after `1 / weight` more.
 
     The weight is `weight / (in_flight + 1) ** bias` at the time of the choice. O(log(n)).
 
     Source: Envoy's `EdfLoadBalancerBase` and `LeastRequestLoadBalancer::hostWeight`. Turns begin
-    at random, for a fleet of clients; an update leaves the turns of those who stay where they
-    are, or brings them forward when their weight has grown.
+    at random, so that the clients of a fleet differ. At an update, members that stay keep their
+    turns, or get them sooner if their weight has grown.
 
     Args:
-        rng: says where turns begin.
+        rng: chooses where turns begin.
         bias: how much requests in flight count; 0 gives a weighted round robin.
     """
 
@@ -75,37 +109,3 @@ class EarliestDeadline:
     def _first_turn(self, member: Member, due: float | None) -> float:
         period = self._period(member)
         return self._rng.random() * period if due is None else min(due, period)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedLeastRequest:
-    """Take turns by `weight / (in_flight + 1) ** bias`.
-
-    Idle instances are shared exactly by weight; a busy one waits longer for its next turn. Where
-    weights differ much this keeps to them better than `least_request`, and reacts later: what
-    counts is how busy an instance was at its last turn.
-
-    Attributes:
-        bias: 0 to 10; 1, as Envoy has it, makes a request in flight count as much as halving the
-            weight of an idle one; 0 ignores requests in flight.
-
-    Raises:
-        ConfigurationError: the bias is out of its range.
-    """
-
-    bias: float = 1.0
-
-    def __post_init__(self) -> None:
-        wanted = f"0 to {_MAX_BIAS}"
-        require(
-            "weighted_least_request: bias", self.bias, wanted, lambda bias: 0 <= bias <= _MAX_BIAS
-        )
-
-    @property
-    def __name__(self) -> str:
-        """Return the text form, for people."""
-        return in_words("weighted_least_request", self)
-
-    def __call__(self, rng: Random) -> EarliestDeadline:
-        """Make the strategy."""
-        return EarliestDeadline(rng, bias=self.bias)

@@ -1,8 +1,8 @@
-"""Which few instances of a large fleet one client talks to.
+"""Subsets: which few instances of a large fleet one client talks to.
 
-With a thousand instances and a thousand clients, a connection between any two of them costs a
-million, and one poisonous client reaches everyone. A subset is a value that is called with the
-instances, and returns some of them in the same order:
+With a thousand instances and a thousand clients there would be a million connections, and one
+poisonous client would reach all instances. A subset is a value that is called with the instances,
+and returns some of them in the same order:
 
 | | clients must know | load of the instances | when one instance comes or goes |
 |---|---|---|---|
@@ -10,14 +10,12 @@ instances, and returns some of them in the same order:
 | `RandomSubset` | nothing | even for many clients only | each client changes one at most |
 | `DeterministicAperture` | number, and how many they are | exactly even | most change a little |
 
-Give it where a pool or a transport takes `subset`. Choose the size so that a client never has
-too few: with 20 instances of which 10 % fail, all of a subset fail once in 10**20 cases.
+Pass it as `subset` to a pool or a transport. Choose the size so that a client never has too few:
+with 20 instances of which 10 % fail, all of a subset fail in one of 10**20 cases.
 """
 
 from __future__ import annotations
 
-from trimtab.subsetting.aperture import DeterministicAperture
-from trimtab.subsetting.deterministic import DeterministicSubset
-from trimtab.subsetting.rendezvous import RandomSubset
+from trimtab.subsetting.subsets import DeterministicAperture, DeterministicSubset, RandomSubset
 
 __all__ = ["DeterministicAperture", "DeterministicSubset", "RandomSubset"]

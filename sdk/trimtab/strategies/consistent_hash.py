@@ -1,12 +1,16 @@
-"""Affinity: a key's instance from a hash table, and who comes next when that one cannot."""
+"""Affinity: find a key's instance in a hash table, and a stand-in when that one is passed over.
+
+`RingHash` and `Maglev` make the tables. XXH64 gives the same hashes in every process and language.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Protocol
 
-from trimtab.strategies.hashing import hash_keys, hash_of
-from trimtab.strategies.in_flight_total import InFlightTotal
+from xxhash import xxh64_intdigest
+
 from trimtab.strategies.settings import require
 
 if TYPE_CHECKING:
@@ -15,48 +19,77 @@ if TYPE_CHECKING:
 
     from trimtab.member import Member
 
-__all__ = ["ConsistentHash", "HashTable", "check_load_factor"]
+__all__ = [
+    "ConsistentHash",
+    "HashTable",
+    "InFlightTotal",
+    "check_load_factor",
+    "hash_keys",
+    "hash_of",
+]
 
 _STEPS = 32
-"""How far a key goes on from its own place before chance decides."""
+"""How many places of the table are tried in order before random ones are."""
 _DRAWS = 64
-"""How often chance may decide before all are looked at: 64 in vain with a factor of 1.25 come
-about once in a million requests."""
+"""How many random places are tried before all members are looked at. With a load factor of 1.25,
+64 failures in a row happen about once in a million requests."""
 _ROUNDING = 1e-9
 
 
+def hash_of(text: str, seed: int = 0) -> int:
+    """Return the XXH64 of the text in UTF-8: 0 to 2**64 - 1."""
+    return xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed)
+
+
+def hash_keys(members: Sequence[Member]) -> list[str]:
+    """Return the text that stands for each member in a hash table: its address, as in Envoy.
+
+    Members that share an address get their ids appended. With equal hashes, one of them would
+    get no traffic.
+    """
+    addresses = [member.instance.address for member in members]
+    times = Counter(addresses)
+    if len(times) == len(addresses):
+        return addresses
+    return [
+        address if times[address] == 1 else f"{address} {member.id}"
+        for address, member in zip(addresses, members, strict=True)
+    ]
+
+
 class HashTable(Protocol):
-    """What a ring and a Maglev table have in common: owners, by number, of 64-bit hashes."""
+    """What a ring and a Maglev table have in common: each 64-bit hash has an owner, a number."""
 
     def owner(self, point: int) -> int:
-        """Return who owns the hash."""
+        """Return the owner of the hash."""
         ...
 
     def walk(self, point: int) -> Iterator[int]:
-        """Yield who owns it, and then, always in the same order, who stands in for that one."""
+        """Yield the owner of the hash, then its stand-ins, always in the same order."""
         ...
 
 
 class ConsistentHash:
-    """Choose the owner of the key's hash, or the next in line.
+    """Choose the owner of the key's hash, or the next one in line.
 
-    Someone is passed over who is excluded, or, with a load factor, whose requests in flight have
-    reached `load_factor * (total + 1) * weight / weights`: nobody is ever given more than its
-    share of the mean, times the factor, rounded up. A retry thus goes where the key's requests
-    would go if the first instance left, and a hot key spreads over as many as it needs.
+    A member is passed over if it is excluded. With a load factor it is also passed over once its
+    requests in flight reach `load_factor * (total + 1) * weight / weights`, so no member gets more
+    than its share of the mean, times the factor, rounded up. A retry thus goes where the key's
+    requests would go if the first instance left, and a hot key spreads over as many instances as
+    it needs.
 
-    O(log(points)) per choice; passing over costs O(len(exclude)) more, and with a factor c some
-    c / (c - 1) draws. The requests in flight are counted in O(1) if the pool tells of `begun` and
+    O(log(points)) per choice. Passing over costs O(len(exclude)) more, and about c / (c - 1) draws
+    with a load factor c. Requests in flight are counted in O(1) if the pool calls `begun` and
     `ended`, else in O(n).
 
     Source: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016.
-    Deviation: after 32 steps a random place decides; one hot key would else have to pass by
-    most of the instances, every time.
+    Deviation: after 32 steps a random place decides. Otherwise a single hot key would pass by
+    most of the instances at every request.
 
     Args:
-        rng: places requests without a key.
-        table: makes the table, from the keys of instances (sorted) and their weights.
-        load_factor: the bound, above 1; None for none.
+        rng: places requests that have no key.
+        table: makes the table from the keys of instances (sorted) and their weights.
+        load_factor: the bound, above 1; None for no bound.
     """
 
     def __init__(
@@ -76,7 +109,7 @@ class ConsistentHash:
 
     def update(self, members: Sequence[Member]) -> None:
         """Take the eligible members and make the table of their weights."""
-        keyed = sorted(zip(hash_keys(members), members, strict=True), key=_first)
+        keyed = sorted(zip(hash_keys(members), members, strict=True), key=lambda pair: pair[0])
         self._members = [member for _, member in keyed]
         if not keyed:
             return
@@ -89,7 +122,7 @@ class ConsistentHash:
             self._in_flight.update(members)
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
-        """Return the key's member, or the next in line."""
+        """Return the key's member, or the next one in line."""
         point = self._rng.getrandbits(64) if key is None else hash_of(key)
         if exclude or self._load_factor is not None:
             return self._members[self._next_in_line(point, exclude)]
@@ -133,9 +166,9 @@ class ConsistentHash:
     def _first_of_all(
         self, point: int, fits: Callable[[int], bool], exclude: Collection[str]
     ) -> int:
-        """Look at one after the other: when those who fit own next to nothing of the table.
+        """Look at one member after the other, when those that fit own little of the table.
 
-        When all who are left are at their bound, the bound gives way.
+        When all that are left are at their bound, the bound is ignored.
         """
         members = self._members
         first = point % len(members)
@@ -144,6 +177,46 @@ class ConsistentHash:
                 return number
         in_turn = chain(range(first, len(members)), range(first))
         return next(number for number in in_turn if members[number].id not in exclude)
+
+
+class InFlightTotal:
+    """The requests in flight over a strategy's members.
+
+    It is a running total while each begin and end is reported, and a sum over all members if they
+    are not. After each call of `now` a `begun` should follow. If none does, the reports are missing
+    (or the choice was not used), and the next call of `now` counts.
+    """
+
+    __slots__ = ("_asked", "_members", "_total")
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._total = 0
+        self._asked = 0
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Count over these members from now on. O(n)."""
+        self._members = {member.id: member for member in members}
+        self._total = self._sum()
+
+    def begun(self, member: Member) -> None:
+        """Note a request that has been counted in flight. O(1)."""
+        self._asked = 0
+        if self._members.get(member.id) is member:
+            self._total += 1
+
+    def ended(self, member: Member) -> None:
+        """Note a request that is no longer counted in flight. O(1)."""
+        if self._members.get(member.id) is member:
+            self._total -= 1
+
+    def now(self) -> int:
+        """Return the total: O(1) if each begin is reported, else O(n)."""
+        self._asked += 1
+        return self._total if self._asked == 1 else self._sum()
+
+    def _sum(self) -> int:
+        return sum(member.in_flight for member in self._members.values())
 
 
 def check_load_factor(strategy: str, factor: float | None) -> None:
@@ -155,7 +228,3 @@ def check_load_factor(strategy: str, factor: float | None) -> None:
     if factor is not None:
         wanted = "above 1 (1.25 allows a quarter more than the share), or None for no bound"
         require(f"{strategy}: load_factor", factor, wanted, lambda factor: factor > 1)
-
-
-def _first(pair: tuple[str, Member]) -> str:
-    return pair[0]

@@ -1,7 +1,7 @@
-"""How many requests one instance may have in flight: a fixed bound, or one that finds itself.
+"""How many requests one instance may have in flight: a fixed bound, or one that adapts.
 
-Circuit breaking as Envoy means it: what is over the bound is refused at once, or waits a bounded
-time in a bounded queue, instead of piling up on an instance that cannot keep up.
+Circuit breaking in Envoy's sense: requests beyond the bound are refused at once, or wait for a
+bounded time in a bounded queue. They do not pile up on an instance that cannot keep up.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Adaptation = Literal["aimd", "gradient"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrencyLimits:
-    """Bounds on what goes to one instance, and on what waits for room.
+    """Bounds on the requests in flight on one instance, and on those that wait for room.
 
-    Connections are bounded by the `limits` of the transport, which are per instance too.
+    A transport's `limits` bound connections instead, also per instance.
 
     Attributes:
         max_in_flight: requests in flight on one instance; None: no bound.
         max_pending: requests of this client that may wait for room; 0 refuses at once.
-        max_wait_s: how long one waits before it is refused.
-        adaptation: how the bound finds itself between `min_in_flight` and `max_in_flight` (or
-            1,000): `aimd` adds one while it is used and answers are good, and multiplies by 0.9
-            at each failure; `gradient` follows the ratio of long-term to present latency.
-            None: the bound is fixed.
-        initial_in_flight, min_in_flight: where an adaptive bound begins, and its least value.
+        max_wait_s: how long a request waits before it is refused, in seconds.
+        adaptation: how the bound adapts between `min_in_flight` and `max_in_flight` (or 1,000).
+            `aimd` adds one at a good answer while half of the bound is used, and multiplies by 0.9
+            at each failure. `gradient` follows the ratio of long-term to present latency. None: the
+            bound is fixed.
+        initial_in_flight, min_in_flight: the first and the least value of an adaptive bound.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -72,36 +72,35 @@ class ConcurrencyLimits:
 
 
 class Limiter:
-    """Keeps the bound of each member, and knows which are full. O(1) per request.
+    """Keeps the bound of each member, and which eligible members are full. O(1) per request.
 
     Args:
-        limits: see there; bounded.
+        limits: with a bound.
+
+    Attributes:
+        is_full: whether no eligible member has room.
     """
 
     def __init__(self, limits: ConcurrencyLimits) -> None:
         self._limits = limits
         self._bounds: dict[str, _Bound] = {}
-        # In the order in which they filled up; only of those that may be picked.
-        self._full: dict[str, None] = {}
+        self._full: set[str] = set()
         self._eligible: frozenset[str] = frozenset()
+        self.is_full = True
 
     def update(self, members: Iterable[Member], eligible: Iterable[Member]) -> None:
-        """Know exactly these members, and which of them may be picked. O(n)."""
+        """Take all members, and those that may be picked. O(n)."""
         make = _KINDS[self._limits.adaptation]
         self._bounds = {
             member.id: self._bounds.get(member.id) or make(self._limits) for member in members
         }
         chosen = list(eligible)
         self._eligible = frozenset(member.id for member in chosen)
-        self._full = {member.id: None for member in chosen if not self.has_room(member)}
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no eligible member has room."""
-        return len(self._full) == len(self._eligible)
+        self._full = {member.id for member in chosen if not self.has_room(member)}
+        self.is_full = len(self._full) == len(self._eligible)
 
     def has_room_beside(self, exclude: Iterable[str]) -> bool:
-        """Say whether an eligible member outside `exclude` has room. O(len(exclude))."""
+        """Return whether an eligible member outside `exclude` has room. O(len(exclude))."""
         taken = {id_ for id_ in exclude if id_ in self._eligible and id_ not in self._full}
         return len(self._eligible) > len(self._full) + len(taken)
 
@@ -111,20 +110,22 @@ class Limiter:
         return inf if bound is None else bound.value
 
     def has_room(self, member: Member) -> bool:
-        """Say whether one more request may go to a member."""
-        return member.in_flight < int(self.bound(member.id)) if self._bounds else True
+        """Return whether one more request may go to a member."""
+        bound = self._bounds.get(member.id)
+        return bound is None or member.in_flight < int(bound.value)
 
     def changed(self, member: Member) -> None:
-        """Note that a member's requests in flight, or its bound, are others than before."""
+        """Note that a member's requests in flight, or its bound, have changed."""
         if member.id not in self._eligible:
             return
         if self.has_room(member):
-            self._full.pop(member.id, None)
+            self._full.discard(member.id)
         else:
-            self._full[member.id] = None
+            self._full.add(member.id)
+        self.is_full = len(self._full) == len(self._eligible)
 
     def learn(self, member: Member, rtt_s: float, *, ok: bool) -> None:
-        """Take a response's time, or a failure, before it is taken off what is in flight."""
+        """Learn from a response's time, or a failure, while it still counts as in flight."""
         bound = self._bounds.get(member.id)
         if bound is not None:
             bound.learn(rtt_s, member.in_flight, ok=ok)
@@ -153,7 +154,7 @@ class _Aimd(_Bound):
         super().__init__(limits)
         self._set(float(limits.initial_in_flight))
 
-    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:  # noqa: ARG002 - the others'
+    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:  # noqa: ARG002 - needed by others
         """Shrink at a failure; grow by one if the bound was half used."""
         if not ok:
             self._set(int(self.value * self._DECREASE))
@@ -162,7 +163,7 @@ class _Aimd(_Bound):
 
 
 class _Gradient(_Bound):
-    """Grows while answers are as fast as they have long been, shrinks as they slow down."""
+    """Grows while answers are as fast as in the long term, and shrinks when they slow down."""
 
     _TOLERANCE, _SMOOTHING, _QUEUE, _WINDOW = 1.5, 0.2, 4.0, 600.0
 
@@ -172,14 +173,14 @@ class _Gradient(_Bound):
         self._long_s = 0.0
 
     def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:
-        """Follow the gradient; a failure has no latency, and shrinks as the steepest would."""
+        """Follow the gradient; a failure has no latency and counts as the steepest gradient."""
         if not ok:
             self._set(self.value * (1 - self._SMOOTHING / 2))
             return
         share = 2 / (self._WINDOW + 1) if self._long_s else 1.0
         self._long_s += share * (rtt_s - self._long_s)
         if self._long_s > 2 * rtt_s:
-            # What was slow for long is fast again: do not take the slowness for normal.
+            # A long slow phase is over: it must not count as normal.
             self._long_s *= 0.95
         if in_flight < self.value / 2:
             return

@@ -1,0 +1,202 @@
+"""What a pool reports: figures when asked, events on changes, and errors when it cannot pick."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trimtab.errors import NoEligibleInstanceError, NoInstancesError, PickError, SaturatedError
+from trimtab.events import InstanceChanged, ServiceChanged
+from trimtab.health import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from trimtab.events import InstanceChange, Listener
+    from trimtab.member import Member
+
+__all__ = [
+    "EventReporter",
+    "MemberStatistics",
+    "PoolStatistics",
+    "figures_of",
+    "nothing_to_pick",
+    "saturated",
+]
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatistics:
+    """One member's figures.
+
+    Attributes:
+        weight: the registry's, reduced during slow start.
+        reason: why it gets no new request; None when it may be picked.
+        why: more words on this client's own reason; also in panic, when it may be picked all the
+            same.
+        limit: how many requests it may have in flight; None without limits.
+        latency_s: peak EWMA of the time to a response; None before the first one.
+        failure_load: the present weight of past failures, in requests in flight.
+    """
+
+    id: str
+    address: str
+    weight: float
+    status: str
+    reason: str | None
+    why: str
+    in_flight: int
+    limit: float | None
+    picks: int
+    successes: int
+    failures: int
+    cancelled: int
+    latency_s: float | None
+    failure_load: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatistics:
+    """A pool's figures: totals over its present members, and each of them by id.
+
+    Attributes:
+        is_panicking: so few members are healthy that all are used.
+        in_flight: requests in flight, including those on members that have left the list.
+    """
+
+    service: str
+    strategy: str
+    eligible: int
+    is_panicking: bool
+    in_flight: int
+    picks: int
+    members: Mapping[str, MemberStatistics]
+
+
+def figures_of(
+    member: Member, now: float, *, reason: str | None, why: str, limit: float | None
+) -> MemberStatistics:
+    """Return a member's figures, together with what its pool knows about it."""
+    return MemberStatistics(
+        id=member.id,
+        address=member.instance.address,
+        weight=member.weight,
+        status=member.instance.status,
+        reason=reason,
+        why=why,
+        in_flight=member.in_flight,
+        limit=limit,
+        picks=member.picks,
+        successes=member.successes,
+        failures=member.failures,
+        cancelled=member.cancelled,
+        latency_s=member.latency_s(now),
+        failure_load=member.failure_load(now),
+    )
+
+
+# -- events --------------------------------------------------------------------------------------
+
+_KINDS: dict[Reason, tuple[InstanceChange, InstanceChange]] = {
+    Reason.EJECTED: ("ejected", "returned"),
+    Reason.PROBE_FAILED: ("probe_failed", "probe_passed"),
+}
+"""The events for a reason: when it begins, and when it ends."""
+
+
+class EventReporter:
+    """Compares a pool's state with the one before, and emits an event for each difference.
+
+    Args:
+        service: the service's name.
+        listener: is called with each event.
+        why: returns more words on a member's reason.
+    """
+
+    def __init__(self, service: str, listener: Listener, why: Callable[[str], str]) -> None:
+        self._service = service
+        self._listener = listener
+        self._why = why
+        self._reasons: Mapping[str, Reason] = {}
+        self._was_unavailable = self._was_panicking = False
+
+    def instances(
+        self, members: Mapping[str, Member], reasons: Mapping[str, Reason], at: float
+    ) -> None:
+        """Report members that are ejected or failed by a probe, and those that are back."""
+        for id_, member in members.items():
+            before, after = self._reasons.get(id_), reasons.get(id_)
+            if before is not after:
+                self._instance(member, before, ended=True, at=at)
+                self._instance(member, after, ended=False, at=at)
+        self._reasons = reasons
+
+    def service(self, *, eligible: int, total: int, is_panicking: bool, at: float) -> None:
+        """Report the begin and the end of unavailability, and of panic."""
+        is_unavailable = total > 0 and not eligible
+        for was, is_, kinds in (
+            (self._was_unavailable, is_unavailable, ("recovered", "unavailable")),
+            (self._was_panicking, is_panicking, ("panic_ended", "panic_began")),
+        ):
+            if was != is_:
+                self._listener(
+                    ServiceChanged(
+                        service=self._service,
+                        kind=kinds[is_],  # type: ignore[arg-type] # one of the two
+                        eligible=eligible,
+                        total=total,
+                        at=at,
+                    )
+                )
+        self._was_unavailable, self._was_panicking = is_unavailable, is_panicking
+
+    def _instance(self, member: Member, reason: Reason | None, *, ended: bool, at: float) -> None:
+        if reason not in _KINDS:
+            return
+        words = (str(reason), "eligible") if ended else ("eligible", str(reason))
+        self._listener(
+            InstanceChanged(
+                service=self._service,
+                instance=member.instance,
+                kind=_KINDS[reason][ended],
+                before=words[0],
+                after=words[1],
+                reason="" if ended else self._why(member.id),
+                at=at,
+            )
+        )
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def nothing_to_pick(service: str, total: int, reasons: Iterable[Reason]) -> PickError:
+    """Return the error for a list that is empty, or whose `total` instances are all filtered."""
+    name = _named(service)
+    if not total:
+        return NoInstancesError(f"{name}: no instance is registered", service=service)
+    counts = Counter(str(reason) for reason in reasons)
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return NoEligibleInstanceError(
+        f"{name}: none of its {total} instances may be picked ({listed})",
+        service=service,
+        reasons=counts,
+    )
+
+
+def saturated(service: str, eligible: Sequence[Member]) -> SaturatedError:
+    """Return the error for a pool without an eligible member that has room."""
+    in_flight = sum(member.in_flight for member in eligible)
+    return SaturatedError(
+        f"{_named(service)}: all {len(eligible)} eligible instances have as many requests "
+        f"in flight as they may ({in_flight} together); see ConcurrencyLimits",
+        service=service,
+    )
+
+
+def _named(service: str) -> str:
+    return f"service {service!r}" if service else "the service"
