@@ -37,7 +37,7 @@ async def test_all_share_one_context():
     clients = Clients(verify=True)
     with ExitStack() as held:
         made = {held.enter_context(clients.one()) for _ in range(17)}
-    contexts = {each._transport._pool._ssl_context for each in made}
+    contexts = {each._transport._tls.context() for each in made}
     assert len(made) == 2
     assert len(contexts) == 1
     assert contexts.pop().verify_mode is ssl.CERT_REQUIRED

@@ -104,11 +104,11 @@ class _Stream:
         self.read, self.write = stream.read, stream.write
         self.get_extra_info = stream.get_extra_info
         self.close = stream.close
-        self._start_tls = stream.start_tls
+        self._stream = stream
 
     def start_tls(self, *args: Any, **options: Any) -> Any:
         try:
-            return self._start_tls(*args, **options)
+            return self._stream.start_tls(*args, **options)
         except BaseException:
             self.close()
             raise
@@ -121,11 +121,11 @@ class _AsyncStream:
         self.read, self.write = stream.read, stream.write
         self.get_extra_info = stream.get_extra_info
         self.aclose = stream.aclose
-        self._start_tls = stream.start_tls
+        self._stream = stream
 
     async def start_tls(self, *args: Any, **options: Any) -> Any:
         try:
-            return await self._start_tls(*args, **options)
+            return await self._stream.start_tls(*args, **options)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()

@@ -105,7 +105,7 @@ class _Inner:
     def _pools(self) -> list[Any]:
         return [pool for pool in (self._plain, self._secure) if pool is not None]
 
-    def _pool(self, scheme: bytes) -> Any:
+    def _pool_for(self, scheme: bytes) -> Any:
         """Return the pool for a scheme, made at its first use."""
         with self._lock:
             if scheme not in _OVER_TLS:
@@ -139,7 +139,7 @@ class InnerTransport(_Inner):
     def handle_request(self, request: Any) -> Any:
         """Send a request, and return the response with its body to come."""
         scheme = request.url.raw_scheme
-        pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool(scheme)
+        pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool_for(scheme)
         try:
             answer = pool.handle_request(self._asked(request, scheme))
         except self._errors as error:
@@ -172,7 +172,7 @@ class AsyncInnerTransport(_Inner):
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request, and return the response with its body to come."""
         scheme = request.url.raw_scheme
-        pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool(scheme)
+        pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool_for(scheme)
         try:
             answer = await pool.handle_async_request(self._asked(request, scheme))
         except self._errors as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from trimtab.health.probing import ProbeResult
+from trimtab.http import AsyncInnerTransport, Family, SharedContext
 from trimtab.instance import Status
 from trimtab.registries.options import shown
 
@@ -44,15 +45,15 @@ class HttpTransports:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
-        self._transports: dict[bool, httpx.AsyncHTTPTransport] = {}
+        self._transports: dict[bool, AsyncInnerTransport] = {}
 
-    def get(self, *, verify: bool) -> httpx.AsyncHTTPTransport:
+    def get(self, *, verify: bool) -> AsyncInnerTransport:
         """Give the transport, made at first use."""
         if verify not in self._transports:
-            self._transports[verify] = httpx.AsyncHTTPTransport(
-                verify=(self._context or True) if verify else False,
-                trust_env=False,
+            self._transports[verify] = AsyncInnerTransport(
+                Family(httpx),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                tls=SharedContext(verify and (self._context or True), trust_env=False),
             )
         return self._transports[verify]
 
@@ -82,7 +83,7 @@ def http_request(
 
 async def probe_http(
     request: httpx.Request,
-    transport: httpx.AsyncBaseTransport,
+    transport: httpx.AsyncBaseTransport | AsyncInnerTransport,
     *,
     expects: Callable[[int], bool],
     max_bytes: int = 4096,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from trimtab.registries.handshakes import close_cancelled_handshakes
+from trimtab.http import AsyncInnerTransport, Family, SharedContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +26,16 @@ class Clients:
     """Clients of one event loop, made when needed; they all have the same settings.
 
     Args:
-        settings: those of `httpx.AsyncClient`. With a transport of the user's own there is one
-            client, since clients close their transports.
+        verify: an SSL context, or whether to check certificates.
+        transport: the user's own. Then there is one client, since clients close their transports.
+        settings: the others of `httpx.AsyncClient`.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        if settings.get("transport") is None and isinstance(settings.get("verify"), bool):
-            # Made once: it costs more than all the rest of a client.
-            verify = httpx.create_ssl_context(verify=settings["verify"], trust_env=False)
-            settings = {**settings, "verify": verify}
+    def __init__(self, *, verify: Any = True, transport: Any = None, **settings: Any) -> None:
+        self._tls = SharedContext(verify, trust_env=False)
+        self._transport = transport
         self._settings = settings
-        self._at_most = _BUSY if settings.get("transport") is None else float("inf")
+        self._at_most = _BUSY if transport is None else float("inf")
         self._all: list[_Client] = []
 
     def __len__(self) -> int:
@@ -47,13 +46,20 @@ class Clients:
         """Give a client for one question: the first that is not busy, to keep connections warm."""
         found = next((each for each in self._all if each.busy < self._at_most), None)
         if found is None:
-            found = _Client(self._settings)
+            found = _Client(self._make())
             self._all.append(found)
         found.busy += 1
         try:
             yield found.client
         finally:
             found.busy -= 1
+
+    def _make(self) -> httpx.AsyncClient:
+        transport = self._transport
+        if transport is None:
+            limits = httpx.Limits(max_connections=None)
+            transport = AsyncInnerTransport(Family(httpx), limits=limits, tls=self._tls)
+        return httpx.AsyncClient(transport=transport, trust_env=False, **self._settings)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -64,8 +70,6 @@ class Clients:
 class _Client:
     """A client, and how many questions it has under way."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, client: httpx.AsyncClient) -> None:
         self.busy = 0
-        limits = httpx.Limits(max_connections=None)
-        self.client = httpx.AsyncClient(**settings, trust_env=False, limits=limits)
-        close_cancelled_handshakes(self.client)
+        self.client = client

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import ssl
 from random import Random
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import httpx
-
 from trimtab.errors import ConfigurationError
+from trimtab.http import tls_context
 from trimtab.registries.options import flag, shown
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping, Sequence
 
 __all__ = ["TLS_OPTIONS", "Endpoints", "credentials", "hosts_of", "tls_of"]
@@ -105,14 +104,9 @@ def tls_of(url: str, options: Mapping[str, list[str]]) -> ssl.SSLContext:
         raise ConfigurationError(f"registry URL {shown(url)!r}: key= needs cert= beside it")
     verify = "verify" not in options or flag(url, options, "verify")
     try:
-        if verify and ca:
-            context = ssl.create_default_context(cafile=ca)
-        else:
-            context = httpx.create_ssl_context(verify=verify, trust_env=False)
-        if cert:
-            context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
+        certificate = (cert, key) if cert and key else cert
+        return tls_context(verify and (ca or True), certificate, trust_env=False)
+    except ConfigurationError as error:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: ca, cert or key cannot be used: {error}"
         ) from None
-    return context

@@ -1,7 +1,7 @@
 """What stands for one instance's network at the depth `wire`: httpcore over simulated bytes.
 
-The family's own `AsyncHTTPTransport` with its connection pool, its HTTP parser and its timeouts;
-only its network backend is a model (`wire_network`), and at the far end of each connection an
+The inner transport that ships, with the family's connection pool, HTTP parser and timeouts; only
+its network backend is a model (`wire_network`), and at the far end of each connection an
 HTTP parser of the server's hands whole requests to the modelled server (`wire_peer`).
 
 What the other depths do not know: connections are made in a round trip, kept, and shared one
@@ -13,9 +13,9 @@ that of the other depths.
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any
 
+from trimtab.http import AsyncInnerTransport, Family
 from trimtab_sim.world.http_clients import RIDE
 from trimtab_sim.world.wire_network import CURRENT, Backend
 
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["WireTransport"]
 
-# Reading the CA bundle takes some 17 ms for each instance of each client; nothing here speaks TLS.
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
 
 class WireTransport:
-    """An inner transport of `BalancedTransport`: the family's own, over the simulated network."""
+    """An inner transport of `BalancedTransport`: the one that ships, over the simulated network."""
 
     def __init__(self, client: HttpClient, instance: Instance) -> None:
         self._client = client
@@ -40,8 +37,9 @@ class WireTransport:
         limits = module.Limits(
             max_connections=100, max_keepalive_connections=20, keepalive_expiry=None
         )
-        self._inner = module.AsyncHTTPTransport(verify=_NO_TLS, limits=limits, trust_env=False)
-        self._inner._pool._network_backend = Backend(client, instance)  # noqa: SLF001 - no public way
+        self._inner = AsyncInnerTransport(
+            Family(module), limits=limits, network=Backend(client, instance)
+        )
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request, named so that the server's luck is that of the request."""
