@@ -1,10 +1,38 @@
-"""Durations in Go's form."""
+"""What clients send is read as Go reads it: JSON bodies and durations."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.server.durations import duration_s
+from trimtab.server.decoding import Refusal, duration_s, read
+from trimtab.server.definitions import CheckDefinition, CheckUpdate, ServiceDefinition
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "Request decode failed: EOF"),
+        (b"  \n", "Request decode failed: EOF"),
+        (b'{"Name":', "Request decode failed: unexpected EOF"),
+        (b"[]", "Request decode failed: Expected `object`, got `array`"),
+        (b"null", "got `null`"),
+        (b"{]", "Request decode failed: JSON is malformed"),
+        (b'{"Name": "\xff"}', "Request decode failed"),
+        (b'{"Name": "\\ud800"}', "Request decode failed"),
+        (b'{"Meta": ' + b"[" * 100_000, "Request decode failed"),
+    ],
+)
+def test_refuses_bodies_that_are_not_a_json_object(body, text):
+    with pytest.raises(Refusal) as caught:
+        read(body, ServiceDefinition)
+    assert caught.value.status == 400
+    assert text in caught.value.text
+
+
+def test_reads_updates_and_checks():
+    assert read(b'{"Status": "warning", "output": "o"}', CheckUpdate).output == "o"
+    check = read(b'{"ID": "c", "Name": "n", "TCP": "h:1", "Interval": "1s"}', CheckDefinition)
+    assert (check.check_id, check.type) == ("c", "tcp")
 
 
 @pytest.mark.parametrize(
