@@ -194,7 +194,7 @@ def test_register_says_when_the_registry_goes_and_goes_on(wait_until):
             registering.line()
             registry.stop()
             said = registering.process.stderr.readline()
-            assert "no heartbeat" in said
+            assert "heartbeat failed" in said
             code, _ = registering.stop(signal.SIGTERM)
             assert code == 0
 

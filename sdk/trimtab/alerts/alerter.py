@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.alerts.digest import AlertSettings, Digest
 from trimtab.alerts.senders import name_of, sender_of
-from trimtab.blocks import Block
+from trimtab.background import Block
 from trimtab.errors import ConfigurationError
 from trimtab.retry import Backoff
 
