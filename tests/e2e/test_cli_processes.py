@@ -246,7 +246,9 @@ def test_watch_reports_alerts_that_could_not_be_sent_without_secrets(registry):
         watching.lines_until("+ one")
         code, said = watching.stop(signal.SIGINT)
     assert code == 130
-    assert "alert not sent by webhook http://...: untold: 2 faults; SendingError: ConnectError" in said
+    assert (
+        "alert not sent by webhook http://...: untold: 2 faults; SendingError: ConnectError" in said
+    )
     assert "hunter2" not in said
 
 

@@ -20,6 +20,7 @@ from trimtab.server.definitions import CheckDefinition, CheckUpdate, ServiceDefi
         (b'{"Name": "\xff"}', "Request decode failed"),
         (b'{"Name": "\\ud800"}', "Request decode failed"),
         (b'{"Meta": ' + b"[" * 100_000, "Request decode failed"),
+        (b'{"Check": {"TTL": 1' + b"0" * 400 + b"}}", "time: invalid duration"),
     ],
 )
 def test_refuses_bodies_that_are_not_a_json_object(body, text):
@@ -62,7 +63,22 @@ def test_reads_what_go_reads(text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["banana", "10", "s", "10 s", "1s ", "1d", "1e3s", "--1s", "9999999h", "1s" * 50, "."]
+    "text",
+    [
+        "banana",
+        "10",
+        "s",
+        "10 s",
+        "1s ",
+        "1d",
+        "1e3s",
+        "--1s",
+        "+-1s",
+        "1d2h",
+        "9999999h",
+        "1s" * 50,
+        ".",
+    ],
 )
 def test_refuses_other_texts_by_name(text):
     with pytest.raises(ValueError, match="invalid duration") as caught:
@@ -70,7 +86,9 @@ def test_refuses_other_texts_by_name(text):
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, True, [], {}, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [None, True, [], {}, float("nan"), float("inf"), 10**400, -(10**400)]
+)
 def test_refuses_other_values(value):
     with pytest.raises(ValueError, match="invalid duration"):
         duration_s(value)

@@ -7,31 +7,22 @@ Consul is written in Go, so its JSON has field names in any case (and in snake c
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
 
+from trimtab.durations import parse_duration_s
+
 __all__ = ["Refusal", "duration_s", "read"]
 
 _UNSUPPORTED = ("kind", "proxy", "connect", "grpc", "dockercontainerid", "aliasnode")
 StructT = TypeVar("StructT", bound=msgspec.Struct)
-_SECONDS_PER_UNIT = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "\u00b5s": 1e-6,  # the micro sign
-    "\u03bcs": 1e-6,  # the Greek letter mu
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
-_PART = re.compile(rf"({_NUMBER})(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
-_WHOLE = re.compile(rf"[+-]?(?:{_PART.pattern})+")
-_LONGEST_S = 2**63 / 1e9  # Go keeps nanoseconds in 64 bits
-_LONGEST_TEXT = 64
+_LONGEST_NS = 2**63  # Go keeps nanoseconds in 64 bits
+_NOT_IN_GO = re.compile(r"[\sd]")
+"""Go's durations have no spaces and no days."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of the server
@@ -135,12 +126,13 @@ def duration_s(value: object) -> float:
         ValueError: it is neither such a text nor a number, or exceeds Go's range.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = value / 1e9
+        # Compared first: a whole number of hundreds of digits cannot become a float.
+        seconds = value / 1e9 if abs(value) < _LONGEST_NS else math.inf
     elif isinstance(value, str):
         seconds = _from_text(value)
     else:
         raise ValueError(f"time: invalid duration {value!r}")  # noqa: TRY004 - one error for all
-    if not abs(seconds) < _LONGEST_S:
+    if not abs(seconds) < _LONGEST_NS / 1e9:
         raise ValueError(f'time: invalid duration "{value}"')
     return seconds
 
@@ -149,7 +141,11 @@ def _from_text(text: str) -> float:
     if text in {"", "0", "+0", "-0"}:
         # Go calls an empty text an error, but Consul reads a field left empty as "not given".
         return 0.0
-    if len(text) > _LONGEST_TEXT or not _WHOLE.fullmatch(text):
-        raise ValueError(f'time: invalid duration "{text}"')
-    total = sum(float(number) * _SECONDS_PER_UNIT[unit] for number, unit in _PART.findall(text))
-    return -total if text.startswith("-") else total
+    invalid = ValueError(f'time: invalid duration "{text}"')
+    if _NOT_IN_GO.search(text):
+        raise invalid
+    try:
+        seconds = parse_duration_s(text[1:] if text[0] in "+-" else text)
+    except ValueError:
+        raise invalid from None
+    return -seconds if text[0] == "-" else seconds
