@@ -1,7 +1,8 @@
-"""One event loop on one thread for everything that runs behind synchronous code.
+"""One event loop on one thread, for everything that runs behind synchronous code.
 
-Started at first use, never at import. A forked child has no such thread and starts its own at
-its first use.
+It is started at first use, never at import. A forked child does not inherit the thread: it starts
+its own at first use. `Block` is the base of what is open for a block of code, with `async with` on
+the running loop or with `with` on this one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import asyncio
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from types import TracebackType
 
-__all__ = ["Background", "background", "on_fork"]
+__all__ = ["Background", "Block", "background", "on_fork"]
 
 T = TypeVar("T")
 
@@ -59,7 +62,7 @@ class Background:
 
 
 async def _end_all() -> None:
-    """Cancel every task of this loop but the one that runs this."""
+    """Cancel every other task of this loop."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
@@ -67,7 +70,7 @@ async def _end_all() -> None:
 
 
 class _Process:
-    """What this process has: at most one background, and what to do in a forked child."""
+    """The state of this process: at most one background loop, and what a forked child resets."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -86,7 +89,7 @@ _process = _Process()
 
 
 def background() -> Background:
-    """Return the process's background loop, started now if it was not running."""
+    """Return the background loop of this process; start it if it does not run."""
     with _process.lock:
         if _process.background is None:
             _process.background = Background()
@@ -96,7 +99,7 @@ def background() -> Background:
 
 
 def on_fork(forget: Callable[[], None]) -> None:
-    """Call `forget` in every child forked from now on, for state that must not be inherited."""
+    """Call `forget` in every child forked from now on, to reset state that it must not inherit."""
     with _process.lock:
         _process.forgetters.append(forget)
         _hook()
@@ -106,3 +109,42 @@ def _hook() -> None:
     if not _process.hooked:
         _process.hooked = True
         os.register_at_fork(after_in_child=_process.after_fork_in_child)
+
+
+class Block(ABC):
+    """Something that is open for a block of code.
+
+    `async with` opens it on the running loop, `with` on the background loop.
+    """
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Open it."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Close it. A second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.stop()
+
+    def __enter__(self) -> Self:
+        background().run(self.start())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        background().run(self.stop())

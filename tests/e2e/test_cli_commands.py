@@ -62,7 +62,7 @@ def backend():
 
 @pytest.fixture(scope="module")
 def orders(registry):
-    """Three backends of `orders`, and a service with one that nobody serves."""
+    """Three backends of `orders`, and a service whose only instance does not listen."""
     with contextlib.ExitStack() as stack:
         for name in ("a", "b", "c"):
             port = stack.enter_context(backend())
@@ -82,7 +82,7 @@ def ran(capsys, *argv, code=0):
     return capsys.readouterr()
 
 
-def test_ls_names_the_services_with_their_instances(orders, capsys):
+def test_ls_lists_the_services_with_their_instances(orders, capsys):
     lines = ran(capsys, "ls").out.splitlines()
     assert lines[0].split() == ["SERVICE", "INSTANCES"]
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
@@ -90,7 +90,7 @@ def test_ls_names_the_services_with_their_instances(orders, capsys):
     assert rows["ill"] == ["1", "✖", "critical"]
 
 
-def test_ls_names_the_services_as_json(orders, capsys):
+def test_ls_lists_the_services_as_json(orders, capsys):
     rows = json.loads(ran(capsys, "ls", "--json").out)
     assert {"service": "orders", "instances": {"passing": 3}} in rows
 
@@ -109,16 +109,16 @@ def test_ls_lists_instances_as_json(orders, capsys):
     assert rows[0]["metadata"] == {"v": "7"}
 
 
-def test_ls_says_when_there_is_nothing(capsys):
-    out, error = ran(capsys, "ls", "nobody")
+def test_ls_reports_an_empty_list(capsys):
+    out, error = ran(capsys, "ls", "unknown")
     assert not out
-    assert "lists no instance of 'nobody'" in error
-    assert json.loads(ran(capsys, "ls", "nobody", "--json").out) == []
+    assert "lists no instance of 'unknown'" in error
+    assert json.loads(ran(capsys, "ls", "unknown", "--json").out) == []
     with EmbeddedRegistry() as empty:
         ran(capsys, "ls", "--registry", empty.url)
 
 
-def test_ls_names_what_cannot_be_read(capsys, tmp_path):
+def test_ls_names_entries_that_cannot_be_read(capsys, tmp_path):
     (tmp_path / "s.json").write_text('{"orders": [{"host": "h", "port": 80}, {"host": "h"}]}')
     out, error = ran(capsys, "ls", "orders", "--registry", f"file://{tmp_path}/s.json")
     assert "h:80" in out
@@ -135,7 +135,7 @@ def test_a_registry_that_is_down_is_one_line(argv, capsys):
 
 def test_registering_at_a_registry_that_is_down_is_one_line(capsys):
     _, error = ran(capsys, "register", "x", "127.0.0.1:80", "--registry", DOWN, code=1)
-    assert "check that the registry runs" in error
+    assert "whether the registry runs" in error
     assert error.count("\n") == 1
 
 
@@ -145,7 +145,7 @@ def test_call_prints_the_body(orders, capsys):
     assert not error
 
 
-def test_call_sends_headers_and_data_and_says_who_answered(orders, capsys):
+def test_call_sends_headers_and_data_and_names_the_instance(orders, capsys):
     out, error = ran(capsys, "call", "orders/", "-H", "X-Test: hi", "-d", "body", "-v")
     assert out == "POST / hi body"
     assert "200 OK from " in error
@@ -156,7 +156,7 @@ def test_call_takes_a_method(orders, capsys):
     assert ran(capsys, "call", "http://orders/", "-X", "get", "-d", "x").out == "GET /  x"
 
 
-def test_call_gives_all_as_json(orders, capsys):
+def test_call_prints_everything_as_json(orders, capsys):
     data = json.loads(ran(capsys, "call", "orders/x", "--json").out)
     assert (data["status"], data["body"], data["attempts"]) == (200, "GET /x  ", 1)
     assert data["instance"]["id"] in {"a", "b", "c"}
@@ -189,8 +189,8 @@ def test_call_names_an_instance_that_does_not_answer(orders, capsys):
     assert "refused" in out
 
 
-@pytest.mark.parametrize(("service", "why"), [("nobody", "no instance"), ("ill", "critical")])
-def test_call_says_why_nobody_can_take_it(orders, capsys, service, why):
+@pytest.mark.parametrize(("service", "why"), [("unknown", "no instance"), ("ill", "critical")])
+def test_call_says_why_no_instance_is_eligible(orders, capsys, service, why):
     _, error = ran(capsys, "call", f"{service}/", code=1)
     assert why in error
     assert error.count("\n") == 1
@@ -207,6 +207,6 @@ def test_a_command_that_does_not_listen_is_an_error(capsys):
     assert "does not accept connections at 127.0.0.1:9 after 0.1 s" in error
 
 
-def test_a_command_that_is_not_there_is_wrong_input(capsys):
+def test_a_missing_command_is_wrong_input(capsys):
     _, error = ran(capsys, "register", "x", "127.0.0.1:9", "--", "/no/such/program", code=2)
     assert "cannot be started" in error

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trimtab.cli import main
-from trimtab.cli.demo.fleet import Fleet
+from trimtab.cli.demo.backends import Fleet
 from trimtab.errors import TrimtabError
 
 COMMAND = (sys.executable, "-m", "trimtab.cli", "demo", "--duration", "8")

@@ -1,4 +1,4 @@
-"""Alerts that arrive: by e-mail at a real SMTP server, at a webhook, and as a chat has them."""
+"""Alerts arrive: by e-mail at a real SMTP server, at a webhook, and at a service of apprise."""
 
 import asyncio
 import email
@@ -110,7 +110,7 @@ def test_by_webhook():
 @pytest.mark.parametrize(
     ("kind", "shown"), [("fault", "failure"), ("recovery", "success"), ("notice", "warning")]
 )
-def test_as_a_chat_gets_it(kind, shown):
+def test_by_a_service_of_apprise(kind, shown):
     alert = Alert(service="orders", kind=kind, title="a title", lines=("a", "b"), events=2)
 
     async def main():
@@ -123,12 +123,12 @@ def test_as_a_chat_gets_it(kind, shown):
     assert (message["title"], message["message"], message["type"]) == ("a title", "a\nb", shown)
 
 
-def test_an_address_that_a_chat_gives_out_is_known():
+def test_a_chats_webhook_address_is_known():
     hook = "https://hooks.slack.com/services/T00000000/B00000000/" + "X" * 24
     assert name_of(sender_of(hook)) == "Slack (https://...)"
 
 
-def turn(status):
+def status_event(status):
     instance = Instance(host="10.0.0.7", port=80, status=Status(status))
     return InstanceChanged(service="orders", instance=instance, kind="status", after=status)
 
@@ -141,7 +141,7 @@ def test_from_events_to_all_senders_at_once():
                 f"http://127.0.0.1:{web_port}/hook",
             )
             async with Alerter(*urls, settings=AlertSettings(quiet_s=0.0)) as alerter:
-                alerter(turn("critical"))
+                alerter(status_event("critical"))
             return mailbox.mails, posted
 
     mails, posted = asyncio.run(main())
@@ -184,7 +184,7 @@ def test_failures_name_the_sender_and_no_secret(url, reason, caplog):
         *("mailto://", "http:///T0P53CR37"),
     ],
 )
-def test_urls_that_name_nobody_are_refused_without_their_secrets(url, caplog):
+def test_invalid_urls_are_refused_without_their_secrets(url, caplog):
     with pytest.raises(ConfigurationError, match="alerts by ") as caught:
         sender_of(url)
     assert not [each for each in SECRETS if each in str(caught.value) + caplog.text]

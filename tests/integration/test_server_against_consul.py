@@ -298,7 +298,7 @@ def test_the_node_with_its_instances(both):
     assert shape(ours) == shape(real)
 
 
-def test_what_clients_look_at_in_self_and_members(both):
+def test_what_clients_read_in_self_and_members(both):
     ours, real = (client.get("agent/self").json() for client in both)
     assert shape(ours["Config"]) == shape(real["Config"])
     assert set(ours["Member"]) == set(real["Member"])
@@ -310,7 +310,7 @@ def test_what_clients_look_at_in_self_and_members(both):
         same(ours, real)
 
 
-def test_the_same_story_moves_the_index_at_the_same_steps(both, wait_until):
+def test_the_same_steps_change_the_index_as_in_consul(both, wait_until):
     """What moves a service's index, and what does not, is the same in both."""
     story = [
         ("agent/service/register", {"ID": "s1", "Name": "story", "Check": {"TTL": "60s"}}),

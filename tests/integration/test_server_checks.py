@@ -117,7 +117,7 @@ def test_http_that_never_answers_times_out(status):
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://[", "http://127.0.0.1:99999/", "ftp://h/"])
-def test_http_with_a_url_that_is_none_is_critical(status, url):
+def test_http_with_an_invalid_url_is_critical(status, url):
     assert status(
         {"HTTP": url, "Interval": "50ms", "TLSSkipVerify": True, "Status": "passing"},
         becomes="critical",
@@ -135,7 +135,7 @@ def test_tcp_follows_the_port(status):
 
 
 @pytest.mark.parametrize("address", ["no-port", "h:x", "127.0.0.1:99999"])
-def test_tcp_with_an_address_that_is_none_is_critical(status, address):
+def test_tcp_with_an_invalid_address_is_critical(status, address):
     assert status({"TCP": address, "Interval": "50ms", "Status": "passing"}, becomes="critical")
 
 
@@ -150,7 +150,7 @@ def test_scripts_by_exit_code(status, tmp_path):
         status(becomes=expected)
 
 
-def test_a_turn_takes_as_many_looks_in_a_row_as_the_definition_says(status, tmp_path):
+def test_the_status_changes_after_as_many_results_in_a_row_as_defined(status, tmp_path):
     looks = tmp_path / "looks"
     script = (
         f"echo look | tee -a {looks}; n=$(wc -l < {looks}); test $n -gt 2 -a $n -lt 8 || exit 2"
@@ -188,7 +188,7 @@ def running(pid):
         return False
 
 
-def test_a_script_that_is_not_there_is_critical(status):
+def test_a_missing_script_is_critical(status):
     check = {"Args": ["/no/such/command"], "Interval": "50ms", "Status": "passing"}
     assert "FileNotFoundError" in status(check, becomes="critical")
 
@@ -210,7 +210,7 @@ def test_ttl_expires_and_recovers(client, status, request):
     assert status(becomes="critical") == "TTL expired"
 
 
-def test_an_instance_critical_for_long_enough_goes_and_others_stay(client, status, wait_until):
+def test_an_instance_critical_for_too_long_is_removed_and_others_stay(client, status, wait_until):
     name = "removed"
     body = {
         "Name": name,
@@ -224,7 +224,7 @@ def test_an_instance_critical_for_long_enough_goes_and_others_stay(client, statu
     assert name not in client.get("/v1/agent/services").json()
 
 
-def test_a_changed_definition_changes_the_looks(client, status):
+def test_a_changed_definition_changes_the_probes(client, status):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         status({"TCP": f"127.0.0.1:{port}", "Interval": "50ms"}, becomes="passing")

@@ -95,7 +95,7 @@ def test_py_consul_writes_external_nodes(client):
     assert client.catalog.deregister("ext")
 
 
-def test_py_consul_shows_its_token():
+def test_py_consul_sends_its_token():
     with EmbeddedRegistry(token="s3cret") as registry:
         client = connected(registry, token="s3cret")
         assert client.agent.service.register("x", port=1)

@@ -182,7 +182,7 @@ def test_external_nodes(client, name):
         ("GET", "health/service/x?dc=nope", 500, "No path to datacenter"),
     ],
 )
-def test_says_no_as_consul_does(client, method, path, status, text):
+def test_refuses_as_consul_does(client, method, path, status, text):
     answer = client.request(method, f"/v1/{path}")
     assert (answer.status_code, text in answer.text) == (status, True), answer.text
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -227,7 +227,7 @@ def test_a_query_blocks_until_its_service_changes(registry, client, name, wait_u
     assert found.json()[0]["Service"]["Port"] == 81
 
 
-def test_an_unknown_service_can_be_waited_for(registry, client, name, wait_until):
+def test_a_query_for_an_unknown_service_blocks_until_it_appears(registry, client, name, wait_until):
     path = f"/v1/catalog/service/{name}"
     first = client.get(path)
     assert first.json() == []
@@ -259,7 +259,7 @@ def test_a_low_index_does_not_block(client, name, index):
 @pytest.mark.parametrize(
     "path", ["catalog/services", "catalog/nodes", "health/state/any", "health/node/x"]
 )
-def test_tables_can_be_waited_for_too(registry, client, name, path, wait_until):
+def test_queries_for_tables_block_too(registry, client, name, path, wait_until):
     index = index_of(client.get(f"/v1/{path}"))
     answer = in_background(client.get, f"/v1/{path}", params={"index": index, "wait": "60s"})
     blocked(registry, wait_until)
@@ -295,7 +295,7 @@ def test_two_hundred_queries_block_and_wake_together(registry, client, name, wai
     blocked(registry, wait_until, 0)
 
 
-def test_a_client_that_hangs_up_waits_no_more(registry, client, name, wait_until):
+def test_a_client_that_disconnects_stops_waiting(registry, client, name, wait_until):
     index = index_of(client.get(f"/v1/health/service/{name}"))
     with pytest.raises(httpx.ReadTimeout):
         client.get(
@@ -304,7 +304,7 @@ def test_a_client_that_hangs_up_waits_no_more(registry, client, name, wait_until
     blocked(registry, wait_until, 0)
 
 
-def test_a_heartbeat_that_changes_nothing_wakes_nobody(registry, client, name, wait_until):
+def test_a_heartbeat_without_a_change_wakes_no_query(registry, client, name, wait_until):
     register(client, name, Check={"TTL": "60s", "Status": "passing"})
     path = f"/v1/health/service/{name}"
     index = index_of(client.get(path))
@@ -350,7 +350,7 @@ def test_the_page_of_a_new_registry_and_of_a_large_one():
     assert page.count("<tr><td>") == 1000
 
 
-def test_one_blocking_query_too_many(wait_until):
+def test_blocking_queries_above_the_limit_are_refused(wait_until):
     with (
         EmbeddedRegistry(max_waiting=1) as registry,
         httpx.Client(base_url=registry.http_url, timeout=20) as client,
@@ -382,7 +382,7 @@ def guarded():
         {"params": {"token": "s3cret"}},
     ],
 )
-def test_the_right_token_opens_in_three_ways(guarded, shown):
+def test_the_right_token_is_accepted_in_three_forms(guarded, shown):
     assert guarded.get("/v1/catalog/services", **shown).status_code == 200
     assert guarded.get("/", **shown).status_code == 200
 

@@ -106,7 +106,7 @@ def test_state_survives_kill_9(start, tmp_path):
     assert int(newer.headers["X-Consul-Index"]) > int(before.headers["X-Consul-Index"])
 
 
-def test_an_outage_marks_nobody_critical(start, tmp_path, wait_until):
+def test_an_outage_makes_no_instance_critical(start, tmp_path, wait_until):
     ttl = {"TTL": "4s", "Status": "passing"}
     server = start(data_dir=str(tmp_path))
     register(server.client, Check=ttl)
@@ -133,7 +133,7 @@ def test_stops_at_once_with_queries_in_flight(start, how, wait_until):
         assert waiting.recv(12) == b"HTTP/1.1 200"
 
 
-def test_says_what_is_wrong_before_it_listens(tmp_path):
+def test_reports_wrong_settings_before_it_listens(tmp_path):
     (tmp_path / "registry.sqlite3").write_bytes(b"no database " * 500)
     for settings, text in (
         ({"data_dir": tmp_path}, "registry.sqlite3 cannot be read"),
@@ -156,7 +156,7 @@ def test_a_port_that_is_taken_is_named():
             EmbeddedRegistry(port=port).start()
 
 
-def test_answers_are_not_held_back_by_nagle():
+def test_nagles_algorithm_does_not_delay_answers():
     with running() as client:
         bound = client.registry._socket
         # asyncio turns it off on what is accepted, if the socket says that it speaks TCP.
@@ -184,7 +184,7 @@ def test_a_node_without_a_network_has_loopback(monkeypatch):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_serve_ends_by_signal_and_gives_the_handlers_back(how, monkeypatch):
+def test_serve_ends_by_a_signal_and_restores_the_handlers(how, monkeypatch):
     before = signal.getsignal(how)
     # The line comes when the handlers stand: from then on a signal only stops the server.
     monkeypatch.setattr("builtins.print", lambda line, **_: os.kill(os.getpid(), how))
@@ -237,6 +237,13 @@ def test_start_and_stop_more_than_once(tmp_path):
         assert "a" in httpx.get(f"{registry.http_url}/v1/agent/services").json()
 
 
+def test_its_repr_names_the_url_and_not_the_token():
+    registry = EmbeddedRegistry(token="secret")
+    assert repr(registry) == "<EmbeddedRegistry not running>"
+    with registry:
+        assert repr(registry) == f"<EmbeddedRegistry at {registry.url}>"
+
+
 def test_async_with():
     async def main():
         async with EmbeddedRegistry(host="::1") as registry, httpx.AsyncClient() as client:
@@ -247,7 +254,7 @@ def test_async_with():
     assert asyncio.run(main())
 
 
-def test_two_in_one_process_know_nothing_of_each_other():
+def test_two_in_one_process_are_separate():
     with running() as first, running() as second:
         register(first)
         assert second.get("/v1/agent/services").json() == {}
@@ -268,7 +275,7 @@ def test_checks_resume_after_a_restart(tmp_path, wait_until):
         )
 
 
-def test_many_writes_are_moved_into_the_file_meanwhile(tmp_path, wait_until):
+def test_many_writes_are_moved_into_the_file_while_it_runs(tmp_path, wait_until):
     def port_in_the_file_alone():
         copy = tmp_path / "copy.sqlite3"
         shutil.copy(tmp_path / "registry.sqlite3", copy)
@@ -287,7 +294,7 @@ def test_many_writes_are_moved_into_the_file_meanwhile(tmp_path, wait_until):
         assert client.get("/v1/agent/services").json()["web"]["Port"] == 1009
 
 
-def test_a_disk_that_refuses_is_a_500_and_heals(tmp_path, monkeypatch):
+def test_a_failed_write_is_a_500_and_is_made_up_for(tmp_path, monkeypatch):
     with running(data_dir=tmp_path) as client:
         with monkeypatch.context() as patch:
             patch.setattr(Store, "save", refusing)
@@ -297,7 +304,7 @@ def test_a_disk_that_refuses_is_a_500_and_heals(tmp_path, monkeypatch):
         register(client)
 
 
-def test_a_disk_that_refuses_at_the_start_is_named(tmp_path, monkeypatch):
+def test_a_failed_write_at_the_start_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "save", refusing)
     with pytest.raises(ConfigurationError, match="cannot write its state: disk I/O error"):
         EmbeddedRegistry(data_dir=tmp_path).start()

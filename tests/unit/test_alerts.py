@@ -1,4 +1,4 @@
-"""When people are told, and what: the digest, on a clock that the test turns."""
+"""The digest: which messages there are, and when; on a manual clock."""
 
 from itertools import pairwise
 
@@ -25,27 +25,27 @@ def change(kind, instance=A, **fields):
 
 
 class Played:
-    """A digest and what it says, by time."""
+    """A digest and its messages, by time."""
 
     def __init__(self, **settings):
         self.digest = Digest(AlertSettings(**settings))
-        self.told = []
+        self.alerts = []
 
     def play(self, *events, until=1000.0):
-        """Take each (at, event) at its time, and tell what is due, as the alerter does."""
+        """Add each (at, event) at its time, and take what is due, as the alerter does."""
         for at, event in (*events, (until, None)):
             while (due := self.digest.next_at) <= at:
-                self.told += [(due, alert) for alert in self.digest.take(due)]
+                self.alerts += [(due, alert) for alert in self.digest.take(due)]
             if event is not None:
                 self.digest.add(event, at)
         return self
 
     @property
     def lines(self):
-        return [(at, *alert.lines) for at, alert in self.told]
+        return [(at, *alert.lines) for at, alert in self.alerts]
 
 
-def test_a_fault_is_told_after_the_quiet_window_and_its_recovery_after_the_interval():
+def test_a_fault_is_reported_after_the_quiet_window_and_its_recovery_after_the_interval():
     played = Played().play(
         (100.0, status(A, "critical", reason="HTTP 503")), (130.0, status(A, "passing"))
     )
@@ -53,7 +53,7 @@ def test_a_fault_is_told_after_the_quiet_window_and_its_recovery_after_the_inter
         (105.0, "10.0.0.1:80: critical (HTTP 503)"),
         (165.0, "10.0.0.1:80: passing after 30 s critical"),
     ]
-    (_, fault), (_, recovery) = played.told
+    (_, fault), (_, recovery) = played.alerts
     assert (fault.kind, recovery.kind) == ("fault", "recovery")
     assert fault.title == "orders: 10.0.0.1:80: critical (HTTP 503)"
     assert (fault.service, fault.events, fault.body) == ("orders", 1, fault.lines[0])
@@ -72,40 +72,40 @@ def test_what_happens_in_one_window_is_one_message_faults_first():
         "10.0.0.1:80 in b: ejected (5 failures in a row)",
         "10.0.0.1:80: passing after 1.17 min critical",
     )
-    alert = played.told[1][1]
+    alert = played.alerts[1][1]
     assert (alert.title, alert.kind, alert.events) == ("orders: 2 faults, 1 recovery", "fault", 3)
 
 
-def test_a_fault_that_has_passed_before_anybody_was_told_is_one_line():
+def test_a_fault_that_ends_before_the_next_message_is_one_line():
     played = Played().play(
         (100.0, status(A, "critical", reason="TTL expired")), (104.0, status(A, "passing"))
     )
     assert played.lines == [
         (105.0, "10.0.0.1:80: passing after 4 s critical (TTL expired)", "2 events in all")
     ]
-    assert played.told[0][1].kind == "notice"
+    assert played.alerts[0][1].kind == "notice"
 
 
-def test_one_that_failed_again_meanwhile_is_told_so():
+def test_an_instance_that_failed_again_in_between_is_reported_so():
     played = Played(flaps=10).play(
         (100.0, status(A, "critical")),
         (110.0, status(A, "passing")),
         (120.0, status(A, "critical", reason="HTTP 500")),
     )
     assert played.lines[1] == (165.0, "10.0.0.1:80: critical again (HTTP 500)", "2 events in all")
-    assert played.told[1][1].title == "orders: 10.0.0.1:80: critical again (HTTP 500)"
+    assert played.alerts[1][1].title == "orders: 10.0.0.1:80: critical again (HTTP 500)"
 
 
 def test_a_flapping_instance_is_summed_up():
     turns = [(100.0 + n, status(A, ("critical", "passing")[n % 2])) for n in range(200)]
     played = Played().play(*turns)
-    assert [at for at, _ in played.told] == [105.0, 165.0, 225.0, 285.0, 345.0]
+    assert [at for at, _ in played.alerts] == [105.0, 165.0, 225.0, 285.0, 345.0]
     assert played.lines[0][1:] == (
-        "10.0.0.1:80: flapping, 5 turns, now critical",
+        "10.0.0.1:80: flapping, 5 changes, now critical",
         "5 events in all",
     )
-    assert played.lines[1][1] == "10.0.0.1:80: flapping, 60 turns, now critical"
-    assert sum(alert.events for _, alert in played.told) == 200
+    assert played.lines[1][1] == "10.0.0.1:80: flapping, 60 changes, now critical"
+    assert sum(alert.events for _, alert in played.alerts) == 200
 
 
 def test_services_do_not_wait_for_each_other():
@@ -114,24 +114,24 @@ def test_services_do_not_wait_for_each_other():
         (110.0, status(A, "critical", service="users")),
         (111.0, status(B, "critical")),
     )
-    assert [(at, alert.service) for at, alert in played.told] == [
+    assert [(at, alert.service) for at, alert in played.alerts] == [
         (105.0, "orders"),
         (115.0, "users"),
         (165.0, "orders"),
     ]
 
 
-def test_what_was_told_before_and_lasts_is_counted():
+def test_earlier_faults_that_last_are_counted():
     played = Played().play((100.0, status(A, "critical")), (300.0, status(B, "critical")))
     assert played.lines[1] == (
         305.0,
         "10.0.0.2:80: critical",
-        "still as told before: 1 fault",
+        "1 earlier fault not over yet",
     )
     played.play((2000.0, status(B, "passing")), until=3000.0)
-    assert played.told[2][1].kind == "notice"  # No recovery: the other lasts.
+    assert played.alerts[2][1].kind == "notice"  # No recovery: the other lasts.
     played.play((4000.0, status(A, "passing")), until=5000.0)
-    assert played.told[3][1].kind == "recovery"
+    assert played.alerts[3][1].kind == "recovery"
 
 
 def test_long_lists_are_cut_and_counted():
@@ -143,11 +143,11 @@ def test_long_lists_are_cut_and_counted():
         (
             105.0,
             *(f"10.0.0.1:{n}: critical" for n in (5, 6, 7)),
-            "and 27 more: 23 faults, 4 faults come and gone",
+            "and 27 more: 23 faults, 4 brief faults",
             "34 events in all",
         )
     ]
-    assert played.told[0][1].title == "orders: 26 faults, 4 faults come and gone"
+    assert played.alerts[0][1].title == "orders: 26 faults, 4 brief faults"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_faults_of_an_instance(event, line):
             ServiceChanged(service="orders", kind="recovered", eligible=1, total=5),
             (
                 "the service: without an eligible instance (0 of 5 eligible)",
-                "the service: with eligible instances after 10 s without an eligible instance",
+                "the service: recovered after 10 s without an eligible instance",
             ),
         ),
         (
@@ -242,13 +242,13 @@ def test_faults_and_their_ends(bad, good, lines):
         ServiceChanged(service="orders", kind="recovered"),
     ],
 )
-def test_what_is_no_fault_is_not_told(event):
+def test_events_that_are_no_fault_give_no_message(event):
     played = Played().play((1.0, event))
-    assert played.told == []
+    assert played.alerts == []
     assert played.digest.next_at == float("inf")
 
 
-def test_removals_are_faults_where_the_dead_are_taken_off_the_list():
+def test_removals_are_faults_if_the_settings_say_so():
     named = Instance(id="orders-7", host="10.0.0.1", port=80)
     played = Played(removals=True).play(
         (1.0, change("removed", named)), (21.0, change("added", named))
@@ -259,7 +259,7 @@ def test_removals_are_faults_where_the_dead_are_taken_off_the_list():
     ]
 
 
-def test_flushing_tells_what_is_not_due():
+def test_flushing_returns_messages_that_are_not_due():
     played = Played().play(
         (100.0, status(A, "critical")), (101.0, status(B, "critical")), until=102.0
     )
@@ -296,7 +296,7 @@ def test_remembered_faults_are_bounded_and_services_forgotten():
 def test_messages_are_rare_and_nothing_is_lost(steps):
     steps = sorted(steps, key=lambda step: step[0])
     played = Played().play(*((at, status(who, what)) for at, who, what in steps))
-    times = [at for at, _ in played.told]
+    times = [at for at, _ in played.alerts]
     assert all(b - a >= 60.0 for a, b in pairwise(times))
     turns, now, first_after = 0, {}, []
     for at, who, what in steps:
@@ -305,9 +305,9 @@ def test_messages_are_rare_and_nothing_is_lost(steps):
             turns += 1
             now[who.id] = is_fault
             first_after.append(at)
-    assert sum(alert.events for _, alert in played.told) == turns
-    # Each turn is told within the quiet window, or as soon as the interval allows.
-    assert all(any(at < told <= at + 65 for told in times) for at in first_after)
+    assert sum(alert.events for _, alert in played.alerts) == turns
+    # Each change is reported within the quiet window, or as soon as the interval allows.
+    assert all(any(at < sent <= at + 65 for sent in times) for at in first_after)
 
 
 @pytest.mark.parametrize(

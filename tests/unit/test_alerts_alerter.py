@@ -1,4 +1,4 @@
-"""The alerter in virtual time: messages off the path of whoever emits, senders that fail."""
+"""The alerter in virtual time: messages apart from the emitters, senders that fail."""
 
 import asyncio
 import logging
@@ -57,7 +57,7 @@ def test_events_become_few_messages():
     assert [alert.kind for alert in sent.alerts] == ["fault", "recovery"]
 
 
-def test_leaving_tells_what_still_waits():
+def test_leaving_sends_the_messages_that_still_wait():
     async def main():
         sent = Sent()
         async with Alerter(sent) as alerter:
@@ -71,7 +71,7 @@ def test_leaving_tells_what_still_waits():
     assert sent.at == [0.0]
 
 
-def test_leaving_with_nothing_to_tell_is_quick():
+def test_leaving_without_messages_is_quick():
     async def main():
         async with Alerter(Sent()):
             pass
@@ -80,20 +80,20 @@ def test_leaving_with_nothing_to_tell_is_quick():
     assert run(main()) == 0.0
 
 
-def test_a_plain_function_will_do():
-    told = []
+def test_a_plain_function_is_a_sender():
+    sent = []
 
     async def main():
-        async with Alerter(told.append, settings=AlertSettings(quiet_s=0.0)) as alerter:
+        async with Alerter(sent.append, settings=AlertSettings(quiet_s=0.0)) as alerter:
             alerter(turn())
             await asyncio.sleep(0)
             await asyncio.sleep(1)
-            return len(told)
+            return len(sent)
 
     assert run(main()) == 1
 
 
-def test_a_sender_that_fails_is_asked_again_and_harms_no_other(caplog):
+def test_a_sender_that_fails_is_called_again_and_harms_no_other(caplog):
     async def main():
         bad, good = Sent(failures=2), Sent()
         async with Alerter(bad, good) as alerter:
@@ -108,7 +108,7 @@ def test_a_sender_that_fails_is_asked_again_and_harms_no_other(caplog):
     assert caplog.text == ""
 
 
-def test_one_that_fails_for_good_is_logged_once(caplog):
+def test_a_sender_that_always_fails_is_logged_once(caplog):
     async def main():
         sent = Sent(failures=99)
         async with Alerter(sent) as alerter:
@@ -120,11 +120,11 @@ def test_one_that_fails_for_good_is_logged_once(caplog):
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.message == (
-        "not told by the test: orders: 10.0.0.7:8080: critical; OSError: no route"
+        "alert not sent by the test: orders: 10.0.0.7:8080: critical; OSError: no route"
     )
 
 
-def test_one_that_hangs_is_given_up_and_does_not_hold_up_the_others(caplog):
+def test_a_sender_that_hangs_is_cancelled_and_does_not_delay_others(caplog):
     async def main():
         hanging, good = Sent(hangs=True), Sent()
         async with Alerter(hanging, good) as alerter:
@@ -138,11 +138,11 @@ def test_one_that_hangs_is_given_up_and_does_not_hold_up_the_others(caplog):
         return asyncio.get_running_loop().time() - left_at
 
     assert run(main()) == 10.0
-    assert "not done within 30 s" in caplog.text
-    assert "closed before it was done" in caplog.text
+    assert "not sent within 30 s" in caplog.text
+    assert "closed before it was sent" in caplog.text
 
 
-def test_an_event_that_cannot_be_read_is_logged_and_the_rest_is_told(caplog):
+def test_an_event_that_cannot_be_read_is_logged_and_the_rest_is_sent(caplog):
     async def main():
         sent = Sent()
         async with Alerter(sent) as alerter:
@@ -152,7 +152,7 @@ def test_an_event_that_cannot_be_read_is_logged_and_the_rest_is_told(caplog):
         return sent
 
     assert len(run(main()).alerts) == 1
-    assert "cannot be told: 'no event'" in caplog.text
+    assert "cannot be read: 'no event'" in caplog.text
 
 
 def test_events_from_before_it_began_and_after_it_ended():
@@ -186,9 +186,22 @@ def test_an_event_for_a_loop_that_has_ended_is_only_logged(caplog):
         return alerter
 
     asyncio.run(main())(turn())
-    assert "orders: told too late" in caplog.text
+    assert "orders: event dropped" in caplog.text
 
 
-def test_nobody_to_tell_is_refused():
+def test_an_alerter_without_senders_is_refused():
     with pytest.raises(ConfigurationError, match="has no sender"):
         Alerter()
+
+
+def test_its_repr_names_senders_without_secrets():
+    async def main():
+        alerter = Alerter("https://example.com/T0P53CR37", Sent())
+        before = repr(alerter)
+        async with alerter:
+            return before, repr(alerter)
+
+    assert run(main()) == (
+        "<Alerter closed, to webhook https://..., the test>",
+        "<Alerter open, to webhook https://..., the test>",
+    )

@@ -7,13 +7,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from trimtab.cli.demo.board import Board, picture
-from trimtab.cli.demo.lines import Lines, Silence
-from trimtab.cli.demo.picture import draw
 from trimtab.cli.demo.record import Call, Event, Record
+from trimtab.cli.demo.results import draw, summary, summary_json
 from trimtab.cli.demo.scene import Plan, Stage
-from trimtab.cli.demo.summary import summary, summary_json
-from trimtab.cli.demo.words import took
+from trimtab.cli.demo.viewers import Board, Lines, Quiet, picture, took
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def rendered(something):
     return console.file.getvalue()
 
 
-def test_the_board_shows_every_instance_with_what_was_done_to_it(stage):
+def test_the_board_shows_every_instance_with_its_incident(stage):
     text = rendered(picture(stage))
     assert "1,000 calls   0 failed" in text
     rows = {line.split()[0]: line for line in text.splitlines() if line}
@@ -58,11 +55,11 @@ def test_the_board_shows_every_instance_with_what_was_done_to_it(stage):
     assert "0 ms until the last attempt on it" in text
 
 
-def test_the_board_shows_what_is_ahead(stage):
+def test_the_board_shows_coming_incidents(stage):
     del stage.record.events[1:]
     text = rendered(picture(stage))
-    assert "4.5 s  the busiest is slowed" in text
-    assert "7.0 s  one is added" in text
+    assert "4.5 s  the busiest instance is slowed" in text
+    assert "7.0 s  an instance is added" in text
 
 
 def test_the_board_marks_slow_answers_and_failures(stage):
@@ -78,16 +75,16 @@ def test_the_board_draws_in_place(stage):
     with Board(console) as board:
         board.opening(stage)
         board.event(stage, stage.record.events[0])
-        board.look(stage)
+        board.update(stage)
     assert "Starting a registry and 4 backends" in console.file.getvalue()
     assert "trimtab demo" in console.file.getvalue()
 
 
-def test_lines_say_events_and_shares(stage, capsys):
+def test_lines_show_incidents_and_shares(stage, capsys):
     with Lines() as lines:
         lines.opening(stage)
         lines.event(stage, stage.record.events[0])
-        lines.look(stage)
+        lines.update(stage)
     assert capsys.readouterr().out.splitlines() == [
         "Starting a registry and 4 backends ...",
         "  2.0 s  b killed",
@@ -95,16 +92,16 @@ def test_lines_say_events_and_shares(stage, capsys):
     ]
 
 
-def test_silence_says_nothing(stage, capsys):
-    with Silence() as silence:
-        silence.opening(stage)
-        silence.look(stage)
+def test_the_quiet_viewer_prints_nothing(stage, capsys):
+    with Quiet() as viewer:
+        viewer.opening(stage)
+        viewer.update(stage)
     assert not capsys.readouterr().out
 
 
 def test_the_summary_has_shares_per_phase_and_times_per_event(stage):
     text = rendered(summary(stage))
-    assert "ALL WELL" in text
+    assert "ALL HEALTHY" in text
     assert "ONE ADDED" in text
     assert "4.0 s  a slowed 20-fold" in text
     assert "1,000 calls in 10.0 s (100 per second), 0 failed" in text
@@ -116,7 +113,7 @@ def test_the_summary_names_errors(stage):
     assert "1 failed" in rendered(summary(stage))
 
 
-def test_the_summary_says_what_has_not_settled(stage):
+def test_the_summary_shows_what_has_not_settled(stage):
     stage.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
     assert "not yet" in rendered(summary(stage))
 
@@ -145,7 +142,7 @@ def test_the_picture_is_a_whole_svg_that_needs_nothing_else(stage, failed):
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_times_are_said_as_exactly_as_they_are_known():
+def test_times_are_shown_as_exactly_as_they_are_known():
     assert [took(each) for each in (None, 0.0, 0.004, 0.1, 1.26)] == [
         "not yet",
         "0 ms",

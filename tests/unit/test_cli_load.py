@@ -8,8 +8,7 @@ import math
 import httpx
 from rich.console import Console
 
-from trimtab.cli.load import Load, Row, run_load
-from trimtab.cli.report import report_json, report_table
+from trimtab.cli.load import Load, Row, report_json, report_table, run_load
 from trimtab.instance import Instance
 
 

@@ -106,7 +106,7 @@ def test_a_registry_that_is_down_is_one_line_and_exit_code_1(capsys):
     assert ended(fail) == 1
     assert capsys.readouterr().err == (
         "trimtab: consul://r is down?token=... indeed; "
-        "check that the registry runs, and --registry\n"
+        "check --registry, and whether the registry runs\n"
     )
 
 
@@ -148,14 +148,14 @@ def test_the_version_is_shown(capsys):
 INSTALL = "which is not installed; run: pip install 'trimtab[cli]'"
 
 
-def test_without_its_extra_the_command_says_how_to_install_it(monkeypatch, capsys):
+def test_without_its_extra_the_command_names_the_install_command(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "trimtab.cli.app")
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     assert main(["ls"]) == 2
     assert capsys.readouterr().err == f"trimtab: the command line needs cyclopts, {INSTALL}\n"
 
 
-def test_a_module_of_its_own_that_is_missing_is_no_missing_extra(monkeypatch):
+def test_a_missing_module_of_trimtab_is_not_reported_as_a_missing_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "trimtab.cli.app")
     monkeypatch.setitem(sys.modules, "trimtab.cli.ls", None)
     with pytest.raises(ModuleNotFoundError):

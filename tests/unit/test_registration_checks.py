@@ -70,7 +70,7 @@ def registered(registry, app, instance=ME, **settings):
     )
 
 
-def test_a_fault_is_told_after_fall_probes_and_the_recovery_after_rise():
+def test_a_fault_is_registered_after_fall_probes_and_the_recovery_after_rise():
     async def main():
         registry, app = Noting(), App()
         async with registered(registry, app) as registration:
@@ -224,7 +224,7 @@ def test_a_registry_that_can_checks_by_itself():
     assert registry.registered == [(0.0, "passing"), (pytest.approx(63.0), "passing")]
 
 
-def test_such_a_registry_is_told_at_once_what_the_first_probe_found():
+def test_a_checking_registry_gets_the_status_of_the_first_probe_at_once():
     async def main():
         registry = Checking()
 

@@ -1,12 +1,14 @@
-"""The agent: registration and the life of checks, on a clock that the test turns."""
+"""The agent (registration and the life of checks) and its deadlines, on a manual clock."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trimtab.server.agent import Agent
+from trimtab.server.agent import Agent, Deadlines
 from trimtab.server.catalog import Catalog
+from trimtab.server.decoding import Refusal
 from trimtab.server.definitions import CheckDefinition, ServiceDefinition
 from trimtab.server.records import Node, ServiceAddress
-from trimtab.server.refusals import Refusal
 
 TTL = CheckDefinition(ttl_s=10.0)
 SCRIPT = CheckDefinition(args=["true"], interval_s=1.0, name="s")
@@ -149,7 +151,7 @@ def test_an_instance_critical_for_too_long_is_removed(both):
     assert agent.definitions == {}
 
 
-def test_a_probe_reports_and_a_late_report_is_passed_over(both):
+def test_a_probe_sets_the_status_and_a_late_result_is_ignored(both):
     catalog, agent = both
     agent.register_service(web(CheckDefinition(tcp="h:1", interval_s=1.0)), 0.0)
     agent.probed("service:w", "passing", "x" * 9999, now=1.0)
@@ -160,7 +162,7 @@ def test_a_probe_reports_and_a_late_report_is_passed_over(both):
     assert not catalog.services
 
 
-def test_deregistering_what_is_not_there_is_no_error(both):
+def test_deregistering_what_does_not_exist_is_no_error(both):
     _, agent = both
     agent.deregister_service("nope")
     agent.deregister_check("nope")
@@ -168,7 +170,7 @@ def test_deregistering_what_is_not_there_is_no_error(both):
         agent.deregister_service("")
 
 
-def test_checks_of_their_own(both):
+def test_checks_are_registered_on_their_own(both):
     catalog, agent = both
     agent.register_service(web(), 0.0)
     agent.register_check(CheckDefinition(name="more", ttl_s=1.0, service_id="w"), 0.0)
@@ -246,5 +248,58 @@ def test_after_a_restart_without_scripts_their_checks_are_critical():
     assert "Scripts are disabled" in catalog.checks["n", "service:w"].output
 
 
-def test_nothing_to_expire_is_no_time(both):
+def test_without_deadlines_there_is_no_next_time(both):
     assert both[1].next_at() is None
+
+
+DEADLINES = st.sampled_from("abcd")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), DEADLINES, st.integers(0, 50)),
+        st.tuples(st.just("clear"), DEADLINES, st.just(0)),
+        st.tuples(st.just("pass"), st.just(""), st.integers(0, 20)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_expires_exactly_what_is_due(steps):
+    deadlines, model, now = Deadlines(), {}, 0
+    for what, name, number in steps:
+        if what == "set":
+            deadlines.set(name, now + number)
+            model[name] = now + number
+        elif what == "clear":
+            deadlines.clear(name)
+            model.pop(name, None)
+        else:
+            now += number
+            due = {each for each, at in model.items() if at <= now}
+            expired = deadlines.pop_expired(now)
+            assert sorted(expired) == sorted(due)
+            assert [model[each] for each in expired] == sorted(model[each] for each in due)
+            for each in due:
+                del model[each]
+        assert all((each in deadlines) == (each in model) for each in "abcd")
+        if model:
+            assert deadlines.next_at() <= min(model.values())
+
+
+def test_heartbeats_do_not_grow_the_heap():
+    deadlines = Deadlines()
+    for now in range(1000):
+        deadlines.set("a", now + 10.0)
+    assert len(deadlines._heap) == 1
+
+
+def test_a_deadline_that_came_nearer_is_reached_once():
+    deadlines = Deadlines()
+    deadlines.set("a", 50.0)
+    deadlines.set("a", 10.0)
+    assert deadlines.pop_expired(20.0) == ["a"]
+    assert deadlines.pop_expired(60.0) == []
+
+
+def test_without_deadlines_next_at_is_none():
+    assert Deadlines().next_at() is None

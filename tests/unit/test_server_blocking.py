@@ -6,7 +6,7 @@ import random
 import pytest
 
 from trimtab.server.blocking import Waiters, wait_with_jitter_s
-from trimtab.server.refusals import Refusal
+from trimtab.server.decoding import Refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def settled():
         await asyncio.sleep(0)
 
 
-async def test_wakes_only_the_topic_that_moved():
+async def test_wakes_only_the_topic_that_changed():
     waiters = Waiters(10)
     first, second = waiting(waiters, "a", "c"), waiting(waiters, "b")
     await settled()
@@ -60,15 +60,15 @@ async def test_a_change_that_is_not_enough_does_not_wake():
     assert await task
 
 
-async def test_what_changed_already_does_not_wait():
+async def test_an_earlier_change_does_not_wait():
     assert await Waiters(0).wait(["a"], lambda: True, timeout_s=30.0, receive=never)
 
 
-async def test_the_time_ends_it():
+async def test_the_wait_ends_at_its_timeout():
     assert await waiting(Waiters(10), "a", timeout_s=0.01)
 
 
-async def test_a_client_that_goes_away_is_forgotten():
+async def test_a_client_that_disconnects_stops_waiting():
     messages = iter([{"type": "http.request"}, {"type": "http.disconnect"}])
 
     async def receive():
@@ -79,7 +79,7 @@ async def test_a_client_that_goes_away_is_forgotten():
     assert waiters.count == 0
 
 
-async def test_one_too_many_is_refused():
+async def test_waiters_above_the_limit_are_refused():
     waiters = Waiters(1)
     first = waiting(waiters, "a")
     await settled()
@@ -92,7 +92,7 @@ async def test_one_too_many_is_refused():
     assert await waiting(waiters, "a")
 
 
-async def test_closing_lets_everybody_go():
+async def test_closing_answers_all_waiters():
     waiters = Waiters(10)
     tasks = [waiting(waiters, "a", "b"), waiting(waiters, "b")]
     await settled()

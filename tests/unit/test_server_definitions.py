@@ -1,12 +1,12 @@
-"""What clients may send: read as Go reads it, refused as Consul refuses it."""
+"""Definitions of services and checks: read from JSON, refused as Consul refuses them."""
 
 import json
 
 import pytest
 
-from trimtab.server.definitions import CheckDefinition, CheckUpdate, ServiceDefinition, read
+from trimtab.server.decoding import Refusal, read
+from trimtab.server.definitions import ServiceDefinition
 from trimtab.server.records import Weights
-from trimtab.server.refusals import Refusal
 
 
 def service(**fields):
@@ -117,30 +117,3 @@ def test_refuses_with_400_and_says_why(fields, text):
         service(**fields)
     assert caught.value.status == 400
     assert text in caught.value.text
-
-
-@pytest.mark.parametrize(
-    ("body", "text"),
-    [
-        (b"", "Request decode failed: EOF"),
-        (b"  \n", "Request decode failed: EOF"),
-        (b'{"Name":', "Request decode failed: unexpected EOF"),
-        (b"[]", "Request decode failed: Expected `object`, got `array`"),
-        (b"null", "got `null`"),
-        (b"{]", "Request decode failed: JSON is malformed"),
-        (b'{"Name": "\xff"}', "Request decode failed"),
-        (b'{"Name": "\\ud800"}', "Request decode failed"),
-        (b'{"Meta": ' + b"[" * 100_000, "Request decode failed"),
-    ],
-)
-def test_refuses_bodies_that_are_no_json_object(body, text):
-    with pytest.raises(Refusal) as caught:
-        read(body, ServiceDefinition)
-    assert caught.value.status == 400
-    assert text in caught.value.text
-
-
-def test_reads_updates_and_checks():
-    assert read(b'{"Status": "warning", "output": "o"}', CheckUpdate).output == "o"
-    check = read(b'{"ID": "c", "Name": "n", "TCP": "h:1", "Interval": "1s"}', CheckDefinition)
-    assert (check.check_id, check.type) == ("c", "tcp")

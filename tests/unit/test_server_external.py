@@ -1,4 +1,4 @@
-"""Nodes written into the catalog by somebody else."""
+"""External nodes in the catalog."""
 
 import json
 
@@ -6,8 +6,7 @@ import pytest
 
 from trimtab.server import external, views
 from trimtab.server.catalog import Catalog
-from trimtab.server.definitions import read
-from trimtab.server.refusals import Refusal
+from trimtab.server.decoding import Refusal, read
 
 
 def register(catalog, **fields):
@@ -39,7 +38,7 @@ def test_a_node_with_an_instance_and_checks():
     assert catalog.checks["ext", "d"].service_tags == ("a",)
 
 
-def test_removing_goes_from_the_smallest_thing_named():
+def test_deregistering_removes_the_smallest_thing_named():
     catalog = Catalog()
     register(catalog, Service={"Service": "web"}, Check={"Name": "c", "ServiceID": "web"})
     deregister(catalog, Node="ext", ServiceID="web", CheckID="c")
@@ -63,7 +62,7 @@ def test_removing_goes_from_the_smallest_thing_named():
         ({"Bogus": 1}, 400, 'unknown field "Bogus"'),
     ],
 )
-def test_what_is_wrong_changes_nothing(fields, status, text):
+def test_a_refused_registration_changes_nothing(fields, status, text):
     catalog = Catalog()
     with pytest.raises(Refusal, match=text) as caught:
         register(catalog, **fields)
@@ -71,6 +70,6 @@ def test_what_is_wrong_changes_nothing(fields, status, text):
     assert not catalog.nodes
 
 
-def test_removing_needs_a_node():
+def test_deregistering_needs_a_node():
     with pytest.raises(Refusal, match="Must provide node"):
         deregister(Catalog())

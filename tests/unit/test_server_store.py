@@ -65,7 +65,7 @@ def test_checkpoints_move_the_log_into_the_file(tmp_path):
         assert (tmp_path / "registry.sqlite3").stat().st_size > before
 
 
-def test_one_directory_belongs_to_one_registry(tmp_path):
+def test_a_directory_is_used_by_one_registry_only(tmp_path):
     with (
         closing(Store(tmp_path)),
         pytest.raises(ConfigurationError, match="in use by another registry"),
@@ -74,7 +74,7 @@ def test_one_directory_belongs_to_one_registry(tmp_path):
     Store(tmp_path).close()
 
 
-def test_a_directory_that_is_none(tmp_path):
+def test_a_path_that_is_not_a_directory(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"registry data directory .*file"):
         Store(tmp_path / "file")
@@ -94,7 +94,7 @@ def test_a_newer_file_is_left_alone(tmp_path):
         Store(tmp_path)
 
 
-def test_a_torn_record_is_named(tmp_path):
+def test_a_broken_record_is_named(tmp_path):
     with closing(Store(tmp_path)) as store:
         store._db.execute("INSERT INTO records VALUES ('checks', 'n', 'c', '{')")
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""From events to messages that are sent: a listener, and a task behind it."""
+"""The alerter: a listener that takes events, and a task that sends the messages."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
-from trimtab.alerts.digest import Digest
+from trimtab.alerts.digest import AlertSettings, Digest
 from trimtab.alerts.senders import name_of, sender_of
-from trimtab.alerts.settings import AlertSettings
-from trimtab.blocks import Block
+from trimtab.background import Block
 from trimtab.errors import ConfigurationError
 from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
-    from trimtab.alerts.alert import Alert
+    from trimtab.alerts.digest import Alert
     from trimtab.alerts.senders import Sender
     from trimtab.events import Event
 
@@ -35,19 +34,19 @@ _MOST_EVENTS = 100_000
 
 
 class Alerter(Block):
-    """Tells people of faults and recoveries; a `trimtab.events.Listener`, open for a block.
+    """Sends people messages about faults and recoveries; a `trimtab.events.Listener`.
 
-    Used with `async with`, or with `with` in synchronous code. It may be called from any thread,
-    and never blocks or raises; messages go out from a task of their own, and a sender that fails
-    is logged. Leaving the block sends what still waits, within 10 s.
+    Use it with `async with`, or with `with` in synchronous code. It may be called from any thread,
+    and never blocks or raises. A task of its own sends the messages, and logs a sender's failure.
+    Leaving the block sends the messages that still wait, within 10 s.
 
     Args:
         senders: URLs (see `trimtab.alerts.senders`) or callables, at least one.
-        settings: when what is told; the defaults otherwise.
+        settings: how events become messages; None: the defaults.
         rng: the source of chance for the waits between attempts.
 
     Raises:
-        ConfigurationError: no sender, or a URL that names none.
+        ConfigurationError: there is no sender, or a URL names none.
 
     Example:
         async with Alerter("mailto://me:secret@example.com") as alerter:
@@ -71,8 +70,12 @@ class Alerter(Block):
         self._task: asyncio.Task[NoReturn] | None = None
         self._sending: list[asyncio.Task[None]] = []
 
+    def __repr__(self) -> str:
+        senders = ", ".join(map(name_of, self._senders))
+        return f"<{type(self).__name__} {'closed' if self._task is None else 'open'}, to {senders}>"
+
     def __call__(self, event: Event) -> None:
-        """Take an event, on any thread."""
+        """Add an event. May be called from any thread."""
         self._inbox.append(event)
         loop = self._loop
         if loop is None:
@@ -80,21 +83,21 @@ class Alerter(Block):
         try:
             loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:
-            logger.warning("%s: told too late: the alerter's event loop is closed", event.service)
+            logger.warning("%s: event dropped: the alerter's event loop is closed", event.service)
 
     async def start(self) -> None:
-        """Begin to send."""
+        """Start the task that sends."""
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name="trimtab alerter")
 
     async def stop(self) -> None:
-        """Send what still waits, within 10 s, and end. Again: nothing."""
+        """Send the messages that still wait, within 10 s, and end. A second call does nothing."""
         if self._task is None:
             return
         task, self._task, self._loop = self._task, None, None
         task.cancel()
         await asyncio.wait([task])
-        self._take_in()
+        self._read_inbox()
         self._send(self._digest.flush(asyncio.get_running_loop().time()))
         if not self._sending:
             return
@@ -107,21 +110,21 @@ class Alerter(Block):
         time = asyncio.get_running_loop().time
         while True:
             self._wake.clear()
-            self._take_in()
+            self._read_inbox()
             self._send(self._digest.take(time()))
             next_at = self._digest.next_at
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(next_at if next_at < inf else None):
                     await self._wake.wait()
 
-    def _take_in(self) -> None:
+    def _read_inbox(self) -> None:
         now = asyncio.get_running_loop().time()
         while self._inbox:
             event = self._inbox.popleft()
             try:
                 self._digest.add(event, now)
             except Exception:
-                logger.exception("an event cannot be told: %r", event)
+                logger.exception("an event cannot be read: %r", event)
 
     def _send(self, alerts: list[Alert]) -> None:
         self._sending = [task for task in self._sending if not task.done()]
@@ -132,7 +135,7 @@ class Alerter(Block):
 
     async def _deliver(self, sender: Sender, alert: Alert) -> None:
         backoff = Backoff(self._rng, first_s=_PAUSE_S)
-        reason: str | None = "closed before it was done"
+        reason: str | None = "the alerter was closed before it was sent"
         try:
             for attempt in range(_ATTEMPTS):
                 if attempt:
@@ -142,18 +145,18 @@ class Alerter(Block):
                     return
         finally:
             if reason is not None:
-                logger.error("not told by %s: %s; %s", name_of(sender), alert.title, reason)
+                logger.error("alert not sent by %s: %s; %s", name_of(sender), alert.title, reason)
 
 
 async def _attempt(sender: Sender, alert: Alert) -> str | None:
-    """Have a message sent; return why it was not."""
+    """Send a message; return why that failed, or None."""
     try:
         async with asyncio.timeout(_ATTEMPT_S):
             done = sender(alert)
             if inspect.isawaitable(done):
                 await done
     except TimeoutError:
-        return f"not done within {_ATTEMPT_S:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever it is, the program goes on
+        return f"not sent within {_ATTEMPT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - a sender's error must not end the program
         return f"{type(error).__name__}: {error}"
     return None

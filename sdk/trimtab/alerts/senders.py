@@ -1,7 +1,7 @@
-"""Who carries a message to people: a webhook, whatever apprise knows, or a callable.
+"""Senders: a webhook, a service that apprise knows, or a callable of the user.
 
-A URL of a sender is a secret (it holds passwords, tokens, paths that are tokens), so nothing but
-its scheme is ever shown.
+The URL of a sender is a secret (it holds passwords, tokens, paths that are tokens), so messages
+show only its scheme.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from trimtab.alerts.alert import Alert
+from trimtab.alerts.digest import Alert
 from trimtab.errors import ConfigurationError, TrimtabError
 
 if TYPE_CHECKING:
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 __all__ = ["Sender", "SendingError", "name_of", "sender_of"]
 
 Sender = Callable[[Alert], Awaitable[None] | None]
-"""Takes a message. It may be a coroutine function; one that is not runs on the loop, and must not
-block. What it raises is logged, and it is called again a little later, a few times."""
+"""Sends a message. It may be a coroutine function; any other function runs on the loop and must not
+block. If it raises, it is called again a little later, a few times, and then logged."""
 
-_PATIENCE = {"timeout": httpx.Timeout(10.0).as_dict()}
+_TIMEOUT = {"timeout": httpx.Timeout(10.0).as_dict()}
 _TYPES = {"fault": "failure", "recovery": "success", "notice": "warning"}
 
 
 class SendingError(TrimtabError):
-    """A message could not be sent; the text holds nothing secret."""
+    """A message could not be sent; the text holds no secret."""
 
 
 def sender_of(url: str) -> Sender:
-    """Make the sender that a URL names: one of apprise's, or a plain webhook.
+    """Return the sender that a URL names: one of apprise's, or a plain webhook.
 
     apprise (the extra `alerts`) knows `mailto://`, `slack://`, `tgram://` and a hundred others, and
-    the `https://` addresses that chats give out. Any other `http(s)://` URL is sent the message as
+    the `https://` addresses of chats' webhooks. Any other `http(s)://` URL gets the message as
     JSON: service, kind, title, lines, events.
 
     Raises:
         ConfigurationError: there is no such sender, or apprise is missing.
     """
-    # What is no URL may be a bare token.
+    # A text that is not a URL may be a bare token.
     scheme = url.partition("://")[0].lower() if "://" in url else "..."
     is_web = scheme in {"http", "https"}
     apprise = _apprise()
@@ -64,7 +64,7 @@ def sender_of(url: str) -> Sender:
 
 
 def name_of(sender: Sender) -> str:
-    """Name a sender in messages."""
+    """Return the name of a sender for messages."""
     name = getattr(sender, "name", None) or getattr(sender, "__qualname__", None)
     return str(name or type(sender).__name__)
 
@@ -82,8 +82,8 @@ class _ByWebhook:
             "lines": list(alert.lines),
             "events": alert.events,
         }
-        # By a transport rather than a client, which would write the URL into its log.
-        request = httpx.Request("POST", self._url, json=message, extensions=_PATIENCE)
+        # With a transport, because a client would write the URL into its log.
+        request = httpx.Request("POST", self._url, json=message, extensions=_TIMEOUT)
         try:
             async with httpx.AsyncHTTPTransport() as transport:
                 response = await transport.handle_async_request(request)
@@ -105,11 +105,11 @@ class _ByApprise:
             title=alert.title, body=alert.body, notify_type=_TYPES[alert.kind], body_format="text"
         )
         if not sent:
-            raise SendingError("apprise could not; its log (logger 'apprise') says why")
+            raise SendingError("apprise could not; see its log (logger 'apprise') for the reason")
 
 
 def _apprise() -> ModuleType | None:
-    """Import apprise where an alert wants it: it takes its time."""
+    """Import apprise only when a sender needs it, because that is slow."""
     try:
         return importlib.import_module("apprise")
     except ImportError:
@@ -121,11 +121,11 @@ def _known_to(apprise: ModuleType, url: str) -> Any:
     was_disabled, log.disabled = log.disabled, True
     try:
         with warnings.catch_warnings():
-            # It loads its plugins now, and one of them what Python 3.13 has no more.
+            # It loads its plugins now; one of them uses what Python 3.13 removed.
             warnings.simplefilter("ignore", DeprecationWarning)
             return apprise.Apprise.instantiate(url)
     finally:
-        # It would write down what it cannot read, secrets and all.
+        # It would log URLs that it cannot read, with their secrets.
         log.disabled = was_disabled
 
 

@@ -1,8 +1,9 @@
 """The command `trimtab`.
 
-One file per command; `app` ties them together, `ending` turns what went wrong into one line and
-an exit code. Nothing heavy is imported before `main` runs, so that an installation without the
-extra `cli` can say what it lacks.
+One file per command (`call` with `load`, `ls`, `register`, `serve`, `watch`, the folder `demo`);
+`app` joins them. `inputs` and `configuration` read what people set, `consoles` prints, and `ending`
+turns errors into one line and an exit code. Nothing heavy is imported before `main` runs, so an
+installation without the extra `cli` can name what is missing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _EXTRAS = {"attrs", "cyclopts", "rich", "starlette", "uvicorn"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
-    0: done. 1: it could not be done (the registry is down, a call failed). 2: what was asked is
-    wrong. 130: interrupted. 141: whoever read the output has left. 143: terminated.
+    0: done. 1: it failed (the registry is down, a call failed). 2: wrong input. 130: interrupted.
+    141: the reader of the output has closed the pipe. 143: terminated.
     """
     try:
         from trimtab.cli.app import run  # noqa: PLC0415 - see the module's docstring

@@ -1,4 +1,4 @@
-"""All commands under one name, with what holds for each of them."""
+"""The application: all commands under one name, their help, and the sources of settings."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from trimtab.cli.watch import watch
 
 __all__ = ["make_app", "run"]
 
-_HELP = "Keep HTTP calls spread over the instances that are alive."
+_HELP = "Spread HTTP calls over the instances of a service that are alive."
 _SETTINGS = (
-    "Every option can also be set by environment and file. A flag beats the environment: "
-    "TRIMTAB_REGISTRY and TRIMTAB_STRATEGY hold for all commands, others are named after command "
-    "and option, such as TRIMTAB_CALL_COUNT. That beats the TOML file which --config or "
-    "TRIMTAB_CONFIG names, or else ./trimtab.toml: `registry` and `strategy` at its top, "
-    "others in a table per command, such as [call]."
+    "Every option can also be set by an environment variable and in a file. A flag overrides the "
+    "environment, which overrides the file. TRIMTAB_REGISTRY and TRIMTAB_STRATEGY apply to all "
+    "commands; other variables are named after command and option, such as TRIMTAB_CALL_COUNT. The "
+    "file is TOML; --config or TRIMTAB_CONFIG names it, and ./trimtab.toml is the default. It has "
+    "`registry` and `strategy` at its top and one table per command, such as [call]."
 )
 
 
 def make_app() -> App:
-    """Make the application: commands, help, and where settings come from."""
+    """Make the application: commands, help, and the sources of settings."""
     app = App(
         name="trimtab",
         help=_HELP,

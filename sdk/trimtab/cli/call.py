@@ -1,4 +1,4 @@
-"""`trimtab call`: one request to a service, or many with figures per instance."""
+"""`trimtab call`: send one request to a service, or many with figures per instance."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import httpx
 from cyclopts import Parameter
 
-from trimtab.cli.consoles import for_output
+from trimtab.cli.consoles import as_json, for_output
 from trimtab.cli.ending import DONE, FAILED, warn
-from trimtab.cli.inputs import read_header, read_method, read_target
-from trimtab.cli.instances import as_json
-from trimtab.cli.load import FIRST_FAILING_STATUS, run_load
-from trimtab.cli.options import LOCAL, Json, Positive, Seconds, Source, Strategy
-from trimtab.cli.report import report_json, report_table
+from trimtab.cli.inputs import (
+    LOCAL,
+    Json,
+    Positive,
+    Seconds,
+    Source,
+    Strategy,
+    read_header,
+    read_method,
+    read_target,
+)
+from trimtab.cli.load import FIRST_FAILING_STATUS, report_json, report_table, run_load
 from trimtab.discovery import DiscoverySettings
 from trimtab.transports import BalancedTransport
 
@@ -43,11 +50,11 @@ async def call(
     json_: Json = False,
     source: Source = LOCAL,
 ) -> int:
-    """Send a request to an instance of a service, picked as the library picks.
+    """Send a request to a service; the library picks the instance.
 
     One request prints the body of the response. With a count, a table shows how the requests
-    were spread, with failures and latency per instance. The exit code is 1 when a request got
-    no response, or one with status 500 or above.
+    were spread, with failures and latency per instance. The exit code is 1 if a request got no
+    response, or one with status 500 or above.
 
     ```
     trimtab call orders/items/7 -v
@@ -57,14 +64,14 @@ async def call(
 
     Args:
         target: SERVICE/PATH, or a URL whose host is the service.
-        count: How many requests to send.
-        concurrency: How many of them at a time.
-        strategy: How an instance is picked.
-        method: The HTTP method; GET, or POST with --data.
-        header: 'Name: value', as often as wanted.
+        count: The number of requests.
+        concurrency: How many of them run at the same time.
+        strategy: The strategy that picks an instance.
+        method: The HTTP method; by default GET, or POST with --data.
+        header: 'Name: value'; may be repeated.
         data: The request's body.
-        timeout_s: Seconds that an attempt may wait for the network.
-        verbose: Say on standard error which instance answered.
+        timeout_s: How long an attempt may wait for the network, in seconds.
+        verbose: Print on standard error which instance answered.
         json_: Print JSON.
         source: The registry.
     """
@@ -99,7 +106,7 @@ async def _one(
     elapsed_s = perf_counter() - started_at
     info: CallInfo = response.extensions["trimtab"]
     if verbose:
-        warn(_told(response, info, elapsed_s))
+        warn(_described(response, info, elapsed_s))
     if json_:
         print(json.dumps(_as_json(response, info, elapsed_s), indent=2))
     else:
@@ -107,7 +114,7 @@ async def _one(
     return FAILED if response.status_code >= FIRST_FAILING_STATUS else DONE
 
 
-def _told(response: httpx.Response, info: CallInfo, elapsed_s: float) -> str:
+def _described(response: httpx.Response, info: CallInfo, elapsed_s: float) -> str:
     attempts = f"{info.attempts} attempt{'s' if info.attempts > 1 else ''}"
     why = f" after {info.reason}" if info.reason else ""
     return (

@@ -1,13 +1,13 @@
-"""The TOML file: read when a command is parsed, after flags and environment.
+"""The TOML file of settings: read when a command is parsed, after flags and environment.
 
-    registry = "consul://10.0.0.1:8500"   # for all commands that take it
+    registry = "consul://10.0.0.1:8500"   # for all commands that have it
     strategy = "least_request"
 
     [call]                                # for one command
     count = 100
 
-A key that no command takes is an error that names file and key: a setting with a spelling
-mistake would otherwise be silently without effect.
+A key that no command has is an error that names file and key. Otherwise a misspelt setting would
+silently have no effect.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NOT_IN_FILES = {"config"}
 def read_file(
     root: App, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 ) -> None:
-    """Fill what flags and environment have left open; with `root` given, a hook of cyclopts.
+    """Set the options that neither flag nor environment set; `partial(read_file, root)` is a hook.
 
     Raises:
         ConfigurationError: the file cannot be read, or has an unknown key.
@@ -49,7 +49,7 @@ def read_file(
     sections = _sections(root)
     _check(path, data, sections)
     own = {**_for_all(data, sections[commands[-1]]), **data.get(commands[-1], {})}
-    # Without keys for the commands, cyclopts would leave out `registry`: it is a command too.
+    # `registry` is also a command: without keys for the commands, cyclopts would ignore it.
     nested = reduce(lambda inner, name: {name: inner}, reversed(commands), own)
     Dict(nested, source=str(path))(app, commands, arguments)
 
@@ -69,14 +69,16 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: the configuration file cannot be read: {error.strerror}; check --config"
         ) from None
     except ValueError as error:
-        raise ConfigurationError(f"{path}: the configuration file is no TOML: {error}") from None
+        raise ConfigurationError(
+            f"{path}: the configuration file is not valid TOML: {error}"
+        ) from None
 
 
 def _sections(root: App) -> dict[str, set[str]]:
-    """Name what each command takes, by the command's last word."""
+    """Return the options of each command, by the command's last word."""
     sections: dict[str, set[str]] = {}
     for name in root:
-        if name.startswith("-"):  # cyclopts takes --help and --version for commands
+        if name.startswith("-"):  # cyclopts lists --help and --version as commands
             continue
         app = root[name]
         if app.default_command is None:

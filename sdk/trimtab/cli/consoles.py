@@ -1,30 +1,58 @@
-"""Where output goes: colours and a width on a terminal, whole plain lines elsewhere."""
+"""Consoles (standard output, help, errors), and how instances look on them and in JSON.
+
+A console has colours and a width on a terminal, and whole plain lines elsewhere.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-__all__ = ["for_errors", "for_help", "for_output", "is_live"]
+from trimtab.instance import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trimtab.instance import Instance
+
+__all__ = [
+    "as_json",
+    "for_errors",
+    "for_help",
+    "for_output",
+    "instance_table",
+    "is_live",
+    "plain_table",
+    "status_text",
+]
 
 _UNBOUNDED = 4000
 _READABLE = 100
+_MARKS = {
+    Status.PASSING: ("●", "green"),
+    Status.WARNING: ("▲", "yellow"),
+    Status.CRITICAL: ("✖", "red"),
+    Status.DRAINING: ("○", "cyan"),
+}
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to `ending`, which treats every way of writing alike."""
+        """Raise, so that `ending` handles every broken pipe in the same way."""
         raise BrokenPipeError
 
 
 def for_output() -> Console:
-    """Make a console for standard output as it is now; nothing is cut off in files and pipes."""
+    """Make a console for standard output; in files and pipes no line is cut off."""
     return _console(stderr=False, is_terminal=sys.stdout.isatty())
 
 
 def for_help() -> Console:
-    """Make a console for help pages, which are prose and have a readable width."""
+    """Make a console for help pages; they are prose, so their width is limited."""
     console = for_output()
     console.width = min(console.width, _READABLE)
     return console
@@ -36,10 +64,55 @@ def for_errors() -> Console:
 
 
 def is_live(console: Console) -> bool:
-    """Whether a picture may be redrawn in place."""
+    """Return whether a picture can be redrawn in place."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 def _console(*, stderr: bool, is_terminal: bool) -> Console:
     width = None if is_terminal else _UNBOUNDED
     return _Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=True)
+
+
+def as_json(instance: Instance) -> dict[str, Any]:
+    """Return an instance as plain data."""
+    return {
+        "id": instance.id,
+        "address": instance.address,
+        "host": instance.host,
+        "port": instance.port,
+        "scheme": instance.scheme,
+        "status": instance.status.value,
+        "weight": instance.weight,
+        "zone": instance.zone,
+        "metadata": dict(instance.metadata),
+    }
+
+
+def status_text(status: Status) -> Text:
+    """Return a status with its mark and colour."""
+    mark, style = _MARKS[status]
+    return Text(f"{mark} {status.value}", style)
+
+
+def plain_table(*columns: str) -> Table:
+    """Make a table without a frame, for people and for awk."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def instance_table(instances: Iterable[Instance]) -> Table:
+    """Make a table of instances, in the registry's order."""
+    table = plain_table("INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "METADATA")
+    table.columns[3].justify = "right"
+    for each in instances:
+        table.add_row(
+            Text(each.id),
+            Text(each.address),
+            status_text(each.status),
+            f"{each.weight:g}",
+            Text(each.zone or "-"),
+            Text(" ".join(f"{key}={value}" for key, value in sorted(each.metadata.items()))),
+        )
+    return table

@@ -1,4 +1,7 @@
-"""How a command ends: one line for people, one exit code for programs, never a traceback."""
+"""How a command ends: one line for people, one exit code for programs, never a traceback.
+
+`shown_log` shows the library's warnings in the same form while a long command runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,12 +19,21 @@ from cyclopts.exceptions import CycloptsError, UnknownOptionError
 from trimtab.errors import ConfigurationError, RegistryUnavailableError, TrimtabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "READER_LEFT", "TERMINATED", "WRONG", "ended", "warn"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "READER_LEFT",
+    "TERMINATED",
+    "WRONG",
+    "ended",
+    "shown_log",
+    "warn",
+]
 
 DONE, FAILED, WRONG, INTERRUPTED, READER_LEFT, TERMINATED = 0, 1, 2, 130, 141, 143
-
 _SECRET = re.compile(
     r"((?:token|secret|passw\w*|pwd|api_?key|auth\w*|credential)=)[^\s&'\",;)]+", re.IGNORECASE
 )
@@ -29,19 +42,19 @@ _LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 
 def ended(command: Callable[[], object]) -> int:
-    """Run a command and say how it ended."""
-    # What discovery has to say reaches people through the commands, in one line each.
+    """Run a command; print an error in one line, and return the exit code."""
+    # The commands print what discovery reports, in one line each.
     logging.getLogger("trimtab").addHandler(_QUIET)
     try:
         code = command()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more when it ends, and must not find the pipe again.
+        # The interpreter flushes once more at its end, and must not write to the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_LEFT
     except KeyboardInterrupt:
         return INTERRUPTED
-    except asyncio.CancelledError:  # by SIGTERM, where a command has something to put away
+    except asyncio.CancelledError:  # by SIGTERM, in commands that clean up
         return TERMINATED
     except (CycloptsError, httpx.InvalidURL, ConfigurationError) as error:
         warn(_what(error))
@@ -53,19 +66,19 @@ def ended(command: Callable[[], object]) -> int:
 
 
 def warn(message: str) -> None:
-    """Say something on standard error, in one line and without secrets."""
+    """Print a message on standard error, in one line and without secrets."""
     line = _SECRET.sub(r"\1...", _LINE_BREAKS.sub(" ", message.strip()))
     print(f"trimtab: {line}", file=sys.stderr)
 
 
 def _what(error: BaseException) -> str:
     if isinstance(error, UnknownOptionError):
-        # The name alone: what follows a mistyped --token= is still a token.
+        # Only the name: the text after a mistyped --token= is still a token.
         error.token = error.token.evolve(
             keyword=(error.token.keyword or error.token.value).partition("=")[0]
         )
     if isinstance(error, RegistryUnavailableError):
-        return f"{error}; check that the registry runs, and --registry"
+        return f"{error}; check --registry, and whether the registry runs"
     if isinstance(error, CycloptsError):
         return f"{_decapitalized(str(error))} See: trimtab {_path(error)}--help"
     return str(error) or type(error).__name__
@@ -77,3 +90,22 @@ def _path(error: CycloptsError) -> str:
 
 def _decapitalized(text: str) -> str:
     return text[:1].lower() + text[1:]
+
+
+@contextmanager
+def shown_log(name: str = "trimtab") -> Iterator[None]:
+    """Print warnings and errors of the library, one line each, while the block lasts.
+
+    `name` is the name of the logger, for a part of the library.
+    """
+    logger, handler = logging.getLogger(name), _Lines(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())

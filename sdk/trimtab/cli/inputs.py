@@ -1,23 +1,96 @@
-"""What people type, read into values; what is wrong is named with what would be right."""
+"""What people type: the options that several commands share, and texts read into values.
+
+A wrong value is refused with an example of a right one.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - the annotations are read at run time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["read_address", "read_header", "read_method", "read_pairs", "read_target"]
+__all__ = [
+    "DEFAULT",
+    "LOCAL",
+    "Configured",
+    "Json",
+    "Positive",
+    "Seconds",
+    "Source",
+    "Strategy",
+    "read_address",
+    "read_header",
+    "read_method",
+    "read_pairs",
+    "read_target",
+]
 
+_DEFAULT_REGISTRY = "consul://127.0.0.1:8500"
+Json = Annotated[bool, Parameter(name="--json")]
+Strategy = Annotated[str, Parameter(env_var="TRIMTAB_STRATEGY")]
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MAX_PORT = 65535
 
 
+def _above_zero(_: Any, value: float | None) -> None:
+    # Written so that a NaN fails.
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError("It must be above 0 and finite.")
+
+
+def _at_least_one(_: Any, value: int) -> None:
+    if value < 1:
+        raise ValueError("It must be 1 or more.")
+
+
+Positive = Annotated[int, Parameter(validator=_at_least_one)]
+
+
+Seconds = Annotated[float, Parameter(validator=_above_zero)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """The options of every command.
+
+    Attributes:
+        config: A TOML file with settings; ./trimtab.toml if it exists.
+    """
+
+    config: Annotated[Path | None, Parameter(env_var="TRIMTAB_CONFIG")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Source(Configured):
+    """The options of every command that uses a registry.
+
+    Attributes:
+        registry: The registry's URL: consul://, etcd://, zk://, dns+srv://, dns+a://, eureka://,
+            nacos://, kubernetes://, http(s)://, file:// or static://.
+    """
+
+    registry: Annotated[str, Parameter(env_var="TRIMTAB_REGISTRY")] = _DEFAULT_REGISTRY
+
+
+DEFAULT = Configured()
+
+
+LOCAL = Source()
+
+
 def read_address(text: str) -> tuple[str, int]:
-    """Read `HOST:PORT`; an IPv6 address stands in brackets."""
+    """Read `HOST:PORT`, with brackets around an IPv6 address."""
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not bare or not port.isdecimal() or (":" in host and bare == host):
@@ -30,7 +103,7 @@ def read_address(text: str) -> tuple[str, int]:
 
 
 def read_pairs(texts: Iterable[str]) -> dict[str, str]:
-    """Read `KEY=VALUE` each."""
+    """Read texts of the form `KEY=VALUE`."""
     pairs: dict[str, str] = {}
     for text in texts:
         key, separator, value = text.partition("=")
@@ -43,7 +116,7 @@ def read_pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 def read_header(text: str) -> tuple[str, str]:
-    """Read `Name: value`. The value may be secret, so that complaints leave it out."""
+    """Read `Name: value`. The value may be secret, so error messages omit it."""
     name, separator, value = text.partition(":")
     if not separator or not _TOKEN.fullmatch(name):
         shown = name if separator else "..."

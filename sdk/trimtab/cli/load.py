@@ -1,4 +1,4 @@
-"""Many requests, some at a time, and what became of them per instance."""
+"""Many requests, some at a time, and their figures per instance, as a table or JSON."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import repeat
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
+from rich.console import Group
+from rich.text import Text
+
+from trimtab.cli.consoles import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from typing import Any
 
-__all__ = ["FIRST_FAILING_STATUS", "Load", "Row", "run_load"]
+__all__ = ["FIRST_FAILING_STATUS", "Load", "Row", "report_json", "report_table", "run_load"]
 
 FIRST_FAILING_STATUS = 500
 
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """What came of the requests that one instance answered; none did if `id` is "".
+    """The requests that one instance answered; with an empty `id`, those without a response.
 
     Attributes:
-        latencies_s: from the request to the end of the body, retries included.
+        latencies_s: the time of each from the request to the end of the body, retries included.
     """
 
     id: str = ""
@@ -50,10 +54,10 @@ class Row:
 
 @dataclass(slots=True, kw_only=True)
 class Load:
-    """All of them.
+    """All requests of a load, and their figures.
 
     Attributes:
-        rows: by the instance's id; under "" those without a response.
+        rows: one per instance, by id; "" for requests without a response.
         retried: how many requests took more than one attempt.
         errors: the messages of requests without a response, with their number.
         elapsed_s: from the first request to the last response.
@@ -66,7 +70,7 @@ class Load:
 
     @property
     def total(self) -> Row:
-        """All rows in one."""
+        """All rows added up."""
         rows = self.rows.values()
         return Row(
             requests=sum(row.requests for row in rows),
@@ -85,7 +89,7 @@ async def run_load(
 ) -> Load:
     """Call `send` `count` times, at most `concurrency` at a time."""
     load, started_at = Load(), perf_counter()
-    # One iterator feeds all workers: whoever is free takes the next turn.
+    # One iterator feeds all workers: a free worker takes the next request.
     turns = repeat(None, count)
     async with asyncio.TaskGroup() as group:
         for _ in range(min(concurrency, count)):
@@ -119,3 +123,70 @@ def _note(load: Load, response: httpx.Response, latency_s: float) -> None:
     row.failures += response.status_code >= FIRST_FAILING_STATUS
     row.latencies_s.append(latency_s)
     load.retried += info.attempts > 1
+
+
+def report_table(service: str, load: Load) -> Group:
+    """Make a table, a summary line, and a line per kind of error."""
+    table = plain_table(
+        "INSTANCE", "ADDRESS", "REQUESTS", "FAILURES", "SHARE", "MEAN ms", "P50 ms", "P99 ms"
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    total = load.total
+    for row in sorted(load.rows.values(), key=lambda row: (not row.id, row.id)):
+        table.add_row(*_cells(row.id or "(no response)", row, total.requests))
+    table.add_section()
+    table.add_row(*_cells("total", total, total.requests), style="bold")
+    rate_per_s = total.requests / load.elapsed_s
+    summary = (
+        f"{total.requests} requests to {service} in {load.elapsed_s:.2f} s "
+        f"({rate_per_s:.0f} per second), {total.failures} failed, {load.retried} retried"
+    )
+    errors = (Text(f"{number} x {message}", "red") for message, number in load.errors.most_common())
+    return Group(table, Text(), Text(summary), *errors)
+
+
+def report_json(service: str, load: Load) -> dict[str, Any]:
+    """Return the same figures as plain data; durations in seconds."""
+    total = load.total
+    return {
+        "service": service,
+        "elapsed_s": load.elapsed_s,
+        "retried": load.retried,
+        "errors": dict(load.errors),
+        "total": _figures(total, total.requests),
+        "instances": [
+            {"id": row.id or None, "address": row.address or None, **_figures(row, total.requests)}
+            for row in load.rows.values()
+        ],
+    }
+
+
+def _cells(name: str, row: Row, all_requests: int) -> tuple[Text, ...]:
+    return (
+        Text(name),
+        Text(row.address),
+        Text(str(row.requests)),
+        Text(str(row.failures), "red" if row.failures else ""),
+        Text(f"{row.requests / all_requests:.1%}"),
+        *(Text(_ms(each)) for each in (row.mean_s, row.quantile_s(0.5), row.quantile_s(0.99))),
+    )
+
+
+def _figures(row: Row, all_requests: int) -> dict[str, Any]:
+    return {
+        "requests": row.requests,
+        "failures": row.failures,
+        "share_ratio": row.requests / all_requests,
+        "mean_s": _or_none(row.mean_s),
+        "p50_s": _or_none(row.quantile_s(0.5)),
+        "p99_s": _or_none(row.quantile_s(0.99)),
+    }
+
+
+def _ms(seconds: float) -> str:
+    return "-" if math.isnan(seconds) else f"{seconds * 1000:.1f}"
+
+
+def _or_none(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else seconds

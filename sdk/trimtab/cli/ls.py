@@ -1,4 +1,4 @@
-"""`trimtab ls`: what a registry lists now."""
+"""`trimtab ls`: list the services of a registry, or the instances of one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from trimtab.cli.consoles import for_output
+from trimtab.cli.consoles import as_json, for_output, instance_table, plain_table, status_text
 from trimtab.cli.ending import DONE, warn
-from trimtab.cli.instances import as_json, instance_table, plain_table, status_text
-from trimtab.cli.options import LOCAL, Json, Source
+from trimtab.cli.inputs import LOCAL, Json, Source
 from trimtab.instance import Status
 from trimtab.registries import connect
 
@@ -30,7 +29,7 @@ _AT_ONCE = 8
 async def ls(service: str | None = None, /, *, json_: Json = False, source: Source = LOCAL) -> int:
     """List the services of a registry, or the instances of one service.
 
-    Every instance is listed, healthy and not.
+    It lists all instances, healthy or not.
 
     ```
     trimtab ls
@@ -60,7 +59,7 @@ async def _list_instances(registry: Registry, service: str, *, json_: bool) -> N
     elif listing.instances:
         for_output().print(instance_table(listing.instances))
     else:
-        warn(f"{registry.url} lists no instance of {service!r}; `trimtab ls` names its services")
+        warn(f"{registry.url} lists no instance of {service!r}; `trimtab ls` lists its services")
 
 
 async def _list_services(registry: Registry, *, json_: bool) -> None:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from cyclopts import Parameter
 
 import trimtab.registration
 from trimtab.check import Check
-from trimtab.cli.child import Child
-from trimtab.cli.ending import DONE
-from trimtab.cli.inputs import read_address, read_pairs
-from trimtab.cli.log import shown_log
-from trimtab.cli.options import LOCAL, Positive, Seconds, Source
+from trimtab.cli.ending import DONE, shown_log
+from trimtab.cli.inputs import LOCAL, Positive, Seconds, Source, read_address, read_pairs
+from trimtab.errors import ConfigurationError, TrimtabError
 from trimtab.instance import Instance
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
+    from typing import Any
 
-__all__ = ["register"]
+
+__all__ = ["Child", "register"]
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOP_TIMEOUT_S = 10.0
+_TRY_EVERY_S = 0.05
 
 
 async def register(
@@ -46,11 +49,11 @@ async def register(
     fall: Positive = 3,
     source: Source = LOCAL,
 ) -> int:
-    """Register an instance, keep it alive by heartbeats, and deregister it at the end.
+    """Register an instance, send heartbeats, and deregister it at the end.
 
-    Without a command it runs until SIGINT or SIGTERM. With one, the command is started, its
-    instance is registered once the address accepts connections, and deregistered before the
-    command is told to stop; the exit code is the command's.
+    Without a command it runs until SIGINT or SIGTERM. With a command, it starts the command,
+    registers the instance once its address accepts connections, deregisters it, and only then
+    stops the command. The exit code is the command's.
 
     ```
     trimtab register orders 127.0.0.1:8080 --zone a --meta version=7
@@ -62,19 +65,19 @@ async def register(
         service: The service's name.
         address: HOST:PORT where clients reach the instance.
         command: A command to run, after `--`.
-        ttl_s: Seconds after which the registry gives up on a silent instance.
+        ttl_s: Seconds without a heartbeat after which the registry drops the instance.
         weight: Its share relative to the others; 0 means no traffic.
-        zone: The failure domain that it lies in.
-        scheme: http or https, if clients shall not choose.
-        id_: Its identity in the registry; HOST:PORT by default.
-        meta: KEY=VALUE, as often as wanted.
-        ready_timeout_s: Seconds that a command may take until it accepts connections.
-        check: How to find out whether it is well: http:/PATH, tcp or "script:COMMAND". The
-            registry checks it where it can, else this command does.
+        zone: Its failure domain.
+        scheme: http or https; by default clients choose.
+        id_: Its id in the registry; HOST:PORT by default.
+        meta: KEY=VALUE; may be repeated.
+        ready_timeout_s: How long a command may take until it accepts connections, in seconds.
+        check: How to find out whether it is healthy: http:/PATH, tcp or "script:COMMAND". The
+            registry runs the check if it can, else this command does.
         check_interval_s: Seconds between checks.
         check_timeout_s: Seconds after which a check has failed.
-        rise: How many checks in a row must pass until it is called passing.
-        fall: How many checks in a row must fail until it is called critical.
+        rise: How many checks in a row must pass before its status is passing.
+        fall: How many checks in a row must fail before its status is critical.
         source: The registry.
     """
     host, port = read_address(address)
@@ -96,18 +99,18 @@ async def register(
     with shown_log(), _stop_signals() as stop:
         if not command:
             async with lease:
-                _say(service, instance, source.registry)
+                _announce(service, instance, source.registry)
                 await stop.wait()
             return DONE
         async with Child(command) as child:
             if await child.accepts(instance, stop, timeout_s=ready_timeout_s):
                 async with lease:
-                    _say(service, instance, source.registry)
+                    _announce(service, instance, source.registry)
                     await child.ended_or(stop)
         return child.code
 
 
-def _say(service: str, instance: Instance, registry: str) -> None:
+def _announce(service: str, instance: Instance, registry: str) -> None:
     print(
         f"Registered {instance.id} ({instance.address}) as {service} at {shown(registry)}",
         flush=True,
@@ -116,7 +119,7 @@ def _say(service: str, instance: Instance, registry: str) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[asyncio.Event]:
-    """Give an event that SIGINT and SIGTERM set."""
+    """Yield an event that SIGINT and SIGTERM set."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for each in _STOP_SIGNALS:
         loop.add_signal_handler(each, stop.set)
@@ -125,3 +128,86 @@ def _stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for each in _STOP_SIGNALS:
             loop.remove_signal_handler(each)
+
+
+class Child:
+    """A child process; leaving the block stops it, by SIGTERM and after ten seconds by SIGKILL."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def code(self) -> int:
+        """Its exit code; 128 plus the signal's number if a signal ended it, as in a shell."""
+        code = self._running.returncode or 0
+        return code if code >= 0 else 128 - code
+
+    async def accepts(self, instance: Instance, stop: asyncio.Event, *, timeout_s: float) -> bool:
+        """Wait until its address accepts connections; False if it or `stop` ends that.
+
+        Raises:
+            TrimtabError: it does not within `timeout_s`.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not stop.is_set() and self._running.returncode is None:
+                    if await _is_open(instance):
+                        return True
+                    await asyncio.sleep(_TRY_EVERY_S)
+                return False
+        raise TrimtabError(
+            f"{self._command[0]!r} does not accept connections at {instance.address} after "
+            f"{timeout_s:g} s; check the address, or raise --ready-timeout"
+        )
+
+    async def ended_or(self, stop: asyncio.Event) -> None:
+        """Wait until the child has ended, or `stop` is set."""
+        await _first_of(self._running.wait(), stop.wait())
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None
+        return self._process
+
+    async def __aenter__(self) -> Self:
+        try:
+            # Ctrl-C on a terminal goes to the whole process group, but the child must stop only
+            # after it was deregistered.
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, start_new_session=True
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"command {self._command[0]!r} cannot be started: {error.strerror}"
+            ) from None
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._running.returncode is None:
+            self._running.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._running.wait()
+        except TimeoutError:
+            self._running.kill()
+            await self._running.wait()
+
+
+async def _is_open(instance: Instance) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(instance.host, instance.port)
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

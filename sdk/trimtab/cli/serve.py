@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 
 from trimtab import server
-from trimtab.cli.ending import DONE
-from trimtab.cli.log import shown_log
-from trimtab.cli.options import DEFAULT, Configured, Positive
+from trimtab.cli.ending import DONE, shown_log
+from trimtab.cli.inputs import DEFAULT, Configured, Positive
 from trimtab.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -30,7 +29,7 @@ def serve(
 ) -> int:
     """Run a registry that speaks Consul's HTTP API, until SIGINT or SIGTERM.
 
-    The first line of output names its URL, which every other command takes as `--registry`.
+    The first line of output has its URL, for the `--registry` of the other commands.
 
     ```
     trimtab registry serve --data-dir /var/lib/trimtab
@@ -38,21 +37,23 @@ def serve(
     ```
 
     Args:
-        host: The address to bind; beyond loopback, give a token too.
+        host: The address to bind; set a token if it is not a loopback address.
         port: The port to bind; 0 takes a free one.
-        data_dir: Where the state is kept; without it, it is forgotten with the process.
-        token: What clients must show. Other users of this machine see flags; the environment
-            or --token-file hides it from them.
+        data_dir: Where the state is kept; by default only in memory.
+        token: The token that clients must send. Other users of this machine can read flags, so
+            use the environment or --token-file.
         token_file: A file that holds the token.
-        enable_script_checks: Let clients register commands that this machine then runs.
+        enable_script_checks: Clients may register commands that this machine then runs.
         node_name: The node under which instances are listed.
-        datacenter: The one datacenter there is.
-        max_body_bytes: The largest request body that is taken.
+        datacenter: The name of the only datacenter.
+        max_body_bytes: The largest request body that is accepted.
     """
     if not 0 <= port <= _MAX_PORT:
         raise ConfigurationError(f"--port is {port}; it must be from 0 (a free one) to {_MAX_PORT}")
     if token is not None and token_file is not None:
-        raise ConfigurationError("--token and --token-file exclude each other; give one of them")
+        raise ConfigurationError(
+            "--token and --token-file exclude each other; set only one of them"
+        )
     with shown_log():
         server.serve(
             host,

@@ -1,7 +1,7 @@
-"""A look over HTTP: does the instance answer as it should?
+"""Probe over HTTP: does the instance answer with an expected status?
 
-By httpx's transports rather than its clients: a client would note every probe in its log, URL
-and all, keep cookies, and read credentials from the environment.
+Probes use httpx's transports, not its clients: a client would log the URL of every probe, keep
+cookies, and read credentials from the environment.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _WITHOUT_BODY = ("GET", "HEAD")
 _HEADERS = (
     ("User-Agent", "Trimtab Health Check"),
     ("Accept", "text/plain, */*"),
-    # What unpacks to a great deal is not worth unpacking.
+    # A small body may unpack to a huge one.
     ("Accept-Encoding", "identity"),
-    # A probe shall find out whether a *new* connection works.
+    # A probe must find out whether a *new* connection works.
     ("Connection", "close"),
 )
-_OF_BODIES = ("content-length", "content-type", "transfer-encoding")
+_BODY_HEADERS = ("content-length", "content-type", "transfer-encoding")
 
 
 class HttpTransports:
     """The two transports that HTTP probes share, with and without certificate checks.
 
     Args:
-        context: what certificates are checked by, and which one is shown; the system's otherwise.
+        context: the TLS context for checked certificates; None: the system's authorities.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -48,7 +48,7 @@ class HttpTransports:
         self._transports: dict[bool, AsyncInnerTransport] = {}
 
     def get(self, *, verify: bool) -> AsyncInnerTransport:
-        """Give the transport, made at first use."""
+        """Return the transport, made at first use."""
         if verify not in self._transports:
             self._transports[verify] = AsyncInnerTransport(
                 Family(httpx),
@@ -71,10 +71,10 @@ def http_request(
     headers: Sequence[tuple[str, str]] = (),
     content: str | None = None,
 ) -> httpx.Request:
-    """Make a probe's request, with `headers` besides and instead of the usual ones.
+    """Make a probe's request; `headers` add to the usual ones, or replace those of the same name.
 
     Raises:
-        httpx.InvalidURL: the URL is none.
+        httpx.InvalidURL: the URL is invalid.
     """
     given = {name.lower() for name, _ in headers}
     usual = [(name, value) for name, value in _HEADERS if name.lower() not in given]
@@ -90,35 +90,35 @@ async def probe_http(
 ) -> ProbeResult:
     """Send the request; passing if `expects` accepts the status of the answer.
 
-    Redirects are followed on the same scheme, host and port only: what an instance answers must
-    not make this process ask anything else. At most `max_bytes` of the body are read, as text
-    for people.
+    Redirects are followed only to the same scheme, host and port: an instance's answer must not
+    make this process send requests elsewhere. At most `max_bytes` of the body are read; they go
+    into the result's text.
 
     Raises:
-        httpx.HTTPError: there is no answer.
+        httpx.HTTPError: no answer arrives.
     """
-    asked = request
+    first = request
     for _ in range(_MAX_REDIRECTS):
         response = await transport.handle_async_request(request)
         try:
             is_expected = expects(response.status_code)
-            onwards = None if is_expected else _redirected(request, response)
-            if onwards is not None:
-                request = onwards
+            redirected = None if is_expected else _redirected(request, response)
+            if redirected is not None:
+                request = redirected
                 continue
             text = await _beginning(response.aiter_raw(_CHUNK), max_bytes)
         finally:
             await response.aclose()
         return ProbeResult(
             Status.PASSING if is_expected else Status.CRITICAL,
-            f"HTTP {asked.method} {shown(str(asked.url))}: {response.status_code} "
+            f"HTTP {first.method} {shown(str(first.url))}: {response.status_code} "
             f"{response.reason_phrase} Output: {text}",
         )
-    raise httpx.TooManyRedirects(f"more than {_MAX_REDIRECTS} redirects", request=asked)
+    raise httpx.TooManyRedirects(f"more than {_MAX_REDIRECTS} redirects", request=first)
 
 
 def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Request | None:
-    """Return the request that the answer asks for, if it is for the very same server."""
+    """Return the request to follow a redirect with, if it goes to the same server; else None."""
     if not response.has_redirect_location:
         return None
     try:
@@ -130,8 +130,8 @@ def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Reque
     if request.method in _WITHOUT_BODY:
         return httpx.Request(request.method, url, headers=request.headers.multi_items())
     if response.status_code in _SAME_AGAIN:
-        return None  # A body is sent once.
-    kept = [each for each in request.headers.multi_items() if each[0] not in _OF_BODIES]
+        return None  # A body is sent only once.
+    kept = [each for each in request.headers.multi_items() if each[0] not in _BODY_HEADERS]
     return httpx.Request("GET", url, headers=kept)
 
 

@@ -1,4 +1,4 @@
-"""A look by a script: what does its exit code say?"""
+"""Probe with a script: its exit code is the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["probe_script"]
 
 _STATUSES = {0: Status.PASSING, 1: Status.WARNING}
 _PIPE_BYTES = 65536
-"""What a pipe holds at most, on Linux; elsewhere it is less."""
+"""The capacity of a pipe on Linux; elsewhere it is smaller."""
 
 
 async def probe_script(
@@ -29,22 +29,22 @@ async def probe_script(
 ) -> ProbeResult:
     """Run a command: exit code 0 is passing, 1 warning, all else critical.
 
-    No shell reads it. Whatever else it has started ends with it, and it ends when the look is
-    cancelled. Of its output the first `max_bytes` are kept, and the rest is read and forgotten.
+    No shell reads the command. Processes that it started end with it, and it ends when the probe is
+    cancelled. The first `max_bytes` of its output are kept; the rest is read and dropped.
 
     Args:
         command: the program and its arguments.
-        environment: variables besides those of this process.
+        environment: variables in addition to those of this process.
         max_bytes: how much of its output is kept.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the command cannot be started.
     """
     with _Output(max_bytes) as output:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            # A pipe of our own: asyncio's would have us wait for all who inherited it.
+            # A pipe of our own: asyncio's would keep us until all processes that inherited it end.
             stdout=output.write_end,
             stderr=output.write_end,
             env={**os.environ, **(environment or {})},
@@ -69,7 +69,7 @@ class _Output:
         self._loop = asyncio.get_running_loop()
 
     def read(self) -> None:
-        """Take in what is there, up to what a pipe holds."""
+        """Read what is available, at most what a pipe holds."""
         try:
             chunk = os.read(self._read_end, _PIPE_BYTES)
         except BlockingIOError:

@@ -1,9 +1,11 @@
 """The writing side: a process registers itself, keeps its lease, and leaves cleanly.
 
-The heartbeat goes out every third of the TTL, so that two may be lost. A registry that has
-forgotten (it was restarted, or a heartbeat came too late) is told again; one that does not answer
-is asked again, with backoff, for as long as the registration is open. A check of the instance is
-run by the registry where it can, else here.
+A heartbeat is sent every third of the TTL, so two may be lost. If the registry has forgotten the
+instance (after a restart, or a late heartbeat), it is registered again. If the registry does not
+answer, the heartbeat is tried again, with backoff, as long as the registration is open. A check of
+the instance is run by the registry if it can, else here.
+
+`registration` has what users hold; `keeper` the loops behind it.
 """
 
 from __future__ import annotations

@@ -1,44 +1,55 @@
-"""The keeper of a lease: registers, renews, and registers again what was forgotten or changed."""
+"""The two loops behind a registration: its lease (`Keeper`) and its check (`OwnCheck`).
+
+The keeper registers the instance, renews the lease, and registers again if the registry forgot the
+instance or its status changed. The check runs in this process if the registry cannot run it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.errors import NotRegisteredError, RegistryError
+from trimtab.health.probing import ProbeState
+from trimtab.instance import Status
+from trimtab.probing import NetworkCarrier, probe, repeat
 from trimtab.registries.protocol import CheckingRegistrar
 from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from trimtab.check import Check
     from trimtab.instance import Instance
+    from trimtab.probing import ProbeCarrier, ProbeResult
     from trimtab.registries import Registrar
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "OwnCheck"]
 
 logger = logging.getLogger("trimtab.registration")
 
 _MAX_BACKOFF_S = 5.0
+_SEVERITY = tuple(Status)
 
 
 class Keeper:
-    """Holds one instance's registration, whatever the registry does.
+    """Keeps one instance registered, through outages and restarts of the registry.
 
     Args:
-        registrar: the registry, as the one who is written to.
+        registrar: the registry's writing side.
         service: the service's name.
         instance: what is registered.
-        name: how messages name all of these.
-        ttl_s, heartbeat_s: of the lease.
-        check: what the registry shall check by itself; None where nothing.
+        name: names all of these in messages.
+        ttl_s, heartbeat_s: the lease and its renewal, seconds.
+        check: the check that the registry runs; None: it runs none.
         rng: the source of chance for backoff.
 
     Attributes:
-        instance: what is registered, or will be as soon as the registry takes it.
+        instance: what is registered, or will be with the next successful write.
     """
 
     def __init__(
@@ -65,12 +76,12 @@ class Keeper:
         self._changed = asyncio.Event()
 
     def change(self, instance: Instance) -> None:
-        """Tell the registry soon that the instance is not what it was."""
+        """Register the instance in its new state, soon."""
         self.instance = instance
         self._changed.set()
 
     def backoff(self) -> Backoff:
-        """Make the waits after failures."""
+        """Return the waits after failures."""
         return Backoff(self._rng, max_s=min(_MAX_BACKOFF_S, self._ttl_s))
 
     async def register(self) -> None:
@@ -93,27 +104,27 @@ class Keeper:
         wait_s = self._heartbeat_s
         failures = 0
         while True:
-            await (asyncio.sleep(wait_s) if failures else self._time_or_change(wait_s))
+            await (asyncio.sleep(wait_s) if failures else self._wait_for_change(wait_s))
             try:
-                # One that hangs must leave the lease time for another.
+                # A heartbeat that hangs must leave time for another within the lease.
                 async with asyncio.timeout(self._ttl_s / 2):
                     await self._beat()
             except (RegistryError, TimeoutError) as error:
                 if not failures:
                     what = str(error) or "no answer in time"
-                    logger.warning("%s: no heartbeat: %s; trying on", self._name, what)
+                    logger.warning("%s: heartbeat failed: %s; trying again", self._name, what)
                 failures += 1
                 wait_s = backoff.next_s()
             except Exception:
-                logger.exception("%s: no heartbeat; trying on", self._name)
+                logger.exception("%s: heartbeat failed; trying again", self._name)
                 failures += 1
                 wait_s = backoff.next_s()
             else:
                 failures, wait_s = 0, self._heartbeat_s
                 backoff.reset()
 
-    async def _time_or_change(self, wait_s: float) -> None:
-        """Wait until the next heartbeat is due, or there is something to tell."""
+    async def _wait_for_change(self, wait_s: float) -> None:
+        """Wait until the next heartbeat is due, or the instance has changed."""
         self._changed.clear()
         if self.instance == self._registered:
             with contextlib.suppress(TimeoutError):
@@ -129,3 +140,66 @@ class Keeper:
         except NotRegisteredError:
             logger.warning("%s: forgotten by the registry; registering again", self._name)
             await self.register()
+
+
+class OwnCheck:
+    """Checks an instance from its own process, and reports each change of its status.
+
+    Args:
+        check: the check and its `rise` and `fall`.
+        instance: what is checked. Its own status holds if it is the worse one: an instance that
+            registers as draining does not become passing.
+        name: names it in messages.
+        report: called with the instance in its new status, at each change.
+        carrier: carries out each check; None: over the network.
+        rng: the source of chance.
+    """
+
+    def __init__(
+        self,
+        check: Check,
+        instance: Instance,
+        *,
+        name: str,
+        report: Callable[[Instance], None],
+        carrier: ProbeCarrier | None,
+        rng: Random,
+    ) -> None:
+        self._check = check
+        self._instance = instance
+        self._name = name
+        self._report = report
+        self._rng = rng
+        self._network = NetworkCarrier()
+        self._carry_out = partial(probe, check, instance, carrier or self._network)
+        self._status = instance.status
+
+    async def first(self) -> Instance:
+        """Check once, and return the instance in the status found."""
+        return self._found(await self._carry_out())
+
+    async def run(self) -> NoReturn:
+        """Check again and again until cancelled."""
+        now = asyncio.get_running_loop().time()
+        state = ProbeState.of(self._check, self._rng, now)
+        await repeat(state, self._carry_out, self._judge, at_once=asyncio.Semaphore())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._network.aclose()
+
+    def _judge(self, result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+        before = self._status
+        if verdict is None:
+            return
+        instance = self._found(result)
+        if instance.status is not before:
+            self._report(instance)
+
+    def _found(self, result: ProbeResult) -> Instance:
+        status = max(self._instance.status, result.status, key=_SEVERITY.index)
+        if status is not self._status:
+            level = logging.INFO if result.ok else logging.WARNING
+            logger.log(level, "%s: now %s: %s", self._name, status, result.output.strip())
+        self._status = status
+        return self._instance.with_(status=status)

@@ -1,4 +1,4 @@
-"""Registering for as long as a block lasts."""
+"""`register`: keep an instance registered for as long as a block lasts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import logging
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trimtab.blocks import Block
+from trimtab.background import Block
 from trimtab.errors import ConfigurationError, RegistryError, RegistryUnavailableError
-from trimtab.registration.keeper import Keeper
-from trimtab.registration.own_check import OwnCheck
+from trimtab.registration.keeper import Keeper, OwnCheck
 from trimtab.registries import Registrar, Registry, connect
 from trimtab.registries.protocol import CheckingRegistrar
 
@@ -43,30 +42,30 @@ def register(
 ) -> Registration:
     """Register an instance for as long as a block lasts: `async with`, or `with` in sync code.
 
-    Entering waits for the first registration and raises if the registry refuses it; from then on
-    the lease is kept in the background, whatever happens to the registry. Leaving deregisters.
+    Entering waits for the first registration and raises if the registry refuses it. From then on
+    the lease is kept in the background, also through outages of the registry. Leaving deregisters.
 
-    For a restart that no client feels, leave the block while the server still serves, and stop
-    it after that, with what is in flight: whoever deregisters last has refused requests by then.
-    Source: the `preStop` delay that Kubernetes' users know.
+    For a restart without failed requests, leave the block while the server still serves, and stop
+    the server after that. A server that stops first refuses the requests of clients that still
+    list it. Source: Kubernetes' `preStop` delay.
 
         async with register(url, "orders", instance, drain_s=5.0):
             await asked_to_stop.wait()
-        server.should_exit = True  # by now nobody sends it new requests
+        server.should_exit = True  # by now it gets no new requests
 
     Args:
         registry: a registry that can be written to, or its URL.
         service: the service's name.
-        instance: where this process serves.
-        ttl_s: seconds after which the registry gives up on a silent instance, above 0.
+        instance: the address at which this process serves.
+        ttl_s: seconds without a heartbeat after which the registry drops the instance, above 0.
         heartbeat_s: seconds between heartbeats, below `ttl_s`; a third of it by default.
-        drain_s: seconds that leaving takes after the deregistration, 0 or more, in which clients
-            notice: a little over their poll interval, or the round trip where they are told.
-        check: how to find out whether the instance is well. It is looked at once before it is
-            registered, and registered as what was found; from then on the registry checks it
-            where it can, else this process does, and tells the registry of each turn.
+        drain_s: seconds that leaving waits after the deregistration, 0 or more, so that clients
+            notice: a little over their poll interval, or a round trip if they watch.
+        check: how to find out whether the instance is healthy. It is checked once before it is
+            registered, and registered with the status found. From then on the registry runs
+            the check if it can; else this process does, and writes each change to the registry.
         carrier: carries out each check of this process; None: over the network.
-        rng: the source of chance for backoff, and for when checks begin.
+        rng: the source of randomness, for backoff and for the first check's time.
 
     Raises:
         ConfigurationError: the registry cannot be written to, or an interval is out of range.
@@ -127,7 +126,7 @@ class Registration(Block):
         self._drain_s = drain_s
         self._name = f"service {service!r}, instance {instance.id} at {made.url}"
         rng = rng or Random()
-        self._is_theirs = (
+        self._registry_checks = (
             check is not None and isinstance(made, CheckingRegistrar) and made.can_check(check)
         )
         self._keeper = Keeper(
@@ -137,7 +136,7 @@ class Registration(Block):
             name=self._name,
             ttl_s=ttl_s,
             heartbeat_s=heartbeat_s,
-            check=check if self._is_theirs else None,
+            check=check if self._registry_checks else None,
             rng=rng,
         )
         self._own = (
@@ -145,7 +144,7 @@ class Registration(Block):
                 check,
                 instance,
                 name=self._name,
-                tell=self._keeper.change,
+                report=self._keeper.change,
                 carrier=carrier,
                 rng=rng,
             )
@@ -154,9 +153,13 @@ class Registration(Block):
         )
         self._tasks: list[asyncio.Task[NoReturn]] = []
 
+    def __repr__(self) -> str:
+        is_open = "open" if self._tasks else "closed"
+        return f"<{type(self).__name__} of {self._name}, {self.instance.status}, {is_open}>"
+
     @property
     def instance(self) -> Instance:
-        """The instance, with the status that it was last given here."""
+        """The instance, in its present status."""
         return self._keeper.instance
 
     async def start(self) -> None:
@@ -182,11 +185,11 @@ class Registration(Block):
             raise RegistryUnavailableError(
                 f"{self._name}: the registry gave no answer within {limit_s:g} s"
             ) from None
-        if self._is_theirs:
-            # From now on the registry itself adds what it finds.
+        if self._registry_checks:
+            # From now on the registry adds its own results.
             self._keeper.change(self._given)
         self._start(self._keeper.run(), "registration")
-        if self._own is not None and not self._is_theirs:
+        if self._own is not None and not self._registry_checks:
             self._start(self._own.run(), "check")
 
     def _start(self, work: Coroutine[Any, Any, NoReturn], what: str) -> None:
@@ -194,9 +197,9 @@ class Registration(Block):
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
 
     async def start_persistently(self) -> None:
-        """Register as soon as the registry takes it, however long that lasts; keep the lease.
+        """Try to register until the registry accepts; then keep the lease.
 
-        For processes that can serve before they are found.
+        For processes that serve even before clients can find them.
         """
         backoff = self._keeper.backoff()
         try:
@@ -204,16 +207,16 @@ class Registration(Block):
                 try:
                     return await self._begin()
                 except RegistryUnavailableError as error:
-                    logger.warning("%s: not registered: %s; trying on", self._name, error)
+                    logger.warning("%s: registration failed: %s; trying again", self._name, error)
                     await asyncio.sleep(backoff.next_s())
         except BaseException:
             await self._close()
             raise
 
     async def stop(self) -> None:
-        """Deregister, and give clients `drain_s` to notice.
+        """Deregister, and wait `drain_s` so that clients notice. A second call does nothing.
 
-        A registry that does not answer will drop the lease by itself.
+        If the registry does not answer, it drops the instance when the lease ends.
         """
         tasks = self.abandon()
         if not tasks:
@@ -224,20 +227,20 @@ class Registration(Block):
                 await self._registrar.deregister(self.service, self.instance)
         except (RegistryError, TimeoutError) as error:
             logger.warning(
-                "%s: not deregistered: %s", self._name, str(error) or "no answer in time"
+                "%s: deregistration failed: %s", self._name, str(error) or "no answer in time"
             )
         except Exception:
-            logger.exception("%s: not deregistered", self._name)
+            logger.exception("%s: deregistration failed", self._name)
         finally:
             await self._close()
         if self._drain_s:
             await asyncio.sleep(self._drain_s)
 
     def abandon(self) -> list[asyncio.Task[NoReturn]]:
-        """End the heartbeats and checks and nothing else, as a crash of this process would.
+        """Stop heartbeats and checks without deregistering, as a crash of this process would.
 
         Returns:
-            what is ending; nothing where nothing was going on.
+            the tasks that were cancelled; an empty list if there were none.
         """
         tasks, self._tasks = self._tasks, []
         for task in tasks:

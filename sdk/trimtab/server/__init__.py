@@ -1,12 +1,13 @@
 """The embedded registry: a small server that speaks Consul's HTTP API.
 
-It speaks the part that discovery and registration use, so that every Consul client works
-against it, and only the URL changes on the day of moving to a real cluster. One node, one
-datacenter, one process; state in one SQLite file. `EmbeddedRegistry` runs it inside a program,
-`serve` as a program, `create_app` under any ASGI server.
+It speaks the part that discovery and registration use, so every Consul client works against it,
+and a move to a real cluster changes only the URL. One node, one datacenter, one process; the
+state is in one SQLite file. `EmbeddedRegistry` runs it inside a program, `serve` as a program,
+`create_app` under any ASGI server.
 
-From the inside out: `catalog`, `agent`, `indexes`, `deadlines` decide and do no I/O; `store`,
-`blocking`, `prober` do it; `state` ties them together; `http_api` is a thin skin around.
+`decoding` and `definitions` read and check what clients send. `catalog`, `agent` and `external`
+decide, without I/O, and keep `records`. `store`, `blocking` and `prober` do the I/O, and `state`
+joins them. `app` and `http_api` are the HTTP endpoints, whose answers `views` makes; `run` serves.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
 """The agent: registrations on this node and the life of their checks. No I/O, takes `now`.
 
-It turns definitions into instances and checks in the catalog, renews and expires TTLs, takes
-in what probes found, and removes instances that have been critical for too long. Times are
-seconds on any steady clock; the shell asks `next_at` and calls `expire` then.
+It turns definitions into instances and checks in the catalog, renews and expires TTLs, records
+the results of probes, and removes instances that were critical for too long. Times are seconds
+on any steady clock; the caller asks `next_at` and calls `expire` at that time.
 
-Source: Consul 1.8's agent, whose answers, defaults and order of things it follows.
+Source: Consul 1.8's agent; answers, defaults and order of checks are the same.
 """
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trimtab.server.deadlines import Deadlines
+from trimtab.server.decoding import Refusal
+from trimtab.server.definitions import check_record, identified_checks, service_record
 from trimtab.server.records import Check
-from trimtab.server.refusals import Refusal
-from trimtab.server.registering import check_record, identified_checks, service_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trimtab.server.catalog import Catalog
     from trimtab.server.definitions import CheckDefinition, ServiceDefinition
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "Deadlines"]
 
 _SCRIPTS_ARE_OFF = (
     "Scripts are disabled on this agent from remote calls; "
@@ -36,12 +36,12 @@ class Agent:
     """The local registrations of one node.
 
     Args:
-        catalog: where instances and checks stand; changed here only.
+        catalog: where instances and checks are kept.
         node: the name of the agent's own node, which the catalog must know.
         enable_script_checks: whether check definitions may run commands on this machine.
 
     Attributes:
-        definitions: the check definitions by check id, for whoever probes.
+        definitions: the check definitions by check id.
     """
 
     def __init__(self, catalog: Catalog, node: str, *, enable_script_checks: bool = False) -> None:
@@ -53,10 +53,10 @@ class Agent:
         self._reaper = Deadlines()
 
     def restore(self, definitions: Iterable[CheckDefinition], now: float) -> None:
-        """Take over definitions that a store kept, and give every TTL its full time again.
+        """Add definitions that a store kept, and start every TTL anew.
 
-        An outage of the registry is no fault of the instances: they get a whole TTL to send
-        their next heartbeat. Script checks that are no longer allowed turn critical.
+        An outage of the registry is not the instances' fault: they get a whole TTL for their next
+        heartbeat. Script checks that are no longer allowed become critical.
         """
         for definition in definitions:
             check = self._catalog.checks[self._node, definition.check_id]
@@ -97,7 +97,7 @@ class Agent:
         self._catalog.remove_service(self._node, service_id)
 
     def register_check(self, definition: CheckDefinition, now: float) -> None:
-        """Add or replace a check of an instance, or of the node when none is named."""
+        """Add or replace a check of an instance, or of the node if it names no instance."""
         if not definition.name:
             raise Refusal(400, "Missing check name")
         definition = definition.checked()
@@ -108,7 +108,7 @@ class Agent:
         self._add_check(replace(definition, check_id=definition.check_id or definition.name), now)
 
     def deregister_check(self, check_id: str) -> None:
-        """Remove a check; one that is not there is no error."""
+        """Remove a check, if it exists."""
         self._ttls.clear(check_id)
         self._reaper.clear(check_id)
         self._catalog.remove_check(self._node, check_id)
@@ -116,10 +116,10 @@ class Agent:
             self._catalog.note("definitions", (self._node, check_id), None)
 
     def heartbeat(self, check_id: str, status: str, output: str, *, now: float) -> None:
-        """Take in a client's own word on a TTL check, and start its time anew. O(1).
+        """Set a TTL check to the status that a client sends, and start its time anew. O(1).
 
         Raises:
-            Refusal: 500 when there is no such TTL check: the client must register again.
+            Refusal: 500, there is no such TTL check; the client must register again.
         """
         definition = self.definitions.get(check_id)
         if definition is None or definition.type != "ttl":
@@ -129,14 +129,14 @@ class Agent:
         self._set_status(self._catalog.checks[self._node, check_id], status, output, now=now)
 
     def probed(self, check_id: str, status: str, output: str, *, now: float) -> None:
-        """Take in what a probe found; a check that has gone meanwhile is passed over."""
+        """Record a probe's result, if the check still exists."""
         check = self._catalog.checks.get((self._node, check_id))
         if check is not None and check_id in self.definitions:
             output = output[: self.definitions[check_id].output_max_size]
             self._set_status(check, status, output, now=now)
 
     def maintain(self, service_id: str, *, enable: bool, reason: str = "") -> None:
-        """Take an instance out of service by a critical check, or let it back in."""
+        """Take an instance out of service by a critical check, or remove that check."""
         service = self._catalog.services.get((self._node, service_id))
         if service is None:
             raise Refusal(404, f'No service registered with ID "{service_id}"')
@@ -160,12 +160,12 @@ class Agent:
         )
 
     def next_at(self) -> float | None:
-        """Say when `expire` has something to do at the earliest."""
+        """Return the earliest time at which `expire` has something to do, or None."""
         times = [at for at in (self._ttls.next_at(), self._reaper.next_at()) if at is not None]
         return min(times, default=None)
 
     def expire(self, now: float) -> list[str]:
-        """Turn overdue TTL checks critical, remove instances critical for too long.
+        """Make overdue TTL checks critical, and remove instances critical for too long.
 
         Returns:
             the ids of the instances removed.
@@ -215,3 +215,57 @@ class Agent:
             self._reaper.clear(check_id)
         elif check_id not in self._reaper:
             self._reaper.set(check_id, now + after_s)
+
+
+class Deadlines:
+    """Named points in time, soonest first. It has no clock: callers pass the time.
+
+    Made for heartbeats, which move most deadlines before they are reached. Moving one further
+    away is one dictionary write: the heap keeps the old, earlier time, and the deadline is put
+    back when that time is reached. Setting and clearing cost O(1), or O(log n) for a deadline
+    that comes nearer.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._queued: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def set(self, name: str, at: float) -> None:
+        """Put a deadline at `at`, in seconds, replacing an earlier one of that name."""
+        self._at[name] = at
+        if name not in self._queued or at < self._queued[name]:
+            self._push(name, at)
+
+    def clear(self, name: str) -> None:
+        """Remove a deadline, if it exists."""
+        self._at.pop(name, None)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
+
+    def next_at(self) -> float | None:
+        """Return when to call `pop_expired`: never after the soonest deadline, sometimes before."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop_expired(self, now: float) -> list[str]:
+        """Take out all deadlines at or before `now`, soonest first."""
+        expired = []
+        while self._heap and self._heap[0][0] <= now:
+            queued_at, name = heapq.heappop(self._heap)
+            if self._queued.get(name) != queued_at:
+                continue  # a nearer deadline of the same name took its place in the heap
+            del self._queued[name]
+            at = self._at.get(name)
+            if at is None:
+                continue
+            if at > now:
+                self._push(name, at)
+            else:
+                del self._at[name]
+                expired.append(name)
+        return expired
+
+    def _push(self, name: str, at: float) -> None:
+        self._queued[name] = at
+        heapq.heappush(self._heap, (at, name))

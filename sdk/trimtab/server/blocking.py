@@ -1,23 +1,33 @@
-"""Blocking queries: requests that wait for a change of what they ask about."""
+"""Blocking queries: requests that wait for a change, and the answers that they then share.
+
+A change wakes every request that waits for it: two hundred clients of a service with thousands
+of instances want the same megabytes, so the JSON is written once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trimtab.server.refusals import Refusal
+import msgspec
+from cachetools import LRUCache
+
+from trimtab.server.decoding import Refusal
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from starlette.types import Receive
 
-__all__ = ["DEFAULT_WAIT_S", "MAX_WAIT_S", "Waiters", "wait_with_jitter_s"]
+    from trimtab.server.catalog import Catalog
+
+__all__ = ["DEFAULT_WAIT_S", "MAX_WAIT_S", "Bodies", "Waiters", "wait_with_jitter_s"]
 
 DEFAULT_WAIT_S = 300.0
 MAX_WAIT_S = 600.0
 _JITTER_RATIO = 1 / 16
+_KEPT_BYTES = 32 << 20
 
 
 def wait_with_jitter_s(wait_s: float, rng: random.Random) -> float:
@@ -27,7 +37,7 @@ def wait_with_jitter_s(wait_s: float, rng: random.Random) -> float:
 
 
 class Waiters:
-    """Requests waiting, by the topics that may wake them.
+    """Waiting requests, by the topics that may wake them.
 
     Args:
         limit: how many may wait at once; one more is refused with 429.
@@ -47,13 +57,13 @@ class Waiters:
         timeout_s: float,
         receive: Receive,
     ) -> bool:
-        """Wait until `changed()`, which is asked when a topic moves, or the time is over.
+        """Wait until `changed()` is true or the time is over; it is called when a topic changes.
 
         Returns:
-            whether anybody still waits for the answer; False when the client has gone away.
+            whether the client is still connected.
 
         Raises:
-            Refusal: 429, too many wait already.
+            Refusal: 429, too many requests wait already.
         """
         if self._closed or changed():
             return True
@@ -64,27 +74,27 @@ class Waiters:
                 {"Retry-After": "1"},
             )
         future = asyncio.get_running_loop().create_future()
-        gone = asyncio.ensure_future(_disconnect(receive))
+        disconnected = asyncio.ensure_future(_disconnect(receive))
         self._add(topics, future, changed)
         try:
             await asyncio.wait(
-                (future, gone), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+                (future, disconnected), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             self._remove(topics, future)
             future.cancel()
-            gone.cancel()
-        return not gone.done()
+            disconnected.cancel()
+        return not disconnected.done()
 
     def wake(self, topics: Iterable[str]) -> None:
-        """Ask everybody who waits for one of these topics whether that is the change."""
+        """Wake the requests on these topics whose `changed()` is true."""
         for topic in topics:
             for future, changed in self._by_topic.get(topic, {}).items():
                 if not future.done() and changed():
                     future.set_result(None)
 
     def close(self) -> None:
-        """Let everybody go with what there is, now and from now on: the server stops."""
+        """Answer all waiting requests, and never wait again: the server stops."""
         self._closed = True
         for waiting in self._by_topic.values():
             for future in waiting:
@@ -110,3 +120,22 @@ class Waiters:
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class Bodies:
+    """The newest JSON bodies; each is valid until the catalog's next write."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._kept: LRUCache[Hashable, tuple[int, bytes]] = LRUCache(
+            _KEPT_BYTES, getsizeof=lambda kept: len(kept[1])
+        )
+
+    def get(self, question: Hashable, make: Callable[[], Any]) -> bytes:
+        """Return the body for a question; `make` returns the value if it must be written anew."""
+        generation, body = self._kept.get(question, (-1, b""))
+        if generation != self._catalog.generation:
+            body = msgspec.json.encode(make())
+            if len(body) <= _KEPT_BYTES:
+                self._kept[question] = (self._catalog.generation, body)
+        return body

@@ -1,8 +1,23 @@
 """The catalog: nodes, instances and checks, and what each change touches. No I/O, no clock.
 
-Every method that changes something does so at once, in memory, and notes it: which records are
-to be written or deleted, and which topics moved. `take_changes` hands that over, for the store
-and for the waiting queries. A write that says nothing new is no change: it takes no index.
+Every method that changes something does so at once, in memory, and notes which records must be
+written or deleted and which topics changed. `take_changes` returns these, for the store and for
+the waiting queries. A write that changes nothing takes no index.
+
+The index rules decide which number an answer carries, and so which change wakes which query. One
+counter serves the whole registry. Every change takes the next number and stores it in the marks
+that it concerns:
+
+| change                   | service marks                | tables             |
+|--------------------------|------------------------------|--------------------|
+| an instance              | its service                  | services           |
+| an instance's check      | its service                  | checks             |
+| a node's check           | every service on the node    | services, checks   |
+| a node                   | every service on the node    | services, nodes    |
+
+A service without instances has no mark of its own: its answers carry the newest mark of the
+tables, as in Consul, so a client never sees an index go backwards when the service comes or goes.
+Tables and services are both *topics*; a prefix keeps their names apart.
 """
 
 from __future__ import annotations
@@ -12,8 +27,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trimtab.server.indexes import CHECKS, NODES, SERVICES, Indexes, service_topic
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,19 +34,62 @@ if TYPE_CHECKING:
 
     from trimtab.server.records import Check, Node, Service
 
-__all__ = ["Catalog", "Changes", "Key"]
+__all__ = ["CHECKS", "NODES", "SERVICES", "Catalog", "Changes", "Indexes", "Key", "service_topic"]
 
+NODES, SERVICES, CHECKS = "nodes", "services", "checks"
+_TABLES = (NODES, SERVICES, CHECKS)
 Key = tuple[str, str]
 """A node's name and an id on it."""
 
 
+def service_topic(name: str) -> str:
+    """Name the topic of one service's instances and their health."""
+    return f"service:{name}"
+
+
+class Indexes:
+    """The counter and the marks, which all start at `last`.
+
+    Args:
+        last: the last number used before a restart. Marks of services are not kept over a
+            restart, so each starts at the newest number: a client is woken once too often
+            rather than once too rarely.
+    """
+
+    def __init__(self, last: int = 1) -> None:
+        self.last = last
+        self._start = last
+        self._marks = dict.fromkeys(_TABLES, last)
+
+    def advance(self, topics: Iterable[str]) -> int:
+        """Take the next number, store it in these marks, and return it."""
+        self.last += 1
+        for topic in topics:
+            self._marks[topic] = self.last
+        return self.last
+
+    def forget(self, name: str) -> None:
+        """Drop the mark of a service whose last instance was removed."""
+        self._marks.pop(service_topic(name), None)
+
+    def of(self, *topics: str) -> int:
+        """Return the newest mark of some tables."""
+        return max(self._marks[topic] for topic in topics)
+
+    def of_service(self, name: str, *, known: bool) -> int:
+        """Return a service's mark; if it is not `known`, the newest of all tables."""
+        if not known:
+            return self.of(*_TABLES)
+        return self._marks.get(service_topic(name), self._start)
+
+
 @dataclass(slots=True)
 class Changes:
-    """What happened since the last look.
+    """What changed since the last `take_changes`.
 
     Attributes:
-        records: (table, node, id) -> the record as it is now, or None when it is gone.
-        topics: the topics that moved, each once, in order.
+        records: (table, node, id) -> the record as it is now, or None if it was removed.
+        topics: the topics that changed, each once, in order.
     """
 
     records: dict[tuple[str, str, str], msgspec.Struct | None] = field(default_factory=dict)
@@ -41,16 +97,16 @@ class Changes:
 
 
 class Catalog:
-    """All that is registered, under keys of (node, id).
+    """Everything that is registered, under keys of (node, id).
 
     Attributes:
-        nodes: by name.
+        nodes: every node, by name.
         services: every instance, by (node, instance id).
         by_name: the same, by service name and then key.
         checks: every check, by (node, check id).
         checks_on: the checks of an instance, by (node, instance id); of a node: (node, "").
         indexes: the counter and its marks.
-        generation: grows with every write, also one that takes no index (a check's output).
+        generation: grows with every write, even if it takes no index (a check's output).
     """
 
     def __init__(self, last_index: int = 1) -> None:
@@ -110,7 +166,7 @@ class Catalog:
         self._link(new)
 
     def remove_service(self, node: str, service_id: str) -> bool:
-        """Remove an instance with its checks; says whether it was there."""
+        """Remove an instance with its checks; return whether it existed."""
         key = (node, service_id)
         service = self.services.get(key)
         if service is None:
@@ -122,7 +178,7 @@ class Catalog:
         return True
 
     def remove_check(self, node: str, check_id: str) -> bool:
-        """Remove a check; says whether it was there."""
+        """Remove a check; return whether it existed."""
         check = self.checks.get((node, check_id))
         if check is None:
             return False
@@ -132,7 +188,7 @@ class Catalog:
         return True
 
     def remove_node(self, name: str) -> bool:
-        """Remove a node with all that is on it; says whether it was there."""
+        """Remove a node with everything on it; return whether it existed."""
         if name not in self.nodes:
             return False
         for key in [key for key in self.services if key[0] == name]:
@@ -149,7 +205,7 @@ class Catalog:
         services: Iterable[tuple[str, Service]],
         checks: Iterable[Check],
     ) -> None:
-        """Take over what a store kept, as it was, without taking an index."""
+        """Add what a store kept, unchanged, without taking an index."""
         self.nodes.update((node.node, node) for node in nodes)
         for node, service in services:
             self._list((node, service.id), service)
@@ -157,11 +213,11 @@ class Catalog:
             self._link(check)
 
     def note(self, table: str, key: Key, record: msgspec.Struct | None) -> None:
-        """Remember that a record is to be written, or deleted when it is None."""
+        """Note that a record must be written, or deleted if it is None."""
         self._changes.records[table, *key] = record
 
     def take_changes(self) -> Changes:
-        """Hand over all that changed since the last call."""
+        """Return all that changed since the last call."""
         changes, self._changes = self._changes, Changes()
         return changes
 

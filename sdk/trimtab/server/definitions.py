@@ -1,36 +1,39 @@
-"""What clients may send when they register: service and check definitions, checked.
+"""Definitions of services and checks: what clients send when they register.
 
-Consul reads JSON as Go does: field names in any case (and in snake case), null means "not
-given", durations are texts like `10s`, and a field it does not know is refused by name.
+`read` in `trimtab.server.decoding` makes them of JSON, `checked()` refuses invalid
+ones, and the functions at the end turn them into the catalog's records.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from trimtab.server.durations import duration_s
-from trimtab.server.records import ServiceAddress, Weights
-from trimtab.server.refusals import Refusal
+from trimtab.server.decoding import Refusal
+from trimtab.server.records import Check, Service, ServiceAddress, Weights
 
-__all__ = ["CheckDefinition", "CheckUpdate", "ServiceDefinition", "read"]
+__all__ = [
+    "CheckDefinition",
+    "CheckUpdate",
+    "ServiceDefinition",
+    "check_record",
+    "identified_checks",
+    "service_record",
+]
 
 STATUSES = ("passing", "warning", "critical")
-_UNSUPPORTED = ("kind", "proxy", "connect", "grpc", "dockercontainerid", "aliasnode")
 _META_KEY = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MAX_META_PAIRS = 64
 _MAX_META_VALUE = 512
 _MAX_PORT = 65535
 
-StructT = TypeVar("StructT", bound=msgspec.Struct)
-
 
 class CheckDefinition(msgspec.Struct, frozen=True):
-    """How to find out whether an instance is well. Field names are ours, times are seconds."""
+    """How to find out whether an instance is healthy. Field names are ours, times are seconds."""
 
     aliases: ClassVar[dict[str, str]] = {"id": "check_id", "scriptargs": "args"}
 
@@ -65,7 +68,7 @@ class CheckDefinition(msgspec.Struct, frozen=True):
         return "tcp" if self.tcp else "ttl"
 
     def checked(self) -> CheckDefinition:
-        """Give it back if it makes sense, in Consul's order of complaints.
+        """Return it if it is valid; the first error is the one that Consul reports first.
 
         Raises:
             Refusal: 400, with the reason.
@@ -84,7 +87,7 @@ class CheckDefinition(msgspec.Struct, frozen=True):
 
 
 class ServiceDefinition(msgspec.Struct, frozen=True):
-    """An instance that wants to be registered, with its checks."""
+    """An instance to be registered, with its checks."""
 
     aliases: ClassVar[dict[str, str]] = {}
     nested: ClassVar[dict[str, type[msgspec.Struct]]] = {
@@ -106,7 +109,7 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
     token: str = ""
 
     def checked(self) -> ServiceDefinition:
-        """Give it back if it makes sense.
+        """Return it if it is valid.
 
         Raises:
             Refusal: 400, with the reason.
@@ -124,7 +127,7 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
         return self
 
     def weights_given(self) -> Weights:
-        """Read the weights: 1 and 1 when none are given, else a missing one is 0, as in Go."""
+        """Return the weights: 1 and 1 if both are missing, else 0 for a missing one, as in Go."""
         if self.weights is None:
             return Weights()
         given = {name.lower(): value for name, value in self.weights.items()}
@@ -140,7 +143,7 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
         return weights
 
     def all_checks(self) -> list[CheckDefinition]:
-        """List `Check` and then `Checks`; a `Check` with nothing in it is none."""
+        """List `Check` and then `Checks`; an empty `Check` is ignored."""
         alone = [self.check] if self.check and self.check != CheckDefinition() else []
         return [*alone, *self.checks]
 
@@ -152,81 +155,6 @@ class CheckUpdate(msgspec.Struct, frozen=True):
 
     status: str = ""
     output: str = ""
-
-
-def read(body: bytes, kind: type[StructT]) -> StructT:
-    """Read a JSON body into one of the structs above, or any other of the same make.
-
-    Raises:
-        Refusal: 400; the text names the field at fault.
-    """
-    if not body.strip():
-        raise Refusal(400, "Request decode failed: EOF")
-    try:
-        return msgspec.convert(_named(msgspec.json.decode(body), kind), kind)
-    except msgspec.ValidationError as error:
-        raise Refusal(400, f"Request decode failed: {error}") from None
-    except msgspec.DecodeError as error:
-        reason = "unexpected EOF" if "truncated" in str(error) else str(error)
-        raise Refusal(400, f"Request decode failed: {reason}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, f"Request decode failed: {error}") from None
-
-
-def _named(raw: Any, kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Give the fields our names, drop nulls, read durations; all that Go does on the way."""
-    if not isinstance(raw, dict):
-        raise Refusal(400, f"Request decode failed: Expected `object`, got `{_go_type(raw)}`")
-    known, nested, named = _known_names(kind), getattr(kind, "nested", {}), {}
-    for given, value in raw.items():
-        plain = _plain(given)
-        field = known.get(plain)
-        if field is None:
-            _refuse_unknown(given, plain, value)
-        elif value is None:
-            continue
-        elif field in nested:
-            named[field] = _nested(value, nested[field])
-        else:
-            named[field] = _duration(value) if field.endswith("_s") else value
-    return named
-
-
-def _nested(value: Any, kind: type[msgspec.Struct]) -> Any:
-    return (
-        [_named(each, kind) for each in value] if isinstance(value, list) else _named(value, kind)
-    )
-
-
-def _refuse_unknown(given: str, plain: str, value: Any) -> None:
-    if plain not in _UNSUPPORTED:
-        raise Refusal(400, f'Request decode failed: json: unknown field "{given}"')
-    if value:
-        raise Refusal(400, f"{given} is not supported by this registry; leave it out")
-
-
-def _duration(value: Any) -> float:
-    try:
-        return duration_s(value)
-    except ValueError as error:
-        raise Refusal(400, f"Request decode failed: {error}") from None
-
-
-@cache
-def _known_names(kind: type[msgspec.Struct]) -> dict[str, str]:
-    fields = kind.__struct_fields__
-    aliases: dict[str, str] = getattr(kind, "aliases", {})
-    return {_plain(field.removesuffix("_s")): field for field in fields} | aliases
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "")
-
-
-def _go_type(value: Any) -> str:
-    return {list: "array", str: "string", bool: "bool", type(None): "null"}.get(
-        type(value), "number"
-    )
 
 
 def _is_wildcard(address: str) -> bool:
@@ -249,3 +177,60 @@ def _check_meta(meta: dict[str, str]) -> None:
         raise Refusal(
             400, f"Invalid Service Meta: Couldn't load metadata pair ('{key}', '{value}'): {reason}"
         )
+
+
+def service_record(definition: ServiceDefinition, service_id: str) -> Service:
+    """Make the instance; an address that is an IP is also listed by its family, as in Consul."""
+    tagged = dict(definition.tagged_addresses or {})
+    family = "ipv6" if ":" in definition.address else "ipv4"
+    if definition.address[:1].isdigit() or family == "ipv6":
+        for side in ("lan", "wan"):
+            own = ServiceAddress(address=definition.address, port=definition.port)
+            tagged.setdefault(f"{side}_{family}", own)
+    return Service(
+        id=service_id,
+        service=definition.name,
+        tags=definition.tags,
+        address=definition.address,
+        tagged_addresses=tagged or msgspec.UNSET,
+        meta=definition.meta,
+        port=definition.port,
+        weights=definition.weights_given(),
+        enable_tag_override=definition.enable_tag_override,
+    )
+
+
+def identified_checks(definition: ServiceDefinition, service_id: str) -> list[CheckDefinition]:
+    """List an instance's checks with their ids and names filled in.
+
+    A single one is `service:<id>`, several are `service:<id>:1` and so on, by their place.
+    """
+    checks = definition.all_checks()
+    default = f"service:{service_id}"
+    return [
+        replace(
+            check,
+            check_id=check.check_id or (f"{default}:{place}" if len(checks) > 1 else default),
+            name=check.name or f"Service '{definition.name}' check",
+            service_id=service_id,
+        )
+        for place, check in enumerate(checks, start=1)
+    ]
+
+
+def check_record(
+    definition: CheckDefinition, node: str, service: Service | None, old: Check | None
+) -> Check:
+    """Make the check; one that is registered again keeps its status and output."""
+    return Check(
+        node=node,
+        check_id=definition.check_id,
+        name=definition.name,
+        status=old.status if old else definition.status or "critical",
+        notes=definition.notes,
+        output=old.output if old else "",
+        service_id=definition.service_id,
+        service_name=service.service if service else "",
+        service_tags=service.tags if service else (),
+        type=definition.type,
+    )

@@ -1,7 +1,7 @@
-"""Nodes that somebody else writes into the catalog: catalog/register and catalog/deregister.
+"""External nodes, for instances that cannot register themselves: catalog/register and deregister.
 
-For instances that cannot register themselves. Nothing checks them: their checks stand as they
-were written until somebody writes them anew.
+The registry does not check them: their checks keep the status that was written until the next
+write.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from trimtab.server.definitions import ServiceDefinition
+from trimtab.server.decoding import Refusal
+from trimtab.server.definitions import ServiceDefinition, service_record
 from trimtab.server.records import Check, Node
-from trimtab.server.refusals import Refusal
-from trimtab.server.registering import service_record
 
 if TYPE_CHECKING:
     from trimtab.server.catalog import Catalog
@@ -66,7 +65,7 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Deregistration(msgspec.Struct, frozen=True):
-    """The body of catalog/deregister: a check, else an instance, else the whole node."""
+    """The body of catalog/deregister: names a check, or an instance, or else the whole node."""
 
     node: str = ""
     datacenter: str = ""
@@ -109,7 +108,7 @@ def register(catalog: Catalog, registration: Registration, datacenter: str) -> N
 
 
 def deregister(catalog: Catalog, deregistration: Deregistration) -> None:
-    """Remove what is named; what is not there is no error.
+    """Remove what is named, if it exists.
 
     Raises:
         Refusal: 500, no node is named.

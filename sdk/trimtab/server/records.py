@@ -1,7 +1,7 @@
-"""What the registry keeps and what it answers, in the shapes of Consul's JSON.
+"""The records of the catalog, in the shapes of Consul's JSON.
 
 The structs are the state and the wire format at once: msgspec writes them as they are, under
-the names that Consul uses. They are frozen; a change makes a new one.
+Consul's names. They are frozen; a change makes a new one.
 """
 
 from __future__ import annotations
@@ -10,18 +10,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = [
-    "AgentService",
-    "Check",
-    "HealthEntry",
-    "InstanceView",
-    "Node",
-    "Service",
-    "ServiceAddress",
-    "Weights",
-    "agent_view",
-    "instance_view",
-]
+__all__ = ["Check", "Node", "Service", "ServiceAddress", "Weights"]
 
 _ACRONYMS = {"id": "ID"}
 # Consul lists these for every instance; they mean "no service mesh".
@@ -34,7 +23,7 @@ def consul_name(field: str) -> str:
 
 
 class Weights(msgspec.Struct, frozen=True, rename=consul_name):
-    """A service's DNS weights: how much traffic it wants in each state."""
+    """A service's DNS weights: its share of the traffic in each state."""
 
     passing: int = 1
     warning: int = 1
@@ -61,7 +50,7 @@ class Node(msgspec.Struct, frozen=True, rename=consul_name):
 
 
 class Service(msgspec.Struct, frozen=True, rename=consul_name):
-    """One registered instance; `service` is the name it goes by."""
+    """One registered instance; `service` is the name of its service."""
 
     id: str
     service: str
@@ -79,7 +68,7 @@ class Service(msgspec.Struct, frozen=True, rename=consul_name):
 
 
 class Check(msgspec.Struct, frozen=True, rename=consul_name):
-    """One health check as it stands; without a `service_id` it speaks for the whole node."""
+    """One health check and its status; without a `service_id` it is a check of the whole node."""
 
     node: str
     check_id: str
@@ -94,92 +83,3 @@ class Check(msgspec.Struct, frozen=True, rename=consul_name):
     definition: dict[str, Any] = {}
     create_index: int = 0
     modify_index: int = 0
-
-
-class HealthEntry(msgspec.Struct, frozen=True, rename=consul_name):
-    """An instance with its node and all checks that concern it."""
-
-    node: Node
-    service: Service
-    checks: list[Check]
-
-
-class AgentService(msgspec.Struct, frozen=True, rename=consul_name):
-    """An instance as the agent endpoints show it."""
-
-    id: str
-    service: str
-    tags: tuple[str, ...]
-    meta: dict[str, str]
-    port: int
-    address: str
-    weights: Weights
-    enable_tag_override: bool
-    tagged_addresses: dict[str, ServiceAddress] | msgspec.UnsetType = msgspec.UNSET
-    content_hash: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class InstanceView(msgspec.Struct, frozen=True, rename=consul_name):
-    """An instance as catalog/service shows it: flat, the node's fields first."""
-
-    id: str
-    node: str
-    address: str
-    datacenter: str
-    tagged_addresses: dict[str, str] | None
-    node_meta: dict[str, str] | None
-    service_kind: str
-    service_id: str
-    service_name: str
-    service_tags: tuple[str, ...]
-    service_address: str
-    service_weights: Weights
-    service_meta: dict[str, str]
-    service_port: int
-    service_enable_tag_override: bool
-    service_proxy: dict[str, Any]
-    service_connect: dict[str, Any]
-    create_index: int
-    modify_index: int
-    service_tagged_addresses: dict[str, ServiceAddress] | msgspec.UnsetType = msgspec.UNSET
-
-
-def agent_view(service: Service) -> AgentService:
-    """Show an instance the way the agent endpoints do."""
-    return AgentService(
-        id=service.id,
-        service=service.service,
-        tags=service.tags,
-        meta=service.meta,
-        port=service.port,
-        address=service.address,
-        weights=service.weights,
-        enable_tag_override=service.enable_tag_override,
-        tagged_addresses=service.tagged_addresses,
-    )
-
-
-def instance_view(node: Node, service: Service) -> InstanceView:
-    """Show an instance the way catalog/service does."""
-    return InstanceView(
-        id=node.id,
-        node=node.node,
-        address=node.address,
-        datacenter=node.datacenter,
-        tagged_addresses=node.tagged_addresses,
-        node_meta=node.meta,
-        service_kind="",
-        service_id=service.id,
-        service_name=service.service,
-        service_tags=service.tags,
-        service_address=service.address,
-        service_tagged_addresses=service.tagged_addresses,
-        service_weights=service.weights,
-        service_meta=service.meta,
-        service_port=service.port,
-        service_enable_tag_override=service.enable_tag_override,
-        service_proxy=service.proxy,
-        service_connect=service.connect,
-        create_index=service.create_index,
-        modify_index=service.modify_index,
-    )

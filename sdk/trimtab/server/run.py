@@ -1,4 +1,4 @@
-"""Run the registry: inside a program, or as the whole of one."""
+"""Run the registry inside a program (`EmbeddedRegistry`) or as a program (`serve`)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedRegistry", "serve"]
 
 _log = logging.getLogger("trimtab.server")
-# Longer than clients keep idle connections, so that it is they who close them: a server that
-# closes first races with the next request on that connection.
+# Longer than clients keep idle connections, so that the clients close them: if the server closes
+# first, it races with the next request on that connection.
 _KEEP_ALIVE_S = 75
-_LAST_WORDS_S = 5
+_SHUTDOWN_TIMEOUT_S = 5
 _MAX_PORT = 65535
-# Addresses set aside for documentation, which lie beyond every local network.
+# Addresses reserved for documentation; they lie outside every local network.
 _FAR_V4 = (socket.AF_INET, "192.0.2.1", "127.0.0.1")
 _FAR_V6 = (socket.AF_INET6, "2001:db8::1", "::1")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -38,17 +38,17 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class EmbeddedRegistry:
     """A registry inside this program, in a thread of its own.
 
-    Start it by `with` or `async with`, or by `start()` and `stop()`; afterwards `url` is what
-    `trimtab.connect` takes and `http_url` what any Consul client takes. The thread is a daemon:
-    a program that forgets to stop it can still end.
+    Start it with `with` or `async with`, or by `start()` and `stop()`. While it runs, `url` is for
+    `trimtab.connect` and `http_url` for any other Consul client. The thread is a daemon: a program
+    that does not stop it can still end.
 
     Args:
         host: the address to bind.
         port: the port to bind; 0 takes a free one.
-        data_dir: where the state is kept; None forgets it with the process.
-        token: what clients must show; None asks for nothing.
-        enable_script_checks: let clients register commands to be run on this machine.
-        settings: further ones, as in `trimtab.server.settings.Settings`.
+        data_dir: where the state is kept; None keeps it in memory only.
+        token: the token that clients must send; None: requests need no token.
+        enable_script_checks: clients may register commands that this machine then runs.
+        settings: further ones, as in `trimtab.server.state.Settings`.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -76,9 +76,13 @@ class EmbeddedRegistry:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
+    def __repr__(self) -> str:
+        where = f"at {self.url}" if self._socket is not None else "not running"
+        return f"<{type(self).__name__} {where}>"
+
     @property
     def address(self) -> str:
-        """`host:port`, the port as bound."""
+        """`host:port`, with the bound port."""
         if self._socket is None:
             raise ClosedError("the embedded registry is not running; start it first")
         return _joined(self._host, self._socket.getsockname()[1])
@@ -94,7 +98,7 @@ class EmbeddedRegistry:
         return f"http://{self.address}"
 
     def start(self) -> Self:
-        """Bind, start the thread, and return when requests are answered.
+        """Bind, start the thread, and return as soon as requests are answered.
 
         Raises:
             ConfigurationError: the address cannot be bound, or the data cannot be used.
@@ -115,7 +119,7 @@ class EmbeddedRegistry:
         return self
 
     def stop(self) -> None:
-        """Let waiting queries go, stop, and wait for the thread. Again: does nothing."""
+        """Answer waiting queries, stop, and wait for the thread. A second call does nothing."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join()
@@ -138,12 +142,12 @@ class EmbeddedRegistry:
 
 
 def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
-    """Run a registry until SIGTERM or SIGINT. Prints one line with its URL when it listens.
+    """Run a registry until SIGTERM or SIGINT. Prints one line with its URL once it listens.
 
     Args:
-        host: the address to bind; beyond loopback, give a token too.
+        host: the address to bind; set a token if it is not a loopback address.
         port: the port to bind; 0 takes a free one.
-        settings: those of `trimtab.server.settings.Settings`.
+        settings: those of `trimtab.server.state.Settings`.
 
     Raises:
         ConfigurationError: a setting is wrong, the address is taken, the data is unusable.
@@ -152,16 +156,18 @@ def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
     app = create_app(**settings)
     with _bound(host, port) as bound:
         if settings.get("token") is None and not _is_loopback(host):
-            _log.warning("listening on %s without a token: whoever reaches it may register", host)
+            _log.warning(
+                "listening on %s without a token: every client that reaches it may register", host
+            )
         address = _joined(host, bound.getsockname()[1])
         _Server(app, line=f"Registry at consul://{address}").run(sockets=[bound])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it listens, and does not wait out blocking queries to stop.
+    """uvicorn that reports when it listens, and answers blocking queries at once when it stops.
 
-    The application's lifespan is entered here rather than by uvicorn, so that what goes wrong
-    in it reaches the caller as it is and not as a log record.
+    The application's lifespan is entered here rather than by uvicorn, so that its errors reach
+    the caller as exceptions and not as log records.
     """
 
     def __init__(self, app: Starlette, line: str | None = None) -> None:
@@ -174,7 +180,7 @@ class _Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=_LAST_WORDS_S,
+                timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
             )
         )
         self.settled = threading.Event()
@@ -183,7 +189,7 @@ class _Server(uvicorn.Server):
         self._line = line
 
     def run_in_thread(self, bound: socket.socket) -> None:
-        """Run, and keep what goes wrong for the thread that waits for `settled`."""
+        """Run, and keep an error for the thread that waits for `settled`."""
         try:
             self.run(sockets=[bound])
         except BaseException as error:  # noqa: BLE001 - raised again in the other thread
@@ -198,7 +204,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._line:
-            print(self._line, flush=True)  # noqa: T201 - whoever started it waits for this line
+            print(self._line, flush=True)  # noqa: T201 - the starting program waits for this line
         self.settled.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -221,7 +227,7 @@ class _Server(uvicorn.Server):
 
 def _bound(host: str, port: int) -> socket.socket:
     if not 0 <= port <= _MAX_PORT:
-        # The system would take the remainder of a division and bind something else.
+        # The system would take the port modulo 65536 and bind another one.
         raise ConfigurationError(f"the registry cannot bind {_joined(host, port)}: no such port")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -254,13 +260,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def _own_address(host: str) -> str:
-    """Say under which address this node can be reached, when it binds to `host`."""
+    """Return the address at which this node can be reached if it binds to `host`."""
     if host not in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         return host
     family, elsewhere, loopback = _FAR_V6 if host == "::" else _FAR_V4
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            # Nothing is sent: this only asks the system which way it would go.
+            # Nothing is sent: this only asks the system for the route.
             probe.connect((elsewhere, 9))
         except OSError:
             return loopback

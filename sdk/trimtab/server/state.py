@@ -1,7 +1,7 @@
 """The running registry: catalog and agent, with their store, waiting queries, probes and time.
 
-One event loop owns it; handlers change the catalog or the agent and call `commit`, with no
-await between, so that every change is whole to whoever looks.
+One event loop owns it. Handlers change the catalog or the agent and call `commit` with no await
+in between, so other requests see either the whole change or none of it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import logging
 import random
 import sqlite3
 import uuid
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.errors import ConfigurationError
 from trimtab.server.agent import Agent
-from trimtab.server.blocking import Waiters
-from trimtab.server.bodies import Bodies
+from trimtab.server.blocking import Bodies, Waiters
 from trimtab.server.catalog import Catalog
+from trimtab.server.decoding import Refusal
 from trimtab.server.prober import Prober
 from trimtab.server.records import Check, Node
-from trimtab.server.refusals import Refusal
 from trimtab.server.store import Store
 
 if TYPE_CHECKING:
@@ -31,12 +32,54 @@ if TYPE_CHECKING:
 
     from trimtab.probing import ProbeResult
     from trimtab.server.definitions import CheckDefinition
-    from trimtab.server.settings import Settings
     from trimtab.server.store import Record
 
-__all__ = ["RegistryState"]
+__all__ = ["RegistryState", "Settings"]
 
 _log = logging.getLogger("trimtab.server")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of an embedded registry, with their defaults.
+
+    Attributes:
+        data_dir: the directory for the state; None keeps it in memory only.
+        token: the token that clients must send; None: requests need no token.
+        enable_script_checks: clients may register commands that this machine then runs. Every
+            client that may register can then do anything that the registry's user can.
+        node_name: the name of the registry's own node, under which instances are listed.
+        node_address: the node's address, also used for instances that have none.
+        datacenter: the name of the only datacenter; a query for another is refused.
+        max_body_bytes: the largest request body taken; more is refused with 413.
+        max_waiting: how many blocking queries may wait at once; more are refused with 429.
+    """
+
+    data_dir: str | Path | None = None
+    token: str | None = None
+    enable_script_checks: bool = False
+    node_name: str = "trimtab"
+    node_address: str = "127.0.0.1"
+    datacenter: str = "dc1"
+    max_body_bytes: int = 1 << 20
+    max_waiting: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.token is not None and not self.token:
+            raise ConfigurationError("registry token is empty; leave it out to require no token")
+        for name in ("node_name", "node_address", "datacenter"):
+            if not getattr(self, name):
+                raise ConfigurationError(f"registry {name} is empty; give it a name")
+        for name in ("max_body_bytes", "max_waiting"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"registry {name} is {getattr(self, name)}; it must be 1 or more"
+                )
+
+    @property
+    def directory(self) -> Path | None:
+        """The data directory as a path."""
+        return None if self.data_dir is None else Path(self.data_dir)
 
 
 class RegistryState:
@@ -63,11 +106,11 @@ class RegistryState:
         return self._loop.time()
 
     def commit(self) -> None:
-        """Write what changed, then wake who waits for it. Cheap when nothing changed.
+        """Write what changed, then wake the queries that wait for it. Cheap if nothing changed.
 
         Raises:
-            Refusal: 500, it could not be written; it holds in memory, and is written with
-                the next change that can be.
+            Refusal: 500, the write failed. The change holds in memory, and is written together with
+                the next one.
         """
         changes = self.catalog.take_changes()
         failure = self._write(changes.records) if changes.records else None
@@ -80,7 +123,7 @@ class RegistryState:
             raise Refusal(500, f"The registry cannot write its state: {failure}")
 
     async def aclose(self) -> None:
-        """Stop timers and probes, let waiting queries go, close the store."""
+        """Stop timers and probes, answer waiting queries, close the store."""
         self.waiters.close()
         if self._timer:
             self._timer.cancel()
@@ -149,7 +192,7 @@ class RegistryState:
 
     def _probed(self, check_id: str, result: ProbeResult) -> None:
         self.agent.probed(check_id, result.status.value, result.output, now=self.now)
-        self._commit_unasked()
+        self._commit_quietly()
 
     def _arm(self) -> None:
         at = self.agent.next_at()
@@ -163,9 +206,9 @@ class RegistryState:
         self._timer = None
         for service_id in self.agent.expire(self.now):
             _log.warning("instance %r was critical for too long and is removed", service_id)
-        self._commit_unasked()
+        self._commit_quietly()
 
-    def _commit_unasked(self) -> None:
+    def _commit_quietly(self) -> None:
         # A failure to write is logged already, and the next change writes it too.
         with contextlib.suppress(Refusal):
             self.commit()

@@ -1,10 +1,10 @@
 """The registry's state in one SQLite file, so that it survives being killed.
 
-WAL mode, and one transaction per change, committed before anybody sees the change: what was
-answered or shown once is there again after `kill -9`. (`synchronous=NORMAL`: the last moments
-before a power failure may be lost, the file stays sound.) A commit appends to the log without
-waiting for the disk, tens of microseconds, so it is done in line; what waits for the disk, the
-checkpoint, is run in a thread with a connection of its own.
+It uses WAL mode and one transaction per change, committed before any client sees the change: what
+was answered once is there again after `kill -9`. (`synchronous=NORMAL`: the last moments before a
+power failure may be lost; the file stays valid.) A commit appends to the log without waiting for
+the disk, in tens of microseconds, so it is done in line. The checkpoint waits for the disk, so it
+runs in a thread with its own connection.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Record = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Saved:
-    """What a store kept. `last_index` is 1 in a new one."""
+    """What a store kept. In a new store `last_index` is 1."""
 
     last_index: int = 1
     nodes: list[Node] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Saved:
 
 
 class Store:
-    """One file `registry.sqlite3` in `data_dir`, held by one process; or memory when None.
+    """One file `registry.sqlite3` in `data_dir`, locked by one process; in memory if it is None.
 
     Raises:
         ConfigurationError: the directory cannot be used, is in use, or holds something else.
@@ -85,12 +85,12 @@ class Store:
             raise self._unreadable(error) from error
 
     def save(self, records: Mapping[Record, msgspec.Struct | None], last_index: int) -> None:
-        """Write some records, deleting those that are None, and the index, as one.
+        """Write some records, delete those that are None, and write the index, in one transaction.
 
-        What could not be written is tried again together with the next.
+        What could not be written is written together with the next change.
 
         Raises:
-            sqlite3.Error: it could not be written (a full disk, say).
+            sqlite3.Error: the write failed, for example because the disk is full.
         """
         self._unsaved.update(records)
         encode = msgspec.json.encode
@@ -105,7 +105,7 @@ class Store:
         self._unsaved = {}
 
     def wants_checkpoint(self) -> bool:
-        """Say, once per thousand writes, that the log should be moved into the file."""
+        """Return True, once per thousand writes, if the log should be moved into the file."""
         due = self._path is not None and self._writes >= _WRITES_PER_CHECKPOINT
         if due:
             self._writes = 0
@@ -118,7 +118,7 @@ class Store:
                 db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
-        """Close the file and let others have the directory."""
+        """Close the file and unlock the directory."""
         self._db.close()
         if self._lock:
             self._lock.close()

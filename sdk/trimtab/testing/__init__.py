@@ -1,13 +1,12 @@
-"""For tests of programs that use Trimtab: a clock and registries that do as they are told.
+"""For tests of programs that use Trimtab, and of registries and strategies of your own.
 
-Whoever writes a registry or a strategy of their own inherits its tests: see
-`trimtab.testing.registry_contract` and `trimtab.testing.strategies`.
+`fakes` has a manual clock and registries in memory. A registry of your own inherits the tests in
+`registry_contract`, with a `registry_harness`; a strategy of your own those in `strategies`.
 """
 
 from __future__ import annotations
 
-from trimtab.testing.clock import ManualClock
-from trimtab.testing.registries import FakePolledRegistry, FakeRegistry
+from trimtab.testing.fakes import FakePolledRegistry, FakeRegistry, ManualClock
 from trimtab.testing.registry_contract import RegistrarContract, RegistryContract
 from trimtab.testing.registry_harness import RegistryHarness
 from trimtab.testing.strategies import StrategyContract

@@ -1,4 +1,4 @@
-"""What every registry must do, as tests to inherit: for our adapters, and for yours.
+"""The contract of registries, as tests to inherit: for the built-in ones, and for yours.
 
 Write a `RegistryHarness` for the registry, and a test class::
 
@@ -6,10 +6,10 @@ Write a `RegistryHarness` for the registry, and a test class::
         def harness(self):
             return MyHarness()
 
-pytest and unittest both run it. What a registry cannot do is skipped: see the harness.
+pytest and unittest both run it. Tests of what a registry cannot do are skipped: see the harness.
 """
 
-# ruff: noqa: D102 - the name of a clause says what it shows
+# ruff: noqa: D102 - the name of a test says what it shows
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _D = Instance(id="d", host="10.0.0.4", port=8004, status=Status.WARNING)
 
 
 class RegistryContract(Contract):
-    """The reading side: lists are whole, current, and honest about trouble."""
+    """The reading side: lists are complete and current, and failures are reported."""
 
     @clause
-    async def test_the_first_list_comes_at_once_and_whole(
+    async def test_the_first_list_comes_at_once_and_is_complete(
         self, harness: RegistryHarness, registry: Registry
     ) -> None:
         await harness.publish("orders", [_A, _B])
@@ -99,13 +99,13 @@ class RegistryContract(Contract):
     ) -> None:
         await harness.publish("orders", [_A])
         if harness.unknown_is_empty:
-            assert (await registry.fetch("nobody")).instances == ()
-            assert (await _first(registry, "nobody")).instances == ()
+            assert (await registry.fetch("unknown")).instances == ()
+            assert (await _first(registry, "unknown")).instances == ()
             return
-        for asked in (registry.fetch("nobody"), _first(registry, "nobody")):
+        for asked in (registry.fetch("unknown"), _first(registry, "unknown")):
             error = await _raised(asked)
             assert isinstance(error, RegistryRequestError), error
-            assert "nobody" in str(error)
+            assert "unknown" in str(error)
 
     @clause
     async def test_a_bad_entry_is_left_out_and_named(
@@ -178,7 +178,7 @@ class RegistryContract(Contract):
         await until(registry, "orders", _lists({"b": _B}), harness.deadline_s)
 
     @clause
-    async def test_a_running_watch_tells_of_an_outage(
+    async def test_a_running_watch_reports_an_outage(
         self, harness: RegistryHarness, registry: Registry
     ) -> None:
         await harness.publish("orders", [_A])
@@ -202,7 +202,7 @@ class RegistryContract(Contract):
         await other.aclose()
 
     @clause
-    async def test_secrets_tell_keys_apart_and_show_nowhere(
+    async def test_secrets_make_keys_differ_and_are_never_shown(
         self, harness: RegistryHarness, registry: Registry
     ) -> None:
         guarded = [harness.connect(secret) for secret in ("s3cr3t-1", "s3cr3t-2")]
@@ -222,7 +222,7 @@ class RegistryContract(Contract):
 
 
 class RegistrarContract(Contract):
-    """The writing side: what is registered is listed, and lapses without heartbeats."""
+    """The writing side: registered instances are listed, and leases end without heartbeats."""
 
     @clause
     async def test_what_is_registered_is_listed_with_every_field(
@@ -267,7 +267,7 @@ class RegistrarContract(Contract):
         await until(registry, "orders", _lists({"a": _A}), harness.deadline_s)
 
     @clause
-    async def test_the_heartbeat_of_an_unknown_registration_says_so(
+    async def test_the_heartbeat_of_an_unknown_registration_is_an_error(
         self, harness: RegistryHarness, registry: Any
     ) -> None:
         assert harness.ttl_s > 0
@@ -322,7 +322,7 @@ async def _first(registry: Registry, service: str) -> Listing:
 
 async def _raised(asked: Coroutine[Any, Any, object]) -> BaseException:
     (result,) = await asyncio.gather(asked, return_exceptions=True)
-    assert isinstance(result, BaseException), f"raised nothing, and gave {result}"
+    assert isinstance(result, BaseException), f"raised nothing, and returned {result}"
     return result
 
 
@@ -332,7 +332,7 @@ async def _drained(listings: AsyncGenerator[Listing, None]) -> None:
 
 
 async def _lapse(harness: RegistryHarness, registry: Any) -> None:
-    """Register, let the lease lapse, and see it."""
+    """Register, wait until the lease lapses, and check that."""
     await registry.register("orders", _A, ttl_s=harness.ttl_s)
     await until(registry, "orders", _lists({"a": _A}), harness.deadline_s)
     await harness.let_lapse(registry)

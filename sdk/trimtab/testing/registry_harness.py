@@ -1,4 +1,4 @@
-"""What a registry's contract needs to act on the registry under test."""
+"""The harness of a registry's contract: it acts on the registry under test."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _POLL_S = 0.02
 
 
 class RegistryHarness:
-    """Let the contract act on the registry under test; override what it can do.
+    """Acts on the registry under test; override what it can do.
 
     Attributes:
-        unknown_is_empty: whether a service never heard of is an empty list; else it is a
+        unknown_is_empty: whether an unknown service has an empty list; else asking for it is a
             RegistryRequestError.
-        lapsed_is_gone: whether a registration whose lease has lapsed is removed; else it is
-            listed as critical.
+        lapsed_is_gone: whether an instance whose lease has ended is removed; else it is listed as
+            critical.
         ttl_s: the shortest lease that the registry keeps reliably.
-        deadline_s: how long the contract waits for what must happen.
+        deadline_s: how long a test waits for an expected change, seconds.
     """
 
     unknown_is_empty = True
@@ -38,32 +38,32 @@ class RegistryHarness:
     deadline_s = 20.0
 
     def connect(self, secret: str | None = None) -> Registry:
-        """Make a new adapter object; skip (`raise SkipTest`) if there are no secrets."""
+        """Make a new registry object; skip (`raise SkipTest`) if it takes no secret."""
         raise NotImplementedError(f"connect with secret={secret!r}")
 
     async def start(self) -> None:
-        """Make ready, on the test's loop."""
+        """Prepare, on the test's loop."""
 
     async def stop(self) -> None:
         """Clean up."""
 
     async def publish(self, service: str, instances: Iterable[Instance]) -> None:
-        """Make the registry list exactly these, by other means than the adapter."""
+        """Make the registry list exactly these, without the registry object under test."""
         raise NotImplementedError(f"list {instances!r} for {service!r}")
 
     async def publish_with_bad_entry(self, service: str, instances: Iterable[Instance]) -> None:
-        """List these and one entry that makes no instance."""
+        """List these and one entry that is no valid instance."""
         raise SkipTest(f"this registry holds no bad entries: {service}, {instances}")
 
     async def let_lapse(self, registry: Registry) -> None:
-        """Hasten the end of a lease of `ttl_s` that nobody renews, where waiting is too long."""
+        """End a lease of `ttl_s` that is not renewed sooner, if waiting takes too long."""
 
     async def begin_outage(self) -> None:
         """Make the registry unreachable."""
         raise SkipTest("this registry is never unreachable")
 
     async def end_outage(self) -> None:
-        """Make it reachable again; it may have forgotten all."""
+        """Make it reachable again; it may have forgotten everything."""
 
     def connections(self) -> int:
         """Count the connections that this process has to the registry."""
@@ -85,10 +85,10 @@ async def follow(registry: Registry, service: str) -> AsyncGenerator[Listing, No
 async def until(
     registry: Registry, service: str, condition: Callable[[Listing], bool], deadline_s: float
 ) -> Listing:
-    """Follow a service until a listing meets the condition, and give that listing.
+    """Follow a service until a listing meets the condition, and return that listing.
 
     Raises:
-        AssertionError: none did in time; it tells the last one.
+        AssertionError: no listing did within `deadline_s`; the message has the last one.
     """
     last = None
     try:
@@ -103,7 +103,7 @@ async def until(
 
 
 class Contract:
-    """Runs each clause on a loop of its own, and checks that nothing is left running."""
+    """Runs each test on its own loop, and checks that it leaves nothing running."""
 
     def harness(self) -> RegistryHarness:
         """Make the harness of one test."""
@@ -113,7 +113,7 @@ class Contract:
 def clause(
     test: Callable[[Any, RegistryHarness, Any], Coroutine[Any, Any, None]],
 ) -> Callable[[Any], None]:
-    """Make a plain test method of a coroutine that asks for a harness and a registry."""
+    """Make a plain test method of a coroutine that takes a harness and a registry."""
 
     def run(self: Contract) -> None:
         asyncio.run(_run(test, self))
@@ -147,4 +147,4 @@ async def _nothing_is_left(harness: RegistryHarness) -> None:
             while left():  # noqa: ASYNC110 - servers notice a closed connection unannounced
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
-        raise AssertionError(f"still there after the registry was closed: {left()}") from None
+        raise AssertionError(f"left over after the registry was closed: {left()}") from None

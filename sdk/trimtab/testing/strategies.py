@@ -1,12 +1,12 @@
-"""What every strategy must do, as tests to inherit: for the built-in ones, and for yours.
+"""The contract of strategies, as tests to inherit: for the built-in ones, and for yours.
 
     class TestMyStrategy(StrategyContract):
         strategy = staticmethod(MyStrategy)
 
-pytest runs it as it is; for unittest inherit from `unittest.TestCase` too.
+pytest runs it as it is; for unittest also inherit from `unittest.TestCase`.
 """
 
-# ruff: noqa: D102 - the name of a clause says what it shows
+# ruff: noqa: D102 - the name of a test says what it shows
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _SEEDS = range(20)
 _PICKS = 6000
 _WARM_UP = 500
 _SIGMAS = 6.0
-"""How far a share may lie off: by chance alone this comes about once in 500 million cases."""
+"""The tolerance of a share: chance alone exceeds it about once in 500 million cases."""
 
 
 class StrategyContract:
-    """The duties of a strategy, seen through a pool that uses it.
+    """The contract of a strategy, tested through a pool that uses it.
 
     Attributes:
         strategy: a name, or a factory `(rng) -> Strategy` (wrap a function in `staticmethod`).
         weighted: whether an idle service is shared by weight; else evenly.
-        calls_per_pick: how many function calls a pick may cost, whatever the number of instances
-            (of few different weights); None if the rule does not permit O(1).
+        calls_per_pick: the most function calls of a pick, for any number of instances (with few
+            different weights); None if the strategy cannot be O(1).
     """
 
     strategy: str | StrategyFactory
@@ -55,9 +55,9 @@ class StrategyContract:
         return pool
 
     def shares(self, pool: Pool, picks: int = _PICKS) -> Counter[str]:
-        """Count who is picked by calls of 10 ms, one after the other, each with its own key.
+        """Count the picks per member, for calls of 10 ms in sequence, each with its own key.
 
-        The first 5 s do not count: a strategy may have to get to know its members.
+        The first 5 s do not count, because a strategy may have to learn about its members.
         """
         counts: Counter[str] = Counter()
         for number in range(_WARM_UP + picks):
@@ -95,7 +95,7 @@ class StrategyContract:
                     assert not {pick.instance.id for pick in picked} & set(exclude)
             assert pool.pick(0.0, exclude=everyone).instance.id in everyone
 
-    def test_a_changed_list_is_obeyed_at_once(self) -> None:
+    def test_a_changed_list_takes_effect_at_once(self) -> None:
         rng = Random(7)
         for seed in _SEEDS:
             pool = self.pool([1.0], seed)
@@ -118,7 +118,7 @@ class StrategyContract:
                 picks = [pool.pick(number * 0.1, key=str(number)) for pool in (one_way, again)]
                 assert picks[0].instance == picks[1].instance
 
-    def test_extreme_weights_harm_nothing(self) -> None:
+    def test_extreme_weights_are_no_problem(self) -> None:
         for weights in ([5e-324, 1.0], [1.7e308] * 3, [1.7e308, 5e-324, 1.0], [5e-324] * 2):
             assert set(self.shares(self.pool(weights), 100)) <= set("012")
 

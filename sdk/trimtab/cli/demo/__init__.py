@@ -1,6 +1,6 @@
-"""`trimtab demo`: six backends, steady traffic, and three mishaps, before your eyes.
+"""`trimtab demo`: six backends, steady traffic, and three incidents to watch.
 
-`fleet` starts the backends (`backend` is such a process), `traffic` calls them through a
-balanced client and `record` keeps what happened; `scene` kills, slows and adds; `measure` draws
-figures from the record. `board`, `lines`, `summary` and `picture` show them.
+`command` is the command. `scene` runs it: it starts `backends`, sends traffic through a balanced
+client, kills, slows and adds an instance, and writes the `record`. `viewers` show the run while it
+goes on, `results` afterwards.
 """

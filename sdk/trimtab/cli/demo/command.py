@@ -1,4 +1,4 @@
-"""`trimtab demo`: see it work, on real processes and sockets, within half a minute."""
+"""`trimtab demo`: the command, its options and its output."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 from typing import TYPE_CHECKING
 
 from trimtab.cli.consoles import for_output, is_live
-from trimtab.cli.demo.board import Board
-from trimtab.cli.demo.lines import Lines, Silence
-from trimtab.cli.demo.picture import draw
+from trimtab.cli.demo.results import draw, summary, summary_json
 from trimtab.cli.demo.scene import Plan, play
-from trimtab.cli.demo.summary import summary, summary_json
+from trimtab.cli.demo.viewers import Board, Lines, Quiet
 from trimtab.cli.ending import DONE, FAILED
-from trimtab.cli.options import DEFAULT, Configured, Json, Seconds, Strategy
+from trimtab.cli.inputs import DEFAULT, Configured, Json, Seconds, Strategy
 from trimtab.errors import ConfigurationError
 from trimtab.strategies import resolve
 
@@ -40,7 +38,7 @@ def demo(
     json_: Json = False,
     _: Configured = DEFAULT,
 ) -> int:
-    """Watch six backends under load while one is killed, the busiest slowed, one added.
+    """Watch six backends under load while one is killed, the busiest is slowed and one is added.
 
     Everything is real: a registry, a process per backend, HTTP over loopback. The exit code is
     1 if a call failed.
@@ -53,19 +51,21 @@ def demo(
     Args:
         duration: Seconds of traffic, 4 or more.
         rate: Calls per second, on average.
-        strategy: How an instance is picked.
-        seed: Decides who is killed and when calls come.
-        svg: Draw the run into this file.
-        json_: Print the summary as JSON, and nothing else.
+        strategy: The strategy that picks an instance.
+        seed: Decides which instance is killed and when calls are made.
+        svg: Write a picture of the run to this file.
+        json_: Print only the summary, as JSON.
     """
     if duration < _LEAST_S:
         raise ConfigurationError(f"--duration is {duration:g}; it must be {_LEAST_S:g} or more")
     if svg is not None and not svg.parent.is_dir():
-        raise ConfigurationError(f"--svg {svg}: there is no directory {svg.parent}; make it first")
+        raise ConfigurationError(
+            f"--svg {svg}: there is no directory {svg.parent}; create it first"
+        )
     resolve(strategy)
     plan = Plan(rate_per_s=rate, duration_s=duration, strategy=strategy, seed=seed)
     console = for_output()
-    viewer = Board(console) if is_live(console) and not json_ else Silence() if json_ else Lines()
+    viewer = Board(console) if is_live(console) and not json_ else Quiet() if json_ else Lines()
     with viewer:
         stage = asyncio.run(_play(plan, viewer))
     if svg is not None:
@@ -84,7 +84,7 @@ async def _play(plan: Plan, viewer: Viewer) -> Stage:
 
 @contextmanager
 def _sigterm_ends_it() -> Iterator[None]:
-    """Let SIGTERM end the run in an orderly way, as Ctrl-C does."""
+    """Cancel the run at SIGTERM, so that it cleans up as with Ctrl-C."""
     loop, running = asyncio.get_running_loop(), asyncio.current_task()
     assert running is not None
     loop.add_signal_handler(signal.SIGTERM, running.cancel)

@@ -1,4 +1,4 @@
-"""The run itself: who is on stage, what happens to them and when, and who watches."""
+"""The run itself: its plan, its traffic, and what happens to the instances and when."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from trimtab.cli.demo.backend import SERVICE
-from trimtab.cli.demo.fleet import Fleet
-from trimtab.cli.demo.record import Event, Record
-from trimtab.cli.demo.traffic import Clock, RecordingTransport, drive
+from trimtab.cli.demo.backends import SERVICE, Fleet
+from trimtab.cli.demo.record import Call, Event, Record
 from trimtab.server import EmbeddedRegistry
 from trimtab.transports import BalancedTransport
 
 if TYPE_CHECKING:
     from trimtab.discovery import DiscoveryState
+    from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics
 
-__all__ = ["ACTS", "Plan", "Stage", "Viewer", "play"]
+__all__ = ["ACTS", "Clock", "Plan", "RecordingTransport", "Stage", "Viewer", "drive", "play"]
 
 _BACKENDS = 6
 _TTL_S = 2.0
-
 ACTS = (("killed", 0.25), ("slowed", 0.45), ("added", 0.70))
-"""What happens, and after which part of the run."""
+"""The incidents, each with the part of the run after which it happens."""
+_FIRST_FAILING_STATUS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be played."""
+    """The settings of a run."""
 
     rate_per_s: float
     duration_s: float
@@ -40,16 +39,16 @@ class Plan:
     seed: int
 
     def when_s(self, kind: str) -> float:
-        """Say when an act is due."""
+        """Return the time of an incident."""
         return dict(ACTS)[kind] * self.duration_s
 
 
 @dataclass(kw_only=True)
 class Stage:
-    """What viewers see: the plan, the record so far, and what the client knows now.
+    """What viewers show: the plan, the record so far, and the client's present view.
 
     Attributes:
-        ids: all instances, in the order in which they came.
+        ids: all instances, in the order in which they were started.
     """
 
     plan: Plan
@@ -60,25 +59,25 @@ class Stage:
 
 
 class Viewer(Protocol):
-    """Who watches: told a few times a second, and when something is done."""
+    """Shows a run. It is called a few times per second, and at each incident."""
 
     every_s: float
 
     def opening(self, stage: Stage) -> None:
-        """Say what is being prepared."""
+        """Show that the run is being prepared."""
         ...
 
     def event(self, _: Stage, event: Event) -> None:
-        """Say what was done."""
+        """Show an incident."""
         ...
 
-    def look(self, stage: Stage) -> None:
-        """Show how the run stands."""
+    def update(self, stage: Stage) -> None:
+        """Show the present state of the run."""
         ...
 
 
 async def play(plan: Plan, viewer: Viewer) -> Stage:
-    """Play it once on real processes and sockets; nothing of it is left afterwards.
+    """Run the demo once on real processes and sockets; it leaves no process behind.
 
     Raises:
         TrimtabError: a backend does not start.
@@ -118,7 +117,7 @@ async def play(plan: Plan, viewer: Viewer) -> Stage:
 
 
 async def _act(stage: Stage, viewer: Viewer, fleet: Fleet, clock: Clock, rng: Random) -> None:
-    """Kill one, slow the busiest down, add a new one, each at its time."""
+    """Kill one instance, slow the busiest one, and add one, each at its time."""
     victim = rng.choice(stage.ids)
 
     def happened(kind: str, id_: str, alive: int) -> None:
@@ -131,24 +130,98 @@ async def _act(stage: Stage, viewer: Viewer, fleet: Fleet, clock: Clock, rng: Ra
     await fleet.kill(victim)
     await asyncio.sleep(stage.plan.when_s("slowed") - clock())
     recent = stage.record.attempts(from_s=clock() - _TTL_S)
-    laggard = max(stage.ids, key=lambda id_: recent[id_])
-    fleet.slow_down(laggard)
-    happened("slowed", laggard, _BACKENDS - 1)
+    busiest = max(stage.ids, key=lambda id_: recent[id_])
+    fleet.slow_down(busiest)
+    happened("slowed", busiest, _BACKENDS - 1)
     await asyncio.sleep(stage.plan.when_s("added") - clock())
-    newcomer = f"{SERVICE}-{_BACKENDS + 1}"
-    await fleet.start(newcomer)
-    stage.ids.append(newcomer)
-    happened("added", newcomer, _BACKENDS)
+    added = f"{SERVICE}-{_BACKENDS + 1}"
+    await fleet.start(added)
+    stage.ids.append(added)
+    happened("added", added, _BACKENDS)
 
 
 async def _watch(stage: Stage, viewer: Viewer, transport: BalancedTransport, clock: Clock) -> None:
     while True:
         await asyncio.sleep(viewer.every_s)
         _refresh(stage, transport, clock)
-        viewer.look(stage)
+        viewer.update(stage)
 
 
 def _refresh(stage: Stage, transport: BalancedTransport, clock: Clock) -> None:
     stage.record.now_s = clock()
     stage.pool = transport.statistics().get(SERVICE)
     stage.discovery = transport.state().get(SERVICE)
+
+
+class Clock:
+    """Seconds since `start` on the running loop's clock."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+
+    def start(self) -> None:
+        """Set the time to zero."""
+        self._started_at = self._loop.time()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self._loop.time() - self._started_at
+
+
+class RecordingTransport(httpx.AsyncHTTPTransport):
+    """The usual transport to one instance; it records each attempt."""
+
+    def __init__(self, instance: Instance, record: Record, clock: Clock, **options: Any) -> None:
+        super().__init__(**options)
+        self._id, self._record, self._clock = instance.id, record, clock
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Record the attempt, and send it."""
+        self._record.attempt(self._clock(), self._id)
+        return await super().handle_async_request(request)
+
+
+async def drive(
+    client: httpx.AsyncClient,
+    record: Record,
+    clock: Clock,
+    *,
+    rate_per_s: float,
+    duration_s: float,
+    rng: Random,
+) -> None:
+    """Make calls at random times, `rate_per_s` on average, for `duration_s`; wait for their ends.
+
+    The traffic is open-loop: slow answers do not delay later calls.
+    """
+    due_s = rng.expovariate(rate_per_s)
+    async with asyncio.TaskGroup() as calls:
+        while due_s < duration_s:
+            # A late call is sent at once, so the rate holds even if this loop lags.
+            await asyncio.sleep(due_s - clock())
+            calls.create_task(_call(client, record, clock))
+            due_s += rng.expovariate(rate_per_s)
+
+
+async def _call(client: httpx.AsyncClient, record: Record, clock: Clock) -> None:
+    started_s = clock()
+    try:
+        response = await client.get(f"http://{SERVICE}/")
+    except httpx.HTTPError as error:
+        id_, attempts, why = "", 1, str(error) or type(error).__name__
+    else:
+        info = response.extensions["trimtab"]
+        id_, attempts = info.instance.id, info.attempts
+        failed = response.status_code >= _FIRST_FAILING_STATUS
+        why = f"{id_} answered {response.status_code}" if failed else ""
+    ended_s = clock()
+    record.calls.append(
+        Call(
+            ended_at_s=ended_s,
+            instance_id=id_,
+            latency_s=ended_s - started_s,
+            attempts=attempts,
+            error=why,
+        )
+    )

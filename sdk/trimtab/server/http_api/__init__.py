@@ -1,1 +1,5 @@
-"""The HTTP side: thin handlers that read a request, ask the state, write Consul's answer."""
+"""The HTTP endpoints: thin handlers that read a request, ask the state and write Consul's answer.
+
+`agent` and `catalog` hold the handlers, `queries` what all reads have in common, `page` the page
+for people at `/`. The routes are in `trimtab.server.app`.
+"""

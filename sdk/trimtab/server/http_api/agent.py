@@ -1,4 +1,4 @@
-"""/v1/agent: what runs on this node, its registration and its heartbeats."""
+"""/v1/agent: the instances on this node, their registration and their heartbeats."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ import msgspec
 from msgspec.structs import replace
 from starlette.responses import Response
 
-from trimtab.server.definitions import (
-    STATUSES,
-    CheckDefinition,
-    CheckUpdate,
-    ServiceDefinition,
-    read,
-)
+from trimtab.server.decoding import Refusal, read
+from trimtab.server.definitions import STATUSES, CheckDefinition, CheckUpdate, ServiceDefinition
 from trimtab.server.http_api.queries import as_json, flag, required, state_of
-from trimtab.server.records import agent_view
-from trimtab.server.refusals import Refusal
+from trimtab.server.views import agent_view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,14 +133,14 @@ async def list_checks(request: Request) -> Response:
         {
             check_id: check
             for (node, check_id), check in checks
-            # The node's own liveness is Serf's business, not one of the agent's checks.
+            # In Consul the node's own liveness belongs to Serf, not to the agent's checks.
             if node == own and check_id != "serfHealth"
         },
     )
 
 
 async def show_self(request: Request) -> Response:
-    """GET /v1/agent/self, as much of it as clients look at."""
+    """GET /v1/agent/self, the part of it that clients read."""
     state = state_of(request)
     node = state.catalog.nodes[state.settings.node_name]
     return as_json(

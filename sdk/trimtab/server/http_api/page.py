@@ -13,7 +13,7 @@ from trimtab.server.http_api.queries import state_of
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from trimtab.server.records import HealthEntry
+    from trimtab.server.views import HealthEntry
 
 _MAX_ROWS = 1000
 _SEVERITY = {"passing": 0, "warning": 1, "critical": 2}

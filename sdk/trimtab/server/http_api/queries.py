@@ -1,4 +1,4 @@
-"""What every reading endpoint has in common: options, blocking, headers, JSON."""
+"""What all endpoints that read have in common: options, blocking, headers, JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from trimtab.server.blocking import wait_with_jitter_s
-from trimtab.server.durations import duration_s
-from trimtab.server.refusals import Refusal
+from trimtab.server.decoding import Refusal, duration_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ __all__ = ["ReadOptions", "answer", "as_json", "flag", "read_options", "required
 
 _TRUE = {"1", "t", "T", "TRUE", "true", "True", ""}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
-_CLIENT_IS_GONE = 499  # nobody reads it
+_CLIENT_DISCONNECTED = 499  # the client does not read it
 _NO_INDEX = {
     "X-Consul-Index": "1",
     "X-Consul-KnownLeader": "false",
@@ -37,8 +36,8 @@ class ReadOptions:
 
     Attributes:
         index: block until the answer's index is above this; 0 does not block.
-        wait_s: how long to block at most; 0 stands for the default.
-        consistency: "leader", "stale" or "consistent"; a single server gives all the same.
+        wait_s: how long to block at most; 0: the default.
+        consistency: "leader", "stale" or "consistent"; a single server answers all three alike.
     """
 
     index: int = 0
@@ -47,7 +46,7 @@ class ReadOptions:
 
 
 def state_of(request: Request) -> RegistryState:
-    """Find the registry that the request came to."""
+    """Return the state of the registry that received the request."""
     return cast("RegistryState", request.app.state.registry)
 
 
@@ -55,7 +54,7 @@ def read_options(request: Request) -> ReadOptions:
     """Read the shared parameters.
 
     Raises:
-        Refusal: 400 for one that is wrong, 500 for another datacenter or an unknown filter.
+        Refusal: 400 for a wrong value, 500 for another datacenter or a filter.
     """
     query = request.query_params
     if "stale" in query and "consistent" in query:
@@ -78,7 +77,7 @@ def read_options(request: Request) -> ReadOptions:
         )
     for narrowing in ("node-meta", "peer"):
         if query.get(narrowing):
-            # To ignore it would answer with more than was asked for.
+            # Ignoring it would list more instances than the client asked for.
             raise Refusal(400, f"?{narrowing} is not supported by this registry")
     consistency = next((name for name in ("stale", "consistent") if name in query), "leader")
     return ReadOptions(int(index), wait_s, consistency)
@@ -99,7 +98,7 @@ def flag(request: Request, name: str) -> bool:
 
 
 def required(request: Request, what: str) -> str:
-    """Give the last part of the path, which names something.
+    """Return the last part of the path; `what` is what it names.
 
     Raises:
         Refusal: 400, it is empty.
@@ -117,13 +116,13 @@ async def answer(
     index_of: Callable[[], int],
     read: Callable[[], Any],
 ) -> Response:
-    """Answer a read, after blocking for as long as the client asked for.
+    """Answer a read; block first if the client asked for it.
 
     Args:
         request: the request.
-        topics: what may wake it.
-        index_of: gives the index of the answer as of now.
-        read: gives the answer as of now: a value for JSON, or bytes that are JSON already.
+        topics: the topics that may wake it.
+        index_of: returns the current index of the answer.
+        read: returns the current answer: a value for JSON, or bytes that are JSON already.
     """
     options, state = read_options(request), state_of(request)
     if options.index and not await state.waiters.wait(
@@ -132,7 +131,7 @@ async def answer(
         timeout_s=wait_with_jitter_s(options.wait_s, state.rng),
         receive=request.receive,
     ):
-        return Response(status_code=_CLIENT_IS_GONE)
+        return Response(status_code=_CLIENT_DISCONNECTED)
     response = as_json(request, read())
     response.headers["X-Consul-Index"] = str(index_of())
     response.headers["X-Consul-KnownLeader"] = "true"
@@ -142,7 +141,7 @@ async def answer(
 
 
 def as_json(request: Request, value: Any) -> Response:
-    """Write a value as JSON, indented when `?pretty` asks for it."""
+    """Write a value as JSON, indented if `?pretty` is set."""
     body = value if isinstance(value, bytes) else msgspec.json.encode(value)
     if "pretty" in request.query_params:
         body = msgspec.json.format(body, indent=4)

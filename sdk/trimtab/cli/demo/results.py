@@ -1,20 +1,30 @@
-"""The run as one SVG: each instance's share of the traffic over time, and what was done when."""
+"""The results of a run: tables for people, JSON for programs, and an SVG picture.
+
+The picture shows each instance's share of the traffic over time, and the events.
+"""
 
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from trimtab.cli.demo.measure import settled_s, share_curve
-from trimtab.cli.demo.words import took, what
+from rich.console import Group
+from rich.text import Text
+
+from trimtab.cli.consoles import plain_table
+from trimtab.cli.demo.record import phases, settled_s, share_curve, shares
+from trimtab.cli.demo.viewers import PHASES, effect, took, what
+from trimtab.cli.load import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.table import Table
+
     from trimtab.cli.demo.record import Event
     from trimtab.cli.demo.scene import Stage
 
-__all__ = ["draw"]
+__all__ = ["draw", "summary", "summary_json"]
 
 _WIDTH, _HEIGHT = 920, 470
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 808, 150, 400
@@ -33,8 +43,96 @@ text { font: 13px ui-sans-serif, system-ui, -apple-system, "Segoe UI", sans-seri
 """
 
 
+def summary(stage: Stage) -> Group:
+    """Draw the summary."""
+    return Group(Text(), _share_table(stage), Text(), _event_table(stage), Text(), _verdict(stage))
+
+
+def summary_json(stage: Stage) -> dict[str, Any]:
+    """Return the summary as plain data; durations in seconds, shares from 0 to 1."""
+    record = stage.record
+    return {
+        "requests": len(record.calls),
+        "failures": record.failures,
+        "retried": record.retried,
+        "duration_s": record.now_s,
+        "rate_per_s": len(record.calls) / record.now_s,
+        "strategy": stage.plan.strategy,
+        "seed": stage.plan.seed,
+        "errors": sorted({call.error for call in record.calls if call.error}),
+        "shares": {
+            name: shares(record, from_s, until_s) for name, from_s, until_s in phases(record)
+        },
+        "events": [
+            {
+                "event": event.kind,
+                "instance": event.instance_id,
+                "at_s": event.at_s,
+                "fair_ratio": event.fair_ratio,
+                "settled_s": settled_s(record, event),
+            }
+            for event in record.events
+        ],
+    }
+
+
+def _share_table(stage: Stage) -> Table:
+    spans = phases(stage.record)
+    names = [f"{PHASES[name].upper()}" for name, _, _ in spans]
+    table = plain_table("INSTANCE", "CALLS", "FAILED", *names, "P50 ms", "P99 ms")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    parts = [shares(stage.record, from_s, until_s) for _, from_s, until_s in spans]
+    for id_ in stage.ids:
+        row = _row(stage, id_)
+        table.add_row(
+            Text(id_, "bold"),
+            f"{row.requests:,}",
+            Text(str(row.failures), "red" if row.failures else ""),
+            *(Text(f"{part[id_]:.1%}") if id_ in part else Text("-", "dim") for part in parts),
+            *(f"{row.quantile_s(ratio) * 1000:.1f}" for ratio in (0.5, 0.99)),
+        )
+    return table
+
+
+def _row(stage: Stage, id_: str) -> Row:
+    calls = [call for call in stage.record.calls if call.instance_id == id_]
+    return Row(
+        requests=len(calls),
+        failures=sum(1 for call in calls if call.error),
+        latencies_s=[call.latency_s for call in calls],
+    )
+
+
+def _event_table(stage: Stage) -> Table:
+    table = plain_table("AT", "EVENT", "TOOK", "")
+    table.columns[0].justify = table.columns[2].justify = "right"
+    for event in stage.record.events:
+        took_s = settled_s(stage.record, event)
+        table.add_row(
+            f"{event.at_s:.1f} s",
+            what(event),
+            Text(took(took_s), "yellow" if took_s is None else "green"),
+            Text(effect(event), "dim"),
+        )
+    return table
+
+
+def _verdict(stage: Stage) -> Text:
+    record, failed = stage.record, stage.record.failures
+    text = Text.assemble(
+        (f"{len(record.calls):,} calls in {record.now_s:.1f} s", "bold"),
+        f" ({len(record.calls) / record.now_s:.0f} per second), ",
+        (f"{failed} failed", "bold red" if failed else "bold green"),
+        f", {record.retried} retried on another instance",
+    )
+    for error in sorted({call.error for call in record.calls if call.error})[:5]:
+        text.append(f"\n{error}", "red")
+    return text
+
+
 def draw(stage: Stage) -> str:
-    """Draw it, as the text of an SVG file that needs nothing else."""
+    """Return the picture as the text of a self-contained SVG file."""
     parts = [
         _opening(stage),
         f"<style>{_STYLE}</style>",
@@ -44,7 +142,7 @@ def draw(stage: Stage) -> str:
         *_axes(stage),
         *_bands(stage),
         *(part for event in stage.record.events for part in _marks(stage, event)),
-        _verdict(stage),
+        _caption(stage),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -81,7 +179,7 @@ def _band(xs: list[float], floors: list[float], tops: list[float], colour: str) 
 
 
 def _label(id_: str, xs: list[float], floors: list[float], tops: list[float]) -> Iterator[str]:
-    """Name a band at its right end; one that has none is named inside, near its beginning."""
+    """Label a band at its right end, or near its beginning if it does not reach the end."""
     if tops[-1] - floors[-1] >= _LEAST_LABELLED:
         yield _text(_RIGHT + 10, _y((tops[-1] + floors[-1]) / 2) + 4, id_, "small")
     else:
@@ -90,7 +188,7 @@ def _label(id_: str, xs: list[float], floors: list[float], tops: list[float]) ->
 
 
 def _stacked(stage: Stage) -> list[tuple[str, str | None]]:
-    """Give the instances from the bottom up: first those to whom nothing happens."""
+    """Return the instances from the bottom up: those without an incident come first."""
     kinds = {event.instance_id: event.kind for event in stage.record.events}
     order = (None, "slowed", "killed", "added")
     return sorted(((id_, kinds.get(id_)) for id_ in stage.ids), key=lambda row: order.index(row[1]))
@@ -104,10 +202,10 @@ def _marks(stage: Stage, event: Event) -> Iterator[str]:
         'stroke-width="1.5"/>'
     )
     yield _text(x + 8, _TOP - 40, what(event), "strong small")
-    yield _text(x + 8, _TOP - 23, _news(event, took_s), "small")
+    yield _text(x + 8, _TOP - 23, _outcome(event, took_s), "small")
 
 
-def _news(event: Event, took_s: float | None) -> str:
+def _outcome(event: Event, took_s: float | None) -> str:
     if took_s is None:
         return "not settled by the end"
     return f"{'has its share' if event.kind == 'added' else 'avoided'} after {took(took_s)}"
@@ -123,13 +221,13 @@ def _axes(stage: Stage) -> Iterator[str]:
         yield _text(_x(stage, at_s), _BOTTOM + 20, f"{at_s} s", "soft small", anchor="middle")
 
 
-def _verdict(stage: Stage) -> str:
+def _caption(stage: Stage) -> str:
     record = stage.record
     mood = "bad" if record.failures else "good"
     return (
         f'<text x="{_LEFT}" y="{_HEIGHT - 22}"><tspan class="strong">{len(record.calls):,} calls'
         f'</tspan>, <tspan class="{mood}">{record.failures} failed</tspan>, {record.retried} '
-        "tried again on another instance</text>"
+        "retried on another instance</text>"
     )
 
 

@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from trimtab.cli.watching import JsonLines, Lines, LiveTable
+from trimtab.cli.watch import JsonLines, Lines, LiveTable
 from trimtab.discovery import DiscoveryState
 from trimtab.instance import Instance, Snapshot, Status
 
@@ -44,7 +44,7 @@ def play(view):
         view.show(None, state())
 
 
-def test_lines_tell_each_change_and_each_turn_of_the_registry_once():
+def test_lines_show_each_change_and_each_failure_of_the_registry_once():
     console = Console(width=200, file=io.StringIO())
     play(Lines(console))
     lines = [line.split("  ", 1)[1] for line in console.file.getvalue().splitlines()]
@@ -53,18 +53,18 @@ def test_lines_tell_each_change_and_each_turn_of_the_registry_once():
         "+ b  10.0.0.2:80 passing weight=1 zone=west",
         "- b  10.0.0.2:80",
         "~ a  status: passing -> critical",
-        "! the registry fails; the last list stays in use: refused",
-        "! consul://r answers again",
-        "! a list of only 0 is held back until it is confirmed",
+        "! the registry is unavailable; the last list stays in use: refused",
+        "! consul://r is available again",
+        "! a list of only 0 instances is held back until it is confirmed",
     ]
 
 
-def test_json_lines_tell_the_same(capsys):
+def test_json_lines_show_the_same(capsys):
     play(JsonLines("orders"))
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["event"] for row in rows] == [
         *("added", "added", "removed", "changed"),
-        *("registry_fails", "registry_answers", "list_held"),
+        *("registry_unavailable", "registry_available", "list_held"),
     ]
     assert rows[3]["before"]["status"] == "passing"
     assert rows[3]["instance"]["status"] == "critical"
@@ -82,8 +82,8 @@ def test_the_live_table_shows_the_list_recent_changes_and_the_state():
     assert "+ a" not in shown
 
 
-def test_the_live_table_says_what_is_doubtful():
+def test_the_live_table_shows_lists_from_disk_and_held_back():
     console = Console(width=200, file=io.StringIO())
     console.print(LiveTable(console).picture(state(source="disk", held=0)))
     assert "from disk" in console.file.getvalue()
-    assert "a list of 0 is held back until confirmed" in console.file.getvalue()
+    assert "a list of 0 instances is held back until it is confirmed" in console.file.getvalue()

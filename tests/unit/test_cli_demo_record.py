@@ -4,12 +4,11 @@ import math
 
 import pytest
 
-from trimtab.cli.demo.measure import phases, settled_s, share_curve, shares
-from trimtab.cli.demo.record import Call, Event, Record
+from trimtab.cli.demo.record import Call, Event, Record, phases, settled_s, share_curve, shares
 
 
 def record_of(*spans, now_s):
-    """Make a record with 100 attempts a second; each span says who takes them in turn."""
+    """Make a record with 100 attempts a second; each span names the instances, which take turns."""
     record = Record(now_s=now_s)
     for from_s, until_s, ids in spans:
         for step in range(round((until_s - from_s) * 100)):
@@ -37,7 +36,7 @@ def test_the_curve_leaves_out_times_without_traffic():
     assert all(share == {"a": 1.0} for _, share in curve)
 
 
-def test_a_killed_instance_is_left_at_its_last_attempt():
+def test_a_killed_instance_counts_until_its_last_attempt():
     record = record_of((0, 2, "xy"), (2, 2.1, "xy"), (2.1, 5, "y"), now_s=5)
     assert settled_s(record, event_of(record, "killed")) == pytest.approx(0.08)
 
@@ -48,18 +47,18 @@ def test_a_killed_instance_without_any_further_attempt_took_no_time():
     assert settled_s(Record(now_s=5), event_of(record, "killed")) == 0
 
 
-def test_a_killed_instance_that_was_tried_within_the_last_second_is_not_left_yet():
+def test_a_killed_instance_tried_within_the_last_second_has_not_settled():
     record = record_of((0, 5, "xy"), now_s=5)
     assert settled_s(record, event_of(record, "killed")) is None
 
 
-def test_a_slowed_instance_is_left_once_its_share_stays_small():
+def test_a_slowed_instance_has_settled_once_its_share_stays_small():
     record = record_of((0, 3, "xy"), (3, 9, "xyyyyyyyyy"), now_s=9)
     # Of the last second, x has half before 3 s and a tenth after: a quarter at 3.625 s.
     assert settled_s(record, event_of(record, "slowed")) == pytest.approx(1.7, abs=0.11)
 
 
-def test_a_slowed_instance_that_comes_back_is_not_left():
+def test_a_slowed_instance_whose_share_grows_again_has_not_settled():
     record = record_of((0, 3, "xy"), (3, 6, "y"), (6, 9, "xy"), now_s=9)
     assert settled_s(record, event_of(record, "slowed")) is None
 

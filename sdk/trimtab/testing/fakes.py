@@ -1,14 +1,20 @@
-"""A registry of the test's own making: fakes that say and do what they are told."""
+"""Fakes for tests of programs that use Trimtab: a manual clock, and registries in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
-from trimtab.errors import ClosedError, NotRegisteredError, RegistryUnavailableError
+from trimtab.errors import (
+    ClosedError,
+    ConfigurationError,
+    NotRegisteredError,
+    RegistryUnavailableError,
+)
 from trimtab.instance import Status
 from trimtab.registries.protocol import Listing
 
@@ -17,20 +23,21 @@ if TYPE_CHECKING:
 
     from trimtab.instance import Instance
 
-__all__ = ["FakePolledRegistry", "FakeRegistry"]
+__all__ = ["FakePolledRegistry", "FakeRegistry", "ManualClock"]
 
 _numbers = count(1)
 
 
 class FakePolledRegistry:
-    """An in-memory registry and registrar that can only be polled; `FakeRegistry` pushes too.
+    """An in-memory registry and registrar that can only be polled; `FakeRegistry` also pushes.
 
-    The test scripts it with `set`, `fail`, `heal` and `forget`, from any thread, and reads
-    `calls` afterwards. Registrations lapse to critical on the running loop's clock.
+    The test controls it with `set`, `fail`, `heal` and `forget`, from any thread, and reads
+    `calls` afterwards. Registrations become critical when their lease ends, on the running
+    loop's clock.
 
     Args:
-        name: shows in `url`. Every object has a `key` of its own, whatever its name.
-        delay_s: how long every answer takes, on the running loop's clock; may be changed later.
+        name: part of `url`. Each object has its own `key`, even if names are equal.
+        delay_s: how long every answer takes, seconds on the running loop's clock; may be changed.
 
     Attributes:
         calls: how often each method was called, by its name; failed calls count.
@@ -52,19 +59,21 @@ class FakePolledRegistry:
         self._fetched_in: dict[str, int] = {}
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
-    # What the test says.
+    # For the test.
 
     def set(
         self, service: str, instances: Iterable[Instance], *, skipped: Iterable[str] = ()
     ) -> None:
-        """List these instances for the service from now on, and tell those who watch."""
+        """List these instances for the service from now on, and wake the watches."""
         self._lists[service] = tuple(instances)
         self._skipped[service] = tuple(skipped)
         self._changed()
 
     def fail(self, error: Exception | None = None) -> None:
         """Raise `error` from every call and every running watch, until `heal`."""
-        self._error = error or RegistryUnavailableError(f"{self.url} is down: the test says so")
+        self._error = error or RegistryUnavailableError(
+            f"{self.url} is down: the test says so"
+        )
         self._wake()
 
     def heal(self) -> None:
@@ -73,7 +82,7 @@ class FakePolledRegistry:
         self._wake()
 
     def forget(self) -> None:
-        """Lose everything, as a registry without a disk does at a restart: `reset` is told."""
+        """Lose everything, as a restart without a disk does; the next listing has `reset`."""
         self._lists.clear()
         self._skipped.clear()
         self._leases.clear()
@@ -83,20 +92,20 @@ class FakePolledRegistry:
 
     @property
     def watching(self) -> int:
-        """How many watches are waiting for a change at this moment."""
+        """The number of watches that wait for a change."""
         return len(self._waiters)
 
-    # What the registry protocol asks.
+    # The registry protocol.
 
     async def fetch(self, service: str) -> Listing:
-        """Give the list of the service; one that was never set is empty."""
+        """Return the list of the service; it is empty if it was never set."""
         await self._answer("fetch")
         known = self._fetched_in.get(service, self._generation)
         self._fetched_in[service] = self._generation
         return self._listing(service, reset=known != self._generation)
 
     async def services(self) -> list[str]:
-        """Name the services that have a list."""
+        """Return the names of the services that have a list."""
         await self._answer("services")
         return sorted(self._lists)
 
@@ -106,7 +115,7 @@ class FakePolledRegistry:
         self.closed = True
         self._wake()
 
-    # What the registrar protocol asks.
+    # The registrar protocol.
 
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
         """List the instance with a lease of `ttl_s` seconds."""
@@ -124,12 +133,12 @@ class FakePolledRegistry:
         ttl_s, until = self._leases[service, instance.id]
         self._leases[service, instance.id] = (ttl_s, self._time() + ttl_s)
         if until <= self._time():
-            self._changed()  # It had lapsed, and is back.
+            self._changed()  # The lease had ended, and is renewed.
         else:
-            self._wake()  # Whoever waits for the lapse must reckon anew.
+            self._wake()  # Watches must compute the next end of a lease anew.
 
     async def deregister(self, service: str, instance: Instance) -> None:
-        """Remove the instance, if it is there."""
+        """Remove the instance, if it exists."""
         await self._answer("deregister")
         self._leases.pop((service, instance.id), None)
         rest = tuple(each for each in self._lists.get(service, ()) if each.id != instance.id)
@@ -183,7 +192,7 @@ class FakePolledRegistry:
 class FakeRegistry(FakePolledRegistry):
     """An in-memory registry and registrar that pushes its changes.
 
-    Use it where a test wants to say what the registry says::
+    Use it where a test decides what the registry lists::
 
         registry = FakeRegistry()
         registry.set("orders", [Instance(host="10.0.0.7", port=8080)])
@@ -193,7 +202,7 @@ class FakeRegistry(FakePolledRegistry):
     """
 
     async def watch(self, service: str) -> AsyncIterator[Listing]:
-        """Yield the list now and after every change; raise what `fail` was given."""
+        """Yield the list now and after every change; raise the error given to `fail`."""
         await self._answer("watch")
         seen, generation = "", self._generation
         while True:
@@ -233,3 +242,37 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+class ManualClock:
+    """A clock that the test moves: call it for the time, `advance` it to move it.
+
+    Pass it as any `clock`; the test then does not depend on the machine's speed.
+
+    Args:
+        start: the first `now`, in seconds.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = _finite("start", start)
+
+    def __call__(self) -> float:
+        """Return the present time, in seconds."""
+        return self._now
+
+    def advance(self, seconds: float) -> float:
+        """Move the time by `seconds`, 0 or more, and return it.
+
+        Raises:
+            ConfigurationError: time would run backwards, or not be a finite number.
+        """
+        if _finite("seconds", seconds) < 0:
+            raise ConfigurationError(f"a clock cannot go back by {-seconds} s")
+        self._now += seconds
+        return self._now
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise ConfigurationError(f"{name} is {value!r}; it must be a finite number of seconds")
+    return float(value)

@@ -1,4 +1,4 @@
-"""Flags beat the environment, which beats the file."""
+"""Flags override the environment, which overrides the file."""
 
 import json
 
@@ -16,7 +16,7 @@ def _empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def listed(capsys):
-    """Say which address `trimtab ls orders` finds: it tells the registry that was asked."""
+    """Return the address that `trimtab ls orders` finds; it shows which registry was used."""
 
     def listed(*flags):
         assert main(["ls", "orders", "--json", *flags]) == 0
@@ -30,7 +30,7 @@ def write(path, text):
     return str(path)
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path, monkeypatch, listed):
+def test_a_flag_overrides_the_environment_which_overrides_the_file(tmp_path, monkeypatch, listed):
     path = write(tmp_path / "other.toml", 'registry = "static://10.0.0.1:80"')
     assert listed("--config", path) == "10.0.0.1"
     monkeypatch.setenv("TRIMTAB_REGISTRY", "static://10.0.0.2:80")
@@ -51,7 +51,7 @@ def test_the_file_in_the_working_directory_is_read_by_itself(tmp_path, listed):
     assert listed("--config", other) == "10.0.0.6"
 
 
-def test_a_table_for_the_command_beats_what_holds_for_all(tmp_path, listed):
+def test_a_commands_table_overrides_the_top_of_the_file(tmp_path, listed):
     write(
         tmp_path / "trimtab.toml",
         'registry = "static://10.0.0.7:80"\n[ls]\nregistry = "static://10.0.0.8:80"\n'
@@ -75,11 +75,11 @@ def test_an_option_of_one_command_has_its_own_variable(monkeypatch, capsys):
         ("[demo]\nzzz = 1", "unknown key 'zzz' in [demo]; known are duration, json, rate"),
         ("[ls]\nconfig = 'x'", "unknown key 'config' in [ls]"),
         ("call = 1", "'call' must be a table: write [call]"),
-        ("a = ", "the configuration file is no TOML"),
+        ("a = ", "the configuration file is not valid TOML"),
         ("registry = 'nothing'", "registry URL 'nothing' has no scheme"),
     ],
 )
-def test_what_is_wrong_in_the_file_is_named_with_the_file(tmp_path, capsys, text, expected):
+def test_an_error_in_the_file_names_the_file(tmp_path, capsys, text, expected):
     path = write(tmp_path / "bad.toml", text)
     assert main(["ls", "--config", path]) == 2
     error = capsys.readouterr().err

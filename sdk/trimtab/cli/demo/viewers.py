@@ -1,7 +1,8 @@
-"""The live board: one row per instance, redrawn in place, and below it what was done to them."""
+"""What people see during a run: a live board on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 from statistics import median
 from typing import TYPE_CHECKING, Self
 
@@ -11,21 +12,39 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.cli.demo.measure import settled_s, shares
+from trimtab.cli.demo.backends import SLOWDOWN
+from trimtab.cli.demo.record import settled_s, shares
 from trimtab.cli.demo.scene import ACTS
-from trimtab.cli.demo.words import effect, took, what
 
 if TYPE_CHECKING:
     from trimtab.cli.demo.record import Event
     from trimtab.cli.demo.scene import Stage
 
-__all__ = ["Board"]
+__all__ = ["PHASES", "Board", "Lines", "Quiet", "effect", "took", "what"]
 
+PHASES = {
+    "before": "all healthy",
+    "killed": "one killed",
+    "slowed": "one slow",
+    "added": "one added",
+}
+"""The names of the phases of a run."""
+_EXACT_BELOW_S = 0.0995
+_DONE = {
+    "killed": "killed",
+    "slowed": f"slowed {SLOWDOWN}-fold",
+    "added": "added",
+}
+_EFFECTS = {
+    "killed": "until the last attempt on it; all were retried elsewhere",
+    "slowed": "until its share stayed below half of a fair share",
+    "added": "until it had its fair share",
+}
 _WINDOW_S = 1.0
 _BAR_WIDTH = 24
 _FULL_BAR_RATIO = 0.4
 _MANY_MS = 40.0
-_LOOKS = {
+_MARKS = {
     None: ("●", "up", "green"),
     "killed": ("✖", "killed", "red"),
     "slowed": ("◐", "slow", "yellow"),
@@ -33,13 +52,30 @@ _LOOKS = {
 }
 _AHEAD = {
     "killed": "an instance is killed",
-    "slowed": "the busiest is slowed",
-    "added": "one is added",
+    "slowed": "the busiest instance is slowed",
+    "added": "an instance is added",
 }
 
 
+def what(event: Event) -> str:
+    """Return an incident in words."""
+    return f"{event.instance_id} {_DONE[event.kind]}"
+
+
+def effect(event: Event) -> str:
+    """Return the meaning of the time that an incident took."""
+    return _EFFECTS[event.kind]
+
+
+def took(seconds: float | None) -> str:
+    """Return a time in words, as exactly as it is known."""
+    if seconds is None:
+        return "not yet"
+    return f"{seconds * 1000:.0f} ms" if seconds < _EXACT_BELOW_S else f"{seconds:.1f} s"
+
+
 class Board:
-    """A viewer that draws on a terminal."""
+    """A viewer that draws a live board on a terminal: one row per instance, and the incidents."""
 
     every_s = 0.25
 
@@ -47,15 +83,15 @@ class Board:
         self._live = Live(console=console, auto_refresh=False)
 
     def opening(self, stage: Stage) -> None:
-        """Say what is being prepared."""
+        """Show that the run is being prepared."""
         text = f"Starting a registry and {len(stage.ids)} backends ..."
         self._live.update(Text(text, "dim"), refresh=True)
 
     def event(self, _: Stage, event: Event) -> None:
-        """Show what was done, at the next look."""
+        """Do nothing: the next update shows it."""
 
-    def look(self, stage: Stage) -> None:
-        """Draw the stage as it is now."""
+    def update(self, stage: Stage) -> None:
+        """Draw the present state."""
         self._live.update(picture(stage), refresh=True)
 
     def __enter__(self) -> Self:
@@ -89,7 +125,7 @@ def _instances(stage: Stage) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
     table.add_column("INSTANCE")
     table.add_column("STATE", min_width=8)
-    table.add_column("REGISTRY SAYS", min_width=10)
+    table.add_column("IN REGISTRY", min_width=10)
     table.add_column("SHARE OF THE LAST SECOND", width=_BAR_WIDTH)
     for name in ("", "P50 ms", "IN FLIGHT", "CALLS"):
         table.add_column(name, justify="right", min_width=5)
@@ -100,7 +136,7 @@ def _instances(stage: Stage) -> Table:
 
 
 def _cells(stage: Stage, id_: str, share: float) -> tuple[Text | Bar, ...]:
-    mark, state, style = _LOOKS[_last_kind(stage, id_)]
+    mark, state, style = _MARKS[_last_kind(stage, id_)]
     member = stage.pool.members.get(id_) if stage.pool else None
     shown = min(share, _FULL_BAR_RATIO)
     return (
@@ -144,3 +180,47 @@ def _event(stage: Stage, event: Event) -> Text:
 def _last_kind(stage: Stage, id_: str) -> str | None:
     kinds = [event.kind for event in stage.record.events if event.instance_id == id_]
     return kinds[-1] if kinds else None
+
+
+class Lines:
+    """A viewer that prints lines, for files, pipes and logs."""
+
+    every_s = 1.0
+
+    def opening(self, stage: Stage) -> None:
+        """Show that the run is being prepared."""
+        self.line(f"Starting a registry and {len(stage.ids)} backends ...")
+
+    def event(self, _: Stage, event: Event) -> None:
+        """Print an incident."""
+        self.line(f"{event.at_s:5.1f} s  {what(event)}")
+
+    def update(self, stage: Stage) -> None:
+        """Print the totals, and each instance's share of the last second."""
+        record, now_s = stage.record, stage.record.now_s
+        recent = shares(record, max(0.0, now_s - self.every_s), now_s)
+        parts = "  ".join(
+            f"{id_.rpartition('-')[2]}:{recent.get(id_, 0):4.0%}" for id_ in stage.ids
+        )
+        self.line(
+            f"{now_s:5.1f} s  {len(record.calls):6,} calls  {record.failures} failed"
+            f"  {record.retried} retried  {parts}"
+        )
+
+    def line(self, text: str) -> None:
+        """Print a line at once."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+class Quiet(Lines):
+    """A viewer that prints nothing."""
+
+    def line(self, text: str) -> None:
+        """Print nothing."""

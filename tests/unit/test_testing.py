@@ -20,7 +20,7 @@ from trimtab.testing.registry_harness import Contract, RegistryHarness, until
 ONE = Instance(id="a", host="h", port=1)
 
 
-def test_the_clock_moves_when_told():
+def test_the_clock_moves_by_advance():
     clock = ManualClock(5)
     assert clock() == 5.0
     assert clock.advance(0.5) == clock() == 5.5
@@ -32,7 +32,7 @@ def test_the_clock_moves_when_told():
     assert clock() == 5.5
 
 
-def test_the_fakes_are_what_they_say():
+def test_the_fakes_follow_the_protocols():
     assert isinstance(FakeRegistry(), WatchableRegistry)
     assert isinstance(FakePolledRegistry(), Registry)
     assert not isinstance(FakePolledRegistry(), WatchableRegistry)
@@ -76,7 +76,7 @@ class TestFakeRegistry:
         await watch.aclose()
         assert registry.watching == 0
 
-    async def test_a_waiting_watch_raises_when_told_to_fail(self):
+    async def test_a_waiting_watch_raises_the_error_of_fail(self):
         registry = FakeRegistry()
         watch = registry.watch("orders")
         await anext(watch)
@@ -87,7 +87,7 @@ class TestFakeRegistry:
         with pytest.raises(RegistryUnavailableError, match="the test says so"):
             await waiting
 
-    async def test_a_heartbeat_puts_the_lapse_off(self):
+    async def test_a_heartbeat_postpones_the_end_of_the_lease(self):
         registry = FakeRegistry()
         await registry.register("orders", ONE, ttl_s=60)
         watch = registry.watch("orders")
@@ -100,12 +100,12 @@ class TestFakeRegistry:
         assert (await waiting).instances == ()
         await watch.aclose()
 
-    async def test_answers_take_as_long_as_told(self):
+    async def test_answers_take_delay_s(self):
         registry = FakePolledRegistry(delay_s=60)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(registry.fetch("orders"), 0.01)
 
-    async def test_it_may_be_told_from_another_thread(self):
+    async def test_it_may_be_controlled_from_another_thread(self):
         registry = FakeRegistry()
         watch = registry.watch("orders")
         await anext(watch)
@@ -119,7 +119,7 @@ class TestFakeRegistry:
 
 
 @pytest.mark.anyio
-async def test_until_tells_the_last_listing_when_none_will_do():
+async def test_until_names_the_last_listing_if_none_meets_the_condition():
     registry = FakePolledRegistry()
     registry.set("orders", [ONE])
     with pytest.raises(AssertionError, match=r"not within 0\.05 s; the last .*id='a'"):
@@ -135,7 +135,7 @@ def test_a_contract_needs_a_harness():
         asyncio.run(RegistryHarness().publish("orders", [ONE]))
 
 
-def test_a_contract_finds_what_an_adapter_leaves_behind():
+def test_a_contract_finds_tasks_that_a_registry_leaves_behind():
     """The suite itself must fail for a registry that leaks; here, one that leaves a task."""
 
     class Leaking(FakePolledRegistry):
@@ -161,5 +161,5 @@ def test_a_contract_finds_what_an_adapter_leaves_behind():
         def harness(self):
             return Harness()
 
-    with pytest.raises(AssertionError, match="still there after the registry was closed"):
+    with pytest.raises(AssertionError, match="left over after the registry was closed"):
         Suite().test_closing_again_does_nothing()
