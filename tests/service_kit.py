@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+from trimtab.discovery.service import Service
+
 from trimtab import Instance, Snapshot
 from trimtab.discovery import Policies
-from trimtab.discovery.service import Service
 from trimtab.discovery.settings import DiscoveryState
 from trimtab.testing import ManualClock
 

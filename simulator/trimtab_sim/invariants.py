@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings
 from trimtab.calls import RetryPolicy
+from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.errors import SimulationError
 from trimtab_sim.figures import figures

@@ -231,6 +231,7 @@ class _Stage:
             held = [one.id for one in service.suspects() if reason_against(one) is None]
             convergence.view_changed(client, (*service.eligible(), *held), env.now)
 
+        assert service.lease is not None
         service.lease.subscribe(look)
 
 

@@ -4,9 +4,10 @@ import asyncio
 from contextlib import suppress
 from random import Random
 
+from trimtab.discovery.probing import ProbeRunner
+
 from trimtab import Instance
 from trimtab.check import Check
-from trimtab.discovery.probing import ProbeRunner
 from trimtab.health.probing import ProbeSettings
 
 CHECK = Check(kind="http", path="/health", interval_s=0.1, timeout_s=0.2, rise=2, fall=2)

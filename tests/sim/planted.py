@@ -7,10 +7,10 @@ find every one of them.
 import asyncio
 from contextlib import contextmanager
 
+from trimtab.calls import RetryPolicy
 from trimtab.discovery.guard import LossGuard
 from trimtab.discovery.reading import Reader
 from trimtab.pool import Pick
-from trimtab.calls import RetryPolicy
 from trimtab.strategies.random import RandomChoice
 
 __all__ = ["BUGS"]

@@ -16,9 +16,9 @@ import pytest
 from memory_network import Network
 
 from trimtab import BalancedTransport, DiscoverySettings, Instance, RetryPolicy
+from trimtab.calls import HedgePolicy
 from trimtab.http.families import Family
 from trimtab.http.making import Maker
-from trimtab.calls import HedgePolicy
 from trimtab.testing import FakeRegistry
 from trimtab_sim.loop import run
 

@@ -1,11 +1,11 @@
 """How calls are balanced, as one value: what it takes, and what it refuses."""
 
 import pytest
+from trimtab.discovery.policies import check_deadline
 
 from trimtab import ConcurrencyLimits, ConfigurationError, HealthSettings, HedgePolicy, RetryPolicy
 from trimtab.check import Check
 from trimtab.discovery import Policies
-from trimtab.discovery.policies import check_deadline
 from trimtab.health.probing import ProbeSettings
 from trimtab.strategies import STRATEGIES
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+from trimtab.discovery.probing import ProbeRunner
 
 from trimtab import Instance, Status
 from trimtab.check import Check
-from trimtab.discovery.probing import ProbeRunner
 from trimtab.health.probing import ProbeSettings
 from trimtab.probing import ProbeResult
 from trimtab_sim.loop import run

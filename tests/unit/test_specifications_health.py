@@ -16,8 +16,8 @@ from trimtab import (
     RetryPolicy,
     SlowStart,
 )
-from trimtab.discovery import Call
 from trimtab.calls import Backoff, RetryBudget
+from trimtab.discovery import Call
 from trimtab.health.outliers import outlier_threshold
 
 IDS = "abcdefghij"

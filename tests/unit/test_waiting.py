@@ -5,7 +5,6 @@ from collections import deque
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from trimtab.discovery.waiting import Turn, Waiting
 
 

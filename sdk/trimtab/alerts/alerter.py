@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from trimtab.alerts.digest import AlertSettings, Digest
 from trimtab.alerts.senders import name_of, sender_of
 from trimtab.background import Block
-from trimtab.errors import ConfigurationError
 from trimtab.calls import Backoff
+from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from trimtab.alerts.digest import Alert

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.registries import connect
 from trimtab.strategies import resolve
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from trimtab.discovery.home import Home
 from trimtab.discovery.cache import ServiceCache
+from trimtab.discovery.home import Home
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ClosedError
 

@@ -12,6 +12,7 @@ import math
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
+from trimtab.calls import Backoff
 from trimtab.errors import (
     RegistryCursorLostError,
     RegistryDeniedError,
@@ -19,7 +20,6 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import WatchableRegistry
-from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable

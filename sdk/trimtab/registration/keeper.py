@@ -12,12 +12,12 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from trimtab.calls import Backoff
 from trimtab.errors import NotRegisteredError, RegistryError
 from trimtab.health.probing import ProbeState
 from trimtab.instance import Status
 from trimtab.probing import NetworkCarrier, probe, repeat
 from trimtab.registries.protocol import CheckingRegistrar
-from trimtab.calls import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from trimtab.calls import Request
 from trimtab.errors import ClosedError, DiscoveryError, PickError
 from trimtab.pool import OVERLOADED
 from trimtab.strategies import read_load_report
-from trimtab.transports.preparing import retry_after_s, restore_location, with_deadline
+from trimtab.transports.preparing import restore_location, retry_after_s, with_deadline
 from trimtab.transports.streams import async_stream, sync_stream
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ def key_reader(
     """
     if key_from is None or callable(key_from):
         return key_from
-    if not isinstance(key_from, str) or not key_from:
+    if not (key_from and isinstance(key_from, str)):
         raise ConfigurationError(
             f"key_from is {key_from!r}; give the name of a header, or a function of the request"
         )

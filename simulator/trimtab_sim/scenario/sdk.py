@@ -21,14 +21,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from trimtab.check import Check
 from trimtab.balancing import check_deadline
+from trimtab.calls import HedgePolicy, RetryPolicy
+from trimtab.check import Check
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
 from trimtab_sim.scenario.kinds import check_kinds, check_names, fields_of, schema_of_table
