@@ -1,10 +1,9 @@
-"""`Balancer`: the same balancing for any other client, such as aiohttp, grpcio or a database driver."""
+"""`Balancer`: the same balancing for other clients: aiohttp, grpcio, a database driver."""
 
 from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from socket import gaierror
@@ -23,7 +22,7 @@ from trimtab.pool import ConcurrencyLimits
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
     from trimtab.balancing.service import Service
@@ -190,9 +189,10 @@ class Balancer:
         }
         if _is_async(send):
             services = self._services_at(Home.for_async())
-            return drive_async(_AsyncExchange(self, services, service, send, options=options))
+            return _AsyncExchange(self, services, service, send, options=options).run()
         services = self._services_at(Home.for_sync())
-        return drive(_Exchange(self, services, service, send, options=options))
+        exchange = _Exchange(self, services, service, send, options=options)
+        return drive(exchange, exchange.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known. For async code.
@@ -363,6 +363,9 @@ class _Exchange:
 
 class _AsyncExchange(_Exchange):
     """The same for an async function."""
+
+    async def run(self) -> Any:
+        return await drive_async(self, self.begin())
 
     async def send(self, pick: Pick) -> Any:
         return await self._function(pick.instance)

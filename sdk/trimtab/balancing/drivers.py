@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from trimtab.calls import ANSWER, Wait
+from trimtab.http import native_cancellations
 from trimtab.pool import Pick
 
 if TYPE_CHECKING:
@@ -27,21 +28,19 @@ if TYPE_CHECKING:
     from trimtab.balancing.service import Service
     from trimtab.calls import Fail, Request, Step
 
-__all__ = ["Bell", "Exchange", "drive", "drive_async", "native_cancellations"]
+__all__ = ["Bell", "Exchange", "drive", "drive_async"]
 
 
 class Exchange(Protocol):
     """One request of a caller: how its attempts are sent, and what comes of them.
 
     `send` and `discard` are async functions for `drive_async`. `send` returns the response, or
-    raises; `answered` and `failed` translate these for the machine and return its next step.
+    raises; `answered` and `failed` translate these for the machine and return its next step. The
+    request has begun.
     """
 
     service: Service
     request: Request
-
-    def begin(self) -> Step:
-        """Start the request; sets `service` and `request`."""
 
     def send(self, pick: Pick) -> Any:
         """Send one attempt and return its response."""
@@ -62,9 +61,8 @@ class Exchange(Protocol):
         """Return the error that the caller gets; its cause is set."""
 
 
-def drive(exchange: Exchange) -> Any:
-    """Carry out a request in this thread and return its answer."""
-    step = exchange.begin()
+def drive(exchange: Exchange, step: Step) -> Any:
+    """Carry out a request in this thread, from its first step, and return its answer."""
     try:
         while True:
             if isinstance(step, Pick):
@@ -82,15 +80,14 @@ def drive(exchange: Exchange) -> Any:
             elif isinstance(step, Wait):
                 step = _wait(exchange.service, exchange.request, step)
             else:
-                raise exchange.error(_fail(step))
+                raise exchange.error(_fail(step))  # noqa: TRY301 - the same end as any error
     except BaseException:
         exchange.service.cancelled(exchange.request)
         raise
 
 
-async def drive_async(exchange: Exchange) -> Any:
-    """Carry out a request in this task and return its answer."""
-    step = exchange.begin()
+async def drive_async(exchange: Exchange, step: Step) -> Any:
+    """Carry out a request in this task, from its first step, and return its answer."""
     request, service = exchange.request, exchange.service
     try:
         if request.deadline_at == inf:
@@ -100,7 +97,7 @@ async def drive_async(exchange: Exchange) -> Any:
             return await _drive(exchange, step)
         if native_cancellations() > before:
             # The caller cancelled in the same moment, and the scope took it for its own.
-            raise asyncio.CancelledError
+            raise asyncio.CancelledError  # noqa: TRY301 - the same end as any cancellation
     except BaseException:
         service.cancelled(request)
         raise
@@ -132,19 +129,6 @@ async def _drive(exchange: Exchange, step: Step) -> Any:
             step = await _wait_async(exchange.service, request, step)
         else:
             raise exchange.error(_fail(step))
-
-
-def native_cancellations() -> int:
-    """Return how often this task was cancelled by asyncio's own means; 0 on other libraries.
-
-    A cancel scope that ends in the same turn of the loop as such a cancellation swallows it; so
-    its user compares this with what it was before.
-    """
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return 0
-    return task.cancelling() if task is not None else 0
 
 
 def _fail(step: Any) -> Fail:

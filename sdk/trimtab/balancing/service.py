@@ -52,7 +52,8 @@ class Service:
         on_removed: called at home with members that left the list.
 
     Attributes:
-        calls: what its requests share; only to make a `Request`.
+        calls, lock: what its requests share, and the lock under which they decide.
+        takes_reports: whether the strategy uses what instances report of their load.
         lease: the hold on its list; None until that has begun.
         used_at: when it was last used, on `clock`.
     """
@@ -98,8 +99,9 @@ class Service:
             rng=rng,
             startup_timeout_s=settings.startup_timeout_s,
         )
+        self.takes_reports = self._pool.takes_reports
         self._on_removed = on_removed
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._is_let_go = False
 
     def __repr__(self) -> str:
@@ -131,7 +133,7 @@ class Service:
 
     def begin(self, request: Request) -> Step:
         """Start a request; None if this service was let go: get it anew."""
-        with self._lock:
+        with self.lock:
             if self._is_let_go:
                 return None
             now = self.clock()
@@ -144,23 +146,16 @@ class Service:
             self._tell()
         return step
 
-    def answered(
-        self, request: Request, pick: Pick, status: int, retry_after_s: float | None = None
-    ) -> Step:
-        """Take the head of a response."""
-        with self._lock:
-            return request.answered(pick, status, self.clock(), retry_after_s)
-
     def completed(self, request: Request, pick: Pick, status: int) -> Step:
         """Take a response that came whole."""
-        with self._lock:
+        with self.lock:
             return request.completed(pick, status, self.clock())
 
     def failed(
         self, request: Request, pick: Pick, failure: Failure, words: str | None = None
     ) -> Step:
         """Take the failure of an attempt."""
-        with self._lock:
+        with self.lock:
             step = request.failed(pick, failure, self.clock(), words)
         if self._events:
             self._tell()
@@ -168,7 +163,7 @@ class Service:
 
     def resumed(self, request: Request) -> Step:
         """Go on after a wait."""
-        with self._lock:
+        with self.lock:
             now = self.clock()
             if self._dropped:
                 self._settle(now)
@@ -179,17 +174,17 @@ class Service:
 
     def deadline_passed(self, request: Request) -> Step:
         """End a request whose deadline has come."""
-        with self._lock:
+        with self.lock:
             return request.deadline_passed(self.clock())
 
     def cancelled(self, request: Request) -> None:
         """End a request whose caller has given up."""
-        with self._lock:
+        with self.lock:
             request.cancelled(self.clock())
 
     def ended(self, pick: Pick, outcome: Outcome) -> bool:
         """Take the end of a body; return whether this was the first word on it."""
-        with self._lock:
+        with self.lock:
             return self.calls.give_back(pick, self.clock(), outcome)
 
     def drop(self, pick: Pick) -> None:
@@ -200,7 +195,7 @@ class Service:
 
     def settle(self) -> None:
         """Give back what finalizers have dropped."""
-        with self._lock:
+        with self.lock:
             self._settle(self.clock())
 
     def error_of(self, request: Request, fail: Fail) -> Exception:
@@ -215,20 +210,15 @@ class Service:
 
     # -- load, probes ------------------------------------------------------------------------
 
-    @property
-    def takes_reports(self) -> bool:
-        """Whether the strategy uses what instances report of their load."""
-        return self._pool.takes_reports
-
     def report(self, pick: Pick, report: LoadReport) -> None:
         """Take an instance's report of its load."""
-        with self._lock:
+        with self.lock:
             self._pool.report(pick.member.id, report, self.clock())
 
     def probed(self, id_: str, *, is_well: bool, why: str = "") -> None:
         """Take the verdict of an active probe; see `Pool.probed`."""
         now = self.clock()
-        with self._lock:
+        with self.lock:
             self._pool.probed(id_, now, is_well=is_well, why=why)
             self.calls.call_idle()
         self._tell()
@@ -245,22 +235,15 @@ class Service:
         """How many requests have neither an answer nor an error."""
         return self.calls.under_way
 
-    @property
-    def snapshot(self) -> Snapshot:
-        """The present list; only once there was a first one."""
-        assert self.lease is not None
-        snapshot = self.lease.snapshot
-        assert snapshot is not None
-        return snapshot
-
     def instances(self) -> tuple[Instance, ...]:
-        """Return the present instances."""
-        return self.snapshot.instances if self.calls.is_listed else ()
+        """Return the present list."""
+        snapshot = self.lease.snapshot if self.lease is not None else None
+        return snapshot.instances if snapshot is not None else ()
 
     def suspects(self) -> list[Instance]:
         """Return the instances that this client itself holds something against."""
         now = self.clock()
-        with self._lock:
+        with self.lock:
             suspects = self._pool.suspects(now)
         self._tell()
         return suspects
@@ -274,7 +257,7 @@ class Service:
     def statistics(self) -> PoolStatistics:
         """Return the pool's figures."""
         now = self.clock()
-        with self._lock:
+        with self.lock:
             self._settle(now)
             figures = self._pool.statistics(now)
         self._tell()
@@ -283,7 +266,7 @@ class Service:
     def eligible(self) -> list[str]:
         """Return the ids of the instances that may be picked now."""
         now = self.clock()
-        with self._lock:
+        with self.lock:
             self._pool.review(now)
             eligible = [member.id for member in self._pool.eligible]
         self._tell()
@@ -318,7 +301,7 @@ class Service:
             assert self.lease is not None
             await self.lease.first(None)
         except Exception as error:  # noqa: BLE001 - each request that waits raises it
-            with self._lock:
+            with self.lock:
                 self.calls.refused(error)
 
     def _update(self, snapshot: Snapshot) -> None:
@@ -329,7 +312,7 @@ class Service:
         self._replace(snapshot.instances, is_list=True)
 
     def _replace(self, instances: tuple[Instance, ...], *, is_list: bool) -> None:
-        with self._lock:
+        with self.lock:
             removed = self._pool.update(instances, self.clock())
             if is_list and not self.calls.is_listed:
                 self.calls.listed()
@@ -342,7 +325,7 @@ class Service:
 
     def let_go(self) -> bool:
         """Be let go, unless requests are under way; return whether it was."""
-        with self._lock:
+        with self.lock:
             if not self.calls.under_way:
                 self._is_let_go = True
             return self._is_let_go
@@ -353,13 +336,13 @@ class Service:
         Args:
             on_idle: called, from any thread, when no request is under way any more.
         """
-        with self._lock:
+        with self.lock:
             self.calls.on_idle = on_idle
             self.calls.refused(self.calls.closed_error())
 
     def close(self) -> None:
         """End all requests that wait; the others get no further attempt."""
-        with self._lock:
+        with self.lock:
             self._is_let_go = True
             self.calls.close()
 

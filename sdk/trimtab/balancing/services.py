@@ -28,6 +28,9 @@ __all__ = ["Services"]
 class Services:
     """Services by name over one registry, at one home. Any thread may call it.
 
+    A service in `recent` that was used within `sure_s` is not due to be let go: a request may take
+    it from there, at no cost. Otherwise `get` returns it, and notes that it is in use.
+
     Args:
         home: the loop that keeps the lists.
         registry: a URL or an object.
@@ -58,6 +61,8 @@ class Services:
         self._services: ServiceCache[Service] = ServiceCache(
             settings.max_services, settings.idle_s, clock=home.clock, let_go=self._let_go
         )
+        self.recent: dict[str, Service] = {}
+        self.sure_s = settings.idle_s / 10
         self._sweeper: asyncio.TimerHandle | None = None
         self._probing: dict[Service, asyncio.Task[NoReturn]] = {}
         self._leaving: set[asyncio.Task[Any]] = set()
@@ -69,15 +74,21 @@ class Services:
         Raises:
             ClosedError: this was closed.
         """
+        start: Callable[[], None] | None = None
         with self._lock:
             service = self._services.use(name)
-            if service is not None:
-                return service
-            if self._closed:
-                raise ClosedError(f"service {name!r}: its transport was closed; make a new one")
-            service, start = self._new(name)
-            self._services.add(name, service)
-        self.home.do(start)
+            if service is None:
+                if self._closed:
+                    raise ClosedError(f"service {name!r}: its transport was closed")
+                service, start = self._new(name)
+                self._services.add(name, service)
+            if len(self._services) < self._settings.max_services:
+                self.recent[name] = service
+            else:
+                # From now on it matters exactly which one was used last.
+                self.recent.clear()
+        if start is not None:
+            self.home.do(start)
         return service
 
     async def open(self, name: str) -> Service:
@@ -104,6 +115,7 @@ class Services:
         with self._lock:
             services = [self._services[name] for name in self._services]
             self._services.clear()
+            self.recent.clear()
         for service in services:
             service.close()
             self._leave(service)
@@ -148,6 +160,7 @@ class Services:
         # Called under the lock, in the thread that made room; the lease belongs to the home.
         if not service.let_go():
             return False
+        self.recent.pop(service.name, None)
         self.home.soon(lambda: self._leave(service))
         return True
 

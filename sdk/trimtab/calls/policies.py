@@ -21,14 +21,14 @@ Failure: TypeAlias = Literal[
 ]
 """How an attempt failed.
 
-| kind              | what happened                                   | counts against the instance |
-|-------------------|-------------------------------------------------|-----------------------------|
-| `refused`         | the connection failed at once; nothing was sent | yes                         |
-| `connect_timeout` | no connection in time; nothing was sent         | yes                         |
-| `no_response`     | the connection broke before a response's head   | yes                         |
-| `timeout`         | the answer took longer than the caller allows   | yes                         |
-| `caller`          | the caller's mistake, or a cancellation         | no                          |
-| `unknown`         | an error that is none of these                  | yes                         |
+| kind              | what happened                                   | the instance's fault |
+|-------------------|-------------------------------------------------|----------------------|
+| `refused`         | the connection failed at once; nothing was sent | yes                  |
+| `connect_timeout` | no connection in time; nothing was sent         | yes                  |
+| `no_response`     | the connection broke before a response's head   | yes                  |
+| `timeout`         | the answer took longer than the caller allows   | yes                  |
+| `caller`          | the caller's mistake, or a cancellation         | no                   |
+| `unknown`         | an error that is none of these                  | counts as such       |
 
 The first four can be tried again. `caller` and `unknown` never are: another instance would not
 help, or it is not known whether the request was sent.

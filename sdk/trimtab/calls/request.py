@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     from trimtab.calls.shared import Calls
     from trimtab.pool import Outcome, Pick
 
-__all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait", "is_ok"]
+__all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait"]
 
 State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
 
-_FIRST_FAILING_STATUS = 500
-_TOO_MANY_REQUESTS = 429
+_FAILING = frozenset({429, *range(500, 1000)})
+"""The statuses that count against an instance."""
 _BLAME_RATIO = 0.5
 _ROUNDING_S = 1e-9
 """Waits end within a rounding error of their time."""
@@ -204,7 +204,7 @@ class Request:
         calls = self._calls
         if pick is self._first:
             calls.took(now - pick.started_at, now)
-        pick.answered(now, ok=is_ok(status), status=status)
+        pick.answered(now, ok=status not in _FAILING, status=status)
         if retry_after_s is not None:
             calls.pool.pause(pick.member.id, retry_after_s, now)
         return self._answer(pick, now)
@@ -218,7 +218,7 @@ class Request:
         calls = self._calls
         if pick is self._first:
             calls.took(now - pick.started_at, now)
-        if is_ok(status):
+        if status not in _FAILING:
             calls.give_back(pick, now, "success")
         else:
             pick.answered(now, ok=False, status=status)
@@ -278,7 +278,12 @@ class Request:
 
     def ended(self, pick: Pick, outcome: Outcome, now: float) -> None:
         """Take the end of a body, whole or not. Only the first call for a pick counts."""
-        self._calls.give_back(pick, now, outcome)
+        if pick.is_done:
+            return
+        pick.done(now, outcome)
+        calls = self._calls
+        if calls.queue.count and calls.pool.has_room:
+            calls.queue.call()
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -312,15 +317,21 @@ class Request:
                 self._calls.give_back(other, now, "cancelled")
         self._out = ()
         self.state = "answered"
-        self._calls.left()
+        self._left()
         return ANSWER
 
     def _fail(self, end: Fail) -> Fail:
         self._calls.leave(self)
         self.state = "failed"
         self._out = ()
-        self._calls.left()
+        self._left()
         return end
+
+    def _left(self) -> None:
+        calls = self._calls
+        calls.under_way -= 1
+        if calls.on_idle is not None and not calls.under_way:
+            calls.on_idle()
 
     def _note(self, pick: Pick, how: str) -> None:
         self.history = (*self.history, f"{pick.instance.address} ({how})")
@@ -391,7 +402,7 @@ class Request:
             return ANSWER
         self._over(pick, tried)
         self._note(pick, f"status {status}")
-        pick.answered(now, ok=is_ok(status), status=status)
+        pick.answered(now, ok=status not in _FAILING, status=status)
         if retry_after_s is not None:
             self._calls.pool.pause(pick.member.id, retry_after_s, now)
         self._calls.give_back(pick, now, "failure")
@@ -484,8 +495,3 @@ class Request:
         self._tried = tried
         if self._out:
             self._out = tuple(out for out in self._out if out is not pick)
-
-
-def is_ok(status: int) -> bool:
-    """Return whether a status counts as a success of the instance: all but 5xx and 429."""
-    return status < _FIRST_FAILING_STATUS and status != _TOO_MANY_REQUESTS

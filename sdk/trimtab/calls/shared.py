@@ -211,12 +211,6 @@ class Calls:
         if self.queue.count and self.queue.leave(request) and self.pool.has_room:
             self.queue.call()
 
-    def left(self) -> None:
-        """Count a request as ended."""
-        self.under_way -= 1
-        if self.on_idle is not None and not self.under_way:
-            self.on_idle()
-
     # -- latencies ---------------------------------------------------------------------------
 
     def took(self, latency_s: float, now: float) -> None:

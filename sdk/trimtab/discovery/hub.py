@@ -149,7 +149,11 @@ class _Supervised:
 
 
 class Lease:
-    """One user's hold on a service's supervisor; close it to let go."""
+    """One user's hold on a service's supervisor; close it to let go.
+
+    Attributes:
+        supervisor: what keeps the list.
+    """
 
     def __init__(
         self,
@@ -161,30 +165,30 @@ class Lease:
         self._hub = hub
         self._key = key
         self._hold = hold
-        self._supervisor = supervised.supervisor
+        self.supervisor = supervised.supervisor
         self._unsubscribes: list[Callable[[], None]] = []
         self._closed = False
 
     @property
     def snapshot(self) -> Snapshot | None:
         """The present list, or None before the first."""
-        return self._supervisor.snapshot
+        return self.supervisor.snapshot
 
     async def first(self, timeout_s: float | None) -> Snapshot:
         """Return the list once there is one; see `Supervisor.first` for what it raises."""
-        return await self._supervisor.first(timeout_s)
+        return await self.supervisor.first(timeout_s)
 
     def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
         """Return the error that there is no list; see `Supervisor.no_list`."""
-        return self._supervisor.no_list(kind, what)
+        return self.supervisor.no_list(kind, what)
 
     def subscribe(self, subscriber: Callable[[Snapshot], None]) -> None:
         """Have `subscriber` called on the hub's loop with each new list, until the lease ends."""
-        self._unsubscribes.append(self._supervisor.subscribe(subscriber))
+        self._unsubscribes.append(self.supervisor.subscribe(subscriber))
 
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
-        return self._supervisor.state(self._hub.loop.time())
+        return self.supervisor.state(self._hub.loop.time())
 
     async def aclose(self) -> None:
         """Let go; the last user stops the supervisor. Again: nothing."""

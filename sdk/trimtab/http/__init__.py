@@ -6,18 +6,29 @@ one TLS context, and `making` makes the transport of an instance from the user's
 """
 
 from trimtab.http.families import Family, family_of, usual_family
-from trimtab.http.inner import AsyncInnerTransport, InnerTransport
+from trimtab.http.inner import (
+    AsyncInnerTransport,
+    Body,
+    InnerTransport,
+    async_body,
+    native_cancellations,
+    sync_body,
+)
 from trimtab.http.making import Maker
 from trimtab.http.tls import Certificate, SharedContext, tls_context
 
 __all__ = [
     "AsyncInnerTransport",
+    "Body",
     "Certificate",
     "Family",
     "InnerTransport",
     "Maker",
     "SharedContext",
+    "async_body",
     "family_of",
+    "native_cancellations",
+    "sync_body",
     "tls_context",
     "usual_family",
 ]

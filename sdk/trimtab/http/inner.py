@@ -16,9 +16,12 @@ proxies.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import anyio
 
 from trimtab.http.backends import AsyncBackend, Backend
 from trimtab.http.tls import SharedContext
@@ -29,7 +32,14 @@ if TYPE_CHECKING:
 
     from trimtab.http.families import Family
 
-__all__ = ["AsyncInnerTransport", "InnerTransport"]
+__all__ = [
+    "AsyncInnerTransport",
+    "Body",
+    "InnerTransport",
+    "async_body",
+    "native_cancellations",
+    "sync_body",
+]
 
 _LIMITS = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 4.0}
 _OVER_TLS = (b"https", b"wss")
@@ -87,7 +97,7 @@ class _Inner:
         self._plain: Any = None
         self._secure: Any = None
         # Adding to a set and discarding from it are atomic.
-        self._open: set[Any] = set()
+        self._open: set[int] = set()
 
     @property
     def is_quiet(self) -> bool:
@@ -147,7 +157,7 @@ class InnerTransport(_Inner):
         return self._response(
             answer.status,
             headers=answer.headers,
-            stream=_body_type(self._family.module)(answer.stream, self._family, self._open),
+            stream=sync_body(self._family.module)(answer.stream, self._family, self._open),
             extensions=answer.extensions,
         )
 
@@ -180,7 +190,7 @@ class AsyncInnerTransport(_Inner):
         return self._response(
             answer.status,
             headers=answer.headers,
-            stream=_async_body_type(self._family.module)(answer.stream, self._family, self._open),
+            stream=async_body(self._family.module)(answer.stream, self._family, self._open),
             extensions=answer.extensions,
         )
 
@@ -196,46 +206,141 @@ class AsyncInnerTransport(_Inner):
         await self.aclose()
 
 
-class _Body:
-    """The body of a response. It is among the open ones until it has been closed to the end."""
+class Watcher(Protocol):
+    """Learns how a body ended."""
 
-    def __init__(self, stream: Any, family: Family, among: set[Any]) -> None:
+    def ended(self, body: Body) -> None:
+        """Take the end: the body was closed. Called once."""
+
+    def dropped(self) -> None:
+        """Take that the body was dropped and never closed; from a finalizer."""
+
+
+class Body:
+    """The body of a response, over the library's own stream. It reports its end to a watcher.
+
+    Its number is among the open ones until it has been closed to the end.
+
+    Args:
+        stream: the library's.
+        family: translates the stream's errors.
+        among: the numbers of open bodies; None: not kept.
+
+    Attributes:
+        is_whole: whether it was read to its end.
+        error: what broke it off: an error, a cancellation, or a reader who stopped; None.
+        watcher: told of its end; None: not wanted.
+        left_s: how long reading may still take; None: no bound.
+        late: makes the error of a body that took longer.
+    """
+
+    late: Callable[[], BaseException]
+
+    def __init__(self, stream: Any, family: Family, among: set[int] | None = None) -> None:
         self._stream, self._family, self._among = stream, family, among
-        among.add(self)
+        self.is_whole = False
+        self.error: BaseException | None = None
+        self.watcher: Watcher | None = None
+        self.left_s: Callable[[], float] | None = None
+        if among is not None:
+            among.add(id(self))
+
+    def __del__(self) -> None:
+        if self.watcher is not None:
+            self.watcher.dropped()
+
+    def _closed(self, *, is_clean: bool) -> None:
+        if is_clean and self._among is not None:
+            self._among.discard(id(self))
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher.ended(self)
 
 
 @cache
-def _body_type(module: ModuleType) -> Any:
+def sync_body(module: ModuleType) -> Any:
+    """Return the class of bodies for sync clients of a family."""
     base: Any = module.SyncByteStream
 
-    class Body(_Body, base):  # type: ignore[misc] # known at run time only
+    class SyncBody(Body, base):  # type: ignore[misc] # known at run time only
         def __iter__(self) -> Iterator[bytes]:
             try:
-                yield from self._stream
-            except self._family.core_errors as error:
-                raise self._family.translated(error) from error
+                for chunk in self._stream:
+                    yield chunk
+                    if self.left_s is not None and self.left_s() <= 0:
+                        raise self.late()  # noqa: TRY301 - it ends the body as any error does
+            except BaseException as error:
+                self.error = error
+                if isinstance(error, self._family.core_errors):
+                    raise self._family.translated(error) from error
+                raise
+            self.is_whole = True
 
         def close(self) -> None:
-            self._stream.close()
-            self._among.discard(self)
+            is_clean = False
+            try:
+                self._stream.close()
+                is_clean = True
+            finally:
+                self._closed(is_clean=is_clean)
 
-    return Body
+    return SyncBody
 
 
 @cache
-def _async_body_type(module: ModuleType) -> Any:
+def async_body(module: ModuleType) -> Any:
+    """Return the class of bodies for async clients of a family."""
     base: Any = module.AsyncByteStream
 
-    class AsyncBody(_Body, base):  # type: ignore[misc] # known at run time only
+    class AsyncBody(Body, base):  # type: ignore[misc] # known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
+            stream = self._stream if self.left_s is None else _within(self)
             try:
-                async for chunk in self._stream:
+                async for chunk in stream:
                     yield chunk
-            except self._family.core_errors as error:
-                raise self._family.translated(error) from error
+            except BaseException as error:
+                self.error = error
+                if isinstance(error, self._family.core_errors):
+                    raise self._family.translated(error) from error
+                raise
+            self.is_whole = True
 
         async def aclose(self) -> None:
-            await self._stream.aclose()
-            self._among.discard(self)
+            is_clean = False
+            try:
+                await self._stream.aclose()
+                is_clean = True
+            finally:
+                self._closed(is_clean=is_clean)
 
     return AsyncBody
+
+
+async def _within(body: Any) -> AsyncIterator[bytes]:
+    """Yield a body's chunks, each before its time is up."""
+    chunks = aiter(body._stream)  # noqa: SLF001 - one thing in two places
+    while True:
+        before = native_cancellations()
+        with anyio.move_on_after(max(body.left_s(), 0.0)) as scope:
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+        if scope.cancelled_caught:
+            if native_cancellations() > before:
+                raise asyncio.CancelledError
+            raise body.late()
+        yield chunk
+
+
+def native_cancellations() -> int:
+    """Return how often this task was cancelled by asyncio's own means; 0 on other libraries.
+
+    A cancel scope that ends in the same turn of the loop as such a cancellation swallows it; so
+    its user compares this with what it was before.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return task.cancelling() if task is not None else 0

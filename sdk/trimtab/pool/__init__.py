@@ -7,8 +7,8 @@ caller passes `now` and the random generator.
 
 from __future__ import annotations
 
+from trimtab.member import Outcome, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits
-from trimtab.pool.pick import Outcome, Pick
 from trimtab.pool.pool import OVERLOADED, Pool, Subset
 from trimtab.pool.reports import MemberStatistics, PoolStatistics
 

@@ -7,9 +7,8 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 from trimtab.health import HealthSettings, Monitor, Reason
-from trimtab.member import FleetFailures, Member
+from trimtab.member import FleetFailures, Member, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits, Limiter
-from trimtab.pool.pick import Pick
 from trimtab.pool.reports import (
     EventReporter,
     MemberStatistics,

@@ -1,8 +1,8 @@
 """Transports for httpx and httpx2: thin around the request machine.
 
-`balanced` is the public `BalancedTransport`. `exchange` is one HTTP request of a caller, `preparing`
-addresses it to an instance, `options` are its own wishes, `streams` its response's body. `sides` keep
-services and connections per family and event loop, `connections` the inner transports.
+`balanced` is the public `BalancedTransport`. `exchange` is one HTTP request of a caller,
+`preparing` addresses it to an instance, `options` are its own wishes. `sides` keep services and
+connections per family and event loop, `connections` the inner transports.
 """
 
 from trimtab.transports.balanced import BalancedTransport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import partial
 from random import Random
@@ -201,15 +202,22 @@ class BalancedTransport(_SyncBases, _AsyncBases):
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client; see httpx's `BaseTransport`."""
         side = self._sync_side(family_of(request))
-        return drive(SyncExchange(side, request, self._name_of(request)))
+        exchange = SyncExchange(side, request, self._service or request.url.host)
+        return drive(exchange, exchange.begin())
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
-        family = family_of(request)
-        side = self._async.get((family.name, running_loop())) or self._async_side(family)
-        if side.has_unclosed:
-            await side.close_unused()
-        return await drive_async(AsyncExchange(side, request, self._name_of(request)))
+        name = "httpx" if isinstance(request, httpx.Request) else "httpx2"
+        try:
+            side = self._async.get((name, asyncio.get_running_loop()))
+        except RuntimeError:  # Under trio, connections are closed by the next request.
+            side = self._async.get((name, None))
+            if side is not None and side.unclosed:
+                await side.close_unused()
+        if side is None:
+            side = self._async_side(family_of(request))
+        exchange = AsyncExchange(side, request, self._service or request.url.host)
+        return await drive_async(exchange, exchange.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known, so that no request has to. For async code.
@@ -269,14 +277,6 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             self._rng.seed()
 
     # -- inside ------------------------------------------------------------------------------
-
-    def _name_of(self, request: Any) -> str:
-        name: str = self._service or request.url.host
-        if not name:
-            raise ConfigurationError(
-                f"the URL {str(request.url)!r} names no service: it has no host"
-            )
-        return name
 
     def _url(self) -> str:
         return shown_url(self._settings.registry)

@@ -41,20 +41,22 @@ class Connections:
     Args:
         make: makes the inner transport of an instance.
         close: takes inner transports that nothing uses any more.
-        on_idle: called whenever the last attempt in use has ended.
         ages: says which have grown too old for new requests.
+
+    Attributes:
+        in_use: how many attempts have a connection.
+        on_idle: called whenever the last of these has ended; None: not wanted.
     """
 
     def __init__(
         self,
         make: Callable[[Instance], Any],
         close: Callable[[list[Any]], None],
-        on_idle: Callable[[], None],
         ages: Ages[Inner],
     ) -> None:
         self._make = make
         self._close = close
-        self._on_idle = on_idle
+        self.on_idle: Callable[[], None] | None = None
         self._ages = ages
         self._lock = threading.Lock()
         self._inner: dict[Member, Inner] = {}
@@ -110,12 +112,11 @@ class Connections:
             inner.users -= 1
             self.in_use -= 1
             inner.suspect = inner.suspect or not is_clean
-            over = inner.users == 0 and self._is_over(inner)
-            idle = self.in_use == 0
-        if over:
+            is_over = not inner.users and (inner.retired or inner.suspect) and self._is_over(inner)
+        if is_over:
             self._close([inner.transport])
-        if idle:
-            self._on_idle()
+        if self.on_idle is not None and not self.in_use:
+            self.on_idle()
 
     def drop(self, inner: Inner) -> None:
         """Give back from a finalizer, where no lock may be waited for: `settle` does it."""

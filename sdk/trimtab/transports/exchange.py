@@ -13,11 +13,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from trimtab.calls import Request
-from trimtab.errors import ClosedError, DiscoveryError, PickError
+from trimtab.errors import ClosedError, ConfigurationError, DiscoveryError, PickError
+from trimtab.http import Body, async_body, sync_body
 from trimtab.pool import OVERLOADED
 from trimtab.strategies import read_load_report
 from trimtab.transports.preparing import restore_location, retry_after_s, with_deadline
-from trimtab.transports.streams import async_stream, sync_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trimtab.balancing import Service
     from trimtab.calls import Fail, Step
     from trimtab.instance import Instance
-    from trimtab.pool import Pick
+    from trimtab.pool import Outcome, Pick
     from trimtab.transports.connections import Inner
     from trimtab.transports.sides import Side
 
@@ -66,9 +66,10 @@ class _Exchange:
 
     request: Request
     service: Service
+    _body_of: Callable[[Any], Any]
 
     def __init__(self, side: Side, http: Any, name: str) -> None:
-        self._side = side
+        self.side = side
         self._http = http
         self._name = name
         self._started_at = side.clock()
@@ -76,18 +77,19 @@ class _Exchange:
 
     def begin(self) -> Step:
         """Start the request."""
-        side, http = self._side, self._http
+        side, http = self.side, self._http
         settings = side.settings
         options = settings.options
         if settings.key_of is not None or "trimtab" in http.extensions:
             options = options.of(http, settings.key_of)
         deadline_s = options.deadline_s
         replayable = isinstance(http.stream, side.family.module.ByteStream)
+        services = side.services
+        service = services.recent.get(self._name)
         while True:
-            try:
-                service = self.service = side.services.get(self._name)
-            except ClosedError as error:
-                raise side.family.as_connect_error(error, http) from error
+            if service is None or self._started_at - service.used_at > services.sure_s:
+                service = self._service()
+            self.service = service
             self.request = Request(
                 service.calls,
                 key=options.key,
@@ -101,6 +103,7 @@ class _Exchange:
             step = service.begin(self.request)
             if step is not None:
                 return step
+            service = None
 
     def answered(self, pick: Pick, response: Any) -> Step:
         """Take a response's head."""
@@ -109,12 +112,14 @@ class _Exchange:
         if status in OVERLOADED:
             # Read only where it means something: reading headers costs every request.
             wait_s = retry_after_s(response.headers, time.time)
-        return self.service.answered(self.request, pick, status, wait_s)
+        service = self.service
+        with service.lock:
+            return self.request.answered(pick, status, service.clock(), wait_s)
 
     def failed(self, pick: Pick, error: Exception) -> Step:
         """Take an attempt's error."""
         self._error = error
-        family = self._side.family
+        family = self.side.family
         return self.service.failed(self.request, pick, family.failure(error), family.words(error))
 
     def finish(self, pick: Pick, response: Any) -> Any:
@@ -124,7 +129,10 @@ class _Exchange:
             report = read_load_report(response.headers)
             if report is not None:
                 service.report(pick, report)
-        snapshot = service.snapshot
+        lease = service.lease
+        assert lease is not None
+        snapshot = lease.supervisor.snapshot
+        assert snapshot is not None
         response.extensions = {
             **response.extensions,
             "trimtab": CallInfo(
@@ -145,62 +153,39 @@ class _Exchange:
     def error(self, fail: Fail) -> BaseException:
         """Return the caller's error."""
         if fail.reason == "deadline":
-            return self.out_of_time(fail.doing)
+            return self._out_of_time(fail.doing)
         if fail.reason == "attempt":
             return self._explained()
         error = self.service.error_of(self.request, fail)
         if isinstance(error, (PickError, DiscoveryError, ClosedError)):
-            both = self._side.family.as_connect_error(error, self._http)
+            both = self.side.family.as_connect_error(error, self._http)
             both.__cause__ = error
             return both
         return error
 
-    # -- for bodies --------------------------------------------------------------------------
-
-    @property
-    def has_deadline(self) -> bool:
-        """Whether the request has a deadline."""
-        return self.request.deadline_at < inf
-
-    def time_left_s(self) -> float:
-        """Return how long the request may still take."""
-        return self.request.deadline_at - self.service.clock()
-
-    def out_of_time(self, doing: str) -> BaseException:
-        """Return this family's `ReadTimeout` for a request whose deadline has come."""
-        history = self.request.history
-        before = f"; before: {', then '.join(history)}" if history else ""
-        message = (
-            f"service {self.service.name!r}: its deadline of {self.request.deadline_s:g} s has passed "
-            f"while {doing}{before}"
-        )
-        error: BaseException = self._side.family.module.ReadTimeout(message, request=self._http)
-        return error
-
-    def release(self, inner: Inner, *, is_clean: bool) -> None:
-        """Give an attempt's connection back."""
-        self._side.connections.give_back(inner, is_clean=is_clean)
-
-    def drop(self, pick: Pick, inner: Inner | None) -> None:
-        """Give back what a body held that was never closed; from a finalizer."""
-        if not pick.is_done:
-            self.service.drop(pick)
-        if inner is not None:
-            self._side.connections.drop(inner)
-
     # -- inside ------------------------------------------------------------------------------
+
+    def _service(self) -> Service:
+        if not self._name:
+            raise ConfigurationError(
+                f"the URL {str(self._http.url)!r} names no service: it has no host"
+            )
+        try:
+            return self.side.services.get(self._name)
+        except ClosedError as error:
+            raise self.side.family.as_connect_error(error, self._http) from error
 
     def _prepared(self, pick: Pick) -> Any:
         """Return the request as it goes to the pick's instance."""
-        addressing = self._side.settings.addressing
+        addressing = self.side.settings.addressing
         request = addressing.prepared(self._http, pick.instance)
         if self.request.deadline_at < inf:
-            with_deadline(request, self.time_left_s, addressing.deadline_header)
+            with_deadline(request, self._time_left_s, addressing.deadline_header)
         return request
 
     def _explained(self) -> BaseException:
         """Return the last attempt's error in words for people on call."""
-        error, history, family = self._error, self.request.history, self._side.family
+        error, history, family = self._error, self.request.history, self.side.family
         assert error is not None
         count = len(history)
         message = (
@@ -213,7 +198,7 @@ class _Exchange:
         return explained
 
     def _advice(self, error: Exception) -> str:
-        family = self._side.family
+        family = self.side.family
         if family.is_tls_error(error):
             return (
                 "check `verify` and `server_name` against the certificates of these instances, and "
@@ -225,33 +210,90 @@ class _Exchange:
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
 
-    def _received(
-        self, pick: Pick, inner: Inner, sent: Any, response: Any, stream: Callable[..., Any]
-    ) -> Any:
+    def _received(self, pick: Pick, inner: Inner, sent: Any, response: Any) -> Any:
         """Have a response's body end the attempt."""
+        body = response.stream
         if response.is_closed:
-            self._side.connections.give_back(inner)
+            # A custom transport gave the whole body at once; its stream is not closed again.
+            self.side.connections.give_back(inner)
         else:
-            response.stream = stream(self._side.family, response.stream, self, pick, inner)
+            if not isinstance(body, Body):
+                # A custom transport's own stream.
+                family = self.side.family
+                body = response.stream = self._body_of(family.module)(body, family)
+            body.watcher = _Attempt(self, pick, inner)
+            if self.request.deadline_at < inf:
+                body.left_s, body.late = self._time_left_s, self._late
         if response.has_redirect_location:
             restore_location(response, self._http, sent)
         return response
+
+    def _time_left_s(self) -> float:
+        return self.request.deadline_at - self.service.clock()
+
+    def _late(self) -> BaseException:
+        return self._out_of_time("reading the response")
+
+    def _out_of_time(self, doing: str) -> BaseException:
+        """Return this family's `ReadTimeout` for a request whose deadline has come."""
+        history = self.request.history
+        before = f"; before: {', then '.join(history)}" if history else ""
+        message = (
+            f"service {self.service.name!r}: its deadline of {self.request.deadline_s:g} s has "
+            f"passed while {doing}{before}"
+        )
+        error: BaseException = self.side.family.module.ReadTimeout(message, request=self._http)
+        return error
+
+
+class _Attempt:
+    """One attempt whose response has come, until its body has ended. The body's watcher."""
+
+    __slots__ = ("_exchange", "_inner", "_pick")
+
+    def __init__(self, exchange: _Exchange, pick: Pick, inner: Inner) -> None:
+        self._exchange = exchange
+        self._pick = pick
+        self._inner = inner
+
+    def ended(self, body: Body) -> None:
+        """Give the pick and the connection back."""
+        error = body.error
+        outcome: Outcome = "cancelled"
+        if error is not None:
+            outcome = "failure" if isinstance(error, Exception) else "cancelled"
+        elif body.is_whole:
+            outcome = "success"
+        exchange = self._exchange
+        service = exchange.service
+        with service.lock:
+            exchange.request.ended(self._pick, outcome, service.clock())
+        exchange.side.connections.give_back(self._inner, is_clean=error is None)
+
+    def dropped(self) -> None:
+        """Give them back from a finalizer, where no lock may be waited for."""
+        exchange = self._exchange
+        if not self._pick.is_done:
+            exchange.service.drop(self._pick)
+        exchange.side.connections.drop(self._inner)
 
 
 class SyncExchange(_Exchange):
     """A request of a synchronous client."""
 
+    _body_of = staticmethod(sync_body)
+
     def send(self, pick: Pick) -> Any:
         """Send one attempt; return the response with its body to come."""
         sent = self._prepared(pick)
-        connections = self._side.connections
+        connections = self.side.connections
         inner = connections.use(pick.member, pick.instance)
         try:
             response = inner.transport.handle_request(sent)
         except BaseException:
             connections.give_back(inner)
             raise
-        return self._received(pick, inner, sent, response, sync_stream)
+        return self._received(pick, inner, sent, response)
 
     def discard(self, _pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""
@@ -261,17 +303,19 @@ class SyncExchange(_Exchange):
 class AsyncExchange(_Exchange):
     """A request of an asynchronous client."""
 
+    _body_of = staticmethod(async_body)
+
     async def send(self, pick: Pick) -> Any:
         """Send one attempt; return the response with its body to come."""
         sent = self._prepared(pick)
-        connections = self._side.connections
+        connections = self.side.connections
         inner = connections.use(pick.member, pick.instance)
         try:
             response = await inner.transport.handle_async_request(sent)
         except BaseException:
             connections.give_back(inner)
             raise
-        return self._received(pick, inner, sent, response, async_stream)
+        return self._received(pick, inner, sent, response)
 
     async def discard(self, _pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""

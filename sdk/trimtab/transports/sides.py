@@ -22,9 +22,10 @@ from trimtab.transports.connections import Ages, Connections
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trimtab.balancing import Policies, Service
+    from trimtab.balancing import Policies
     from trimtab.discovery import DiscoverySettings
     from trimtab.http import Family, Maker
+    from trimtab.member import Member
     from trimtab.registries import Registry
     from trimtab.transports.options import Options
     from trimtab.transports.preparing import Addressing
@@ -73,29 +74,33 @@ class Side:
             policies=settings.policies,
             settings=settings.discovery,
             rng=Random(rng.getrandbits(64)),
-            on_removed=lambda members: self.connections.retire(members),
+            on_removed=self._retire,
         )
         ages: Ages[Any] = Ages(
             settings.connection_max_age_s, clock=home.clock, rng=Random(rng.getrandbits(64))
         )
         make = partial(settings.maker.make, family, is_async=is_async)
-        self.connections = Connections(make, self._close, self._check_idle, ages)
-        self._draining: list[Service] | None = None
+        self.connections = Connections(make, self._close, ages)
+
+    def _retire(self, members: list[Member]) -> None:
+        self.connections.retire(members)
 
     def _drain(self) -> bool:
         """Prepare for closing; return whether there is something to wait for."""
-        self._draining = self.services.all()
-        for service in self._draining:
-            service.drain(self._check_idle)
-        self.connections.settle()
-        return not self._is_idle(self._draining)
+        services, connections = self.services.all(), self.connections
 
-    def _check_idle(self) -> None:
-        if self._draining is not None and self._is_idle(self._draining):
-            self._on_idle()
+        def is_idle() -> bool:
+            return not connections.in_use and not any(each.under_way for each in services)
 
-    def _is_idle(self, services: list[Service]) -> bool:
-        return not self.connections.in_use and not any(each.under_way for each in services)
+        def check() -> None:
+            if is_idle():
+                self._on_idle()
+
+        connections.on_idle = check
+        for service in services:
+            service.drain(check)
+        connections.settle()
+        return not is_idle()
 
     def _close(self, transports: list[Any]) -> None:
         """Close transports that are not in use any more."""
@@ -133,16 +138,12 @@ class AsyncSide(Side):
     """Async clients: lists are kept on their own asyncio loop; under trio, in the background."""
 
     def __init__(self, settings: SideSettings, family: Family, *, rng: Random) -> None:
-        self._unclosed: list[Any] = []
+        # Transports to close; under trio the next request does it.
+        self.unclosed: list[Any] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = running_loop()
         self._idle: Bell | None = None
         super().__init__(settings, family, Home.for_async(), rng=rng, is_async=True)
-
-    @property
-    def has_unclosed(self) -> bool:
-        """Whether transports wait to be closed by the next request; under trio only."""
-        return self._loop is None and bool(self._unclosed)
 
     def is_over(self) -> bool:
         """Return whether the loop that this side lives on has ended."""
@@ -158,9 +159,9 @@ class AsyncSide(Side):
 
     async def close_unused(self) -> None:
         """Close the transports that are not in use any more."""
-        while self._unclosed:
+        while self.unclosed:
             with _logged():
-                await self._unclosed.pop().aclose()
+                await self.unclosed.pop().aclose()
 
     async def _drain_and_close(self) -> None:
         try:
@@ -171,7 +172,7 @@ class AsyncSide(Side):
         finally:
             # A caller that is cancelled while it drains waits no longer, and leaves no leak.
             with anyio.CancelScope(shield=True):
-                self._unclosed += self.connections.abandon()
+                self.unclosed += self.connections.abandon()
                 await self.close_unused()
                 if self._closing:
                     await asyncio.wait(self._closing)
@@ -182,7 +183,7 @@ class AsyncSide(Side):
 
     def _close(self, transports: list[Any]) -> None:
         """Close on this side's own loop; under trio, with the next request."""
-        self._unclosed += transports
+        self.unclosed += transports
         if self._loop is not None and not self._loop.is_closed():
             task = self._loop.create_task(self.close_unused())
             self._closing.add(task)
