@@ -71,9 +71,7 @@ class FakePolledRegistry:
 
     def fail(self, error: Exception | None = None) -> None:
         """Raise `error` from every call and every running watch, until `heal`."""
-        self._error = error or RegistryUnavailableError(
-            f"{self.url} is down: the test says so"
-        )
+        self._error = error or RegistryUnavailableError(f"{self.url} is down: the test says so")
         self._wake()
 
     def heal(self) -> None:
