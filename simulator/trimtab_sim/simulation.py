@@ -21,11 +21,11 @@ from trimtab_sim.convergence import Convergence
 from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
-from trimtab_sim.world.carriers import probe_carrier
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
 from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
+from trimtab_sim.world.probes import probe_from
 from trimtab_sim.world.registry import PolledView, WatchedView
 from trimtab_sim.world.wire import WireTransport
 from trimtab_sim.world.world import World
@@ -174,8 +174,7 @@ class _Stage:
         arguments = dict(world.scenario.balancer_arguments)
         arguments["strategy"] = self._strategy
         if "probe" in arguments:
-            carrier = probe_carrier(world, place)
-            arguments["probe"] = replace(arguments["probe"], carrier=carrier)
+            arguments["probe"] = replace(arguments["probe"], carrier=probe_from(world, place))
         client = self._make(group, place, view, arguments, seed)
         world.clients.append(client)
         world.spawn(self._start(client, group.start))

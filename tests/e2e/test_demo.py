@@ -33,7 +33,7 @@ def backends_of(parent):
 
 @pytest.fixture
 def environment(request):
-    """An environment by which the children of this test's demo can be told."""
+    """An environment that marks the children of this test's demo."""
     return {**os.environ, "TRIMTAB_TEST": request.node.name}
 
 
@@ -84,7 +84,7 @@ def test_a_demo_that_is_stopped_leaves_no_process(number, code, environment, req
         process.send_signal(number)
         assert process.wait(DEADLINE_S) == code
         assert not process.stderr.read()
-    # After SIGKILL, nobody waits for them: they end by themselves when their input does.
+    # After SIGKILL, the backends end by themselves when their input ends.
     wait_until(lambda: not backends_of(request.node.name))
 
 

@@ -1,4 +1,4 @@
-"""Instances with checks of their own at real registries, which look, or have them look."""
+"""Instances with checks at real registries, which run the checks or leave them to the process."""
 
 import contextlib
 import http.server
@@ -70,7 +70,7 @@ def test_the_registry_looks_where_it_can(registry, request, wait_until):
         handler.code = 200
         wait_until(lambda: status() == ["passing"])
     if "consul" in service:
-        # The first look is the registrant's, and all others are Consul's.
+        # The first probe is this process's, and all others are Consul's.
         assert handler.asked[0] == "Trimtab Health Check"
         assert set(handler.asked[1:]) == {"Consul Health Check"}
 

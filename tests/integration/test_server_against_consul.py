@@ -136,7 +136,7 @@ READS = [
     "agent/service/cmp-1",
     "agent/service/cmp-2",
 ]
-# Fields that say who answers, or when; the check's output tells what a look found.
+# Fields that depend on the server or the time; a check's output has the result of a probe.
 OWN_VALUES = {"Node", "ID", "CreateIndex", "ModifyIndex", "Output", "ContentHash", "Address"}
 
 
@@ -332,7 +332,7 @@ def test_the_same_steps_change_the_index_as_in_consul(both, wait_until):
         ("agent/service/deregister/s1", None),
     ]
 
-    def look(client):
+    def read(client):
         answer = client.get("health/service/story")
         shown = [
             (e["Service"]["ID"], e["Service"]["Port"], [c["Status"] for c in e["Checks"]])
@@ -341,13 +341,13 @@ def test_the_same_steps_change_the_index_as_in_consul(both, wait_until):
         return int(answer.headers["X-Consul-Index"]), shown
 
     ours, real = both
-    our_index, real_index = look(ours)[0], look(real)[0]
+    our_index, real_index = read(ours)[0], read(real)[0]
     for path, body in story:
         for client in both:
             assert client.put(path, json=body).status_code == 200
-        index, shown = look(ours)
+        index, shown = read(ours)
         # The agent of a real Consul tells its catalog a little later.
-        found, _ = wait_until(lambda shown=shown: (now := look(real))[1] == shown and now)
+        found, _ = wait_until(lambda shown=shown: (now := read(real))[1] == shown and now)
         assert (index > our_index) == (found > real_index), path
         assert min(index - our_index, found - real_index) >= 0, path
         our_index, real_index = index, found

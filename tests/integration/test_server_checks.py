@@ -151,9 +151,9 @@ def test_scripts_by_exit_code(status, tmp_path):
 
 
 def test_the_status_changes_after_as_many_results_in_a_row_as_defined(status, tmp_path):
-    looks = tmp_path / "looks"
+    probes = tmp_path / "probes"
     script = (
-        f"echo look | tee -a {looks}; n=$(wc -l < {looks}); test $n -gt 2 -a $n -lt 8 || exit 2"
+        f"echo probe | tee -a {probes}; n=$(wc -l < {probes}); test $n -gt 2 -a $n -lt 8 || exit 2"
     )
     check = {
         "Args": ["sh", "-c", script],
@@ -162,9 +162,9 @@ def test_the_status_changes_after_as_many_results_in_a_row_as_defined(status, tm
         "FailuresBeforeCritical": 4,
     }
     status(check, becomes="passing")
-    assert len(looks.read_text().splitlines()) >= 2 + 3
+    assert len(probes.read_text().splitlines()) >= 2 + 3
     status(becomes="critical")
-    assert len(looks.read_text().splitlines()) >= 7 + 4
+    assert len(probes.read_text().splitlines()) >= 7 + 4
 
 
 def test_a_script_that_does_not_end_is_killed_with_its_children(status, tmp_path, wait_until):

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from trimtab.cli.demo.record import Call, Event, Record
 from trimtab.cli.demo.results import draw, summary, summary_json
-from trimtab.cli.demo.scene import Plan, Stage
+from trimtab.cli.demo.run import Plan, Run
 from trimtab.cli.demo.viewers import Board, Lines, Quiet, picture, took
 
 
 @pytest.fixture
-def stage():
+def run():
     """Ten seconds: b is killed at 2, a slowed at 4, d added at 7."""
     record = Record(now_s=10.0)
     for step in range(1000):
@@ -28,11 +28,11 @@ def stage():
     for kind, id_, at_s in (("killed", "b", 2.0), ("slowed", "a", 4.0), ("added", "d", 7.0)):
         record.events.append(Event(kind=kind, instance_id=id_, at_s=at_s, fair_ratio=0.5))
     plan = Plan(rate_per_s=100, duration_s=10, strategy="random", seed=1)
-    return Stage(plan=plan, ids=["a", "b", "c", "d"], record=record)
+    return Run(plan=plan, ids=["a", "b", "c", "d"], record=record)
 
 
-def fail(stage, error="no <route>"):
-    stage.record.calls.append(
+def fail(run, error="no <route>"):
+    run.record.calls.append(
         Call(ended_at_s=9.999, instance_id="", latency_s=1.0, attempts=2, error=error)
     )
 
@@ -43,8 +43,8 @@ def rendered(something):
     return console.file.getvalue()
 
 
-def test_the_board_shows_every_instance_with_its_incident(stage):
-    text = rendered(picture(stage))
+def test_the_board_shows_every_instance_with_its_event(run):
+    text = rendered(picture(run))
     assert "1,000 calls   0 failed" in text
     rows = {line.split()[0]: line for line in text.splitlines() if line}
     assert "◐ slow" in rows["a"]
@@ -55,36 +55,36 @@ def test_the_board_shows_every_instance_with_its_incident(stage):
     assert "0 ms until the last attempt on it" in text
 
 
-def test_the_board_shows_coming_incidents(stage):
-    del stage.record.events[1:]
-    text = rendered(picture(stage))
+def test_the_board_shows_coming_events(run):
+    del run.record.events[1:]
+    text = rendered(picture(run))
     assert "4.5 s  the busiest instance is slowed" in text
     assert "7.0 s  an instance is added" in text
 
 
-def test_the_board_marks_slow_answers_and_failures(stage):
-    fail(stage)
-    stage.record.calls[-2] = Call(
+def test_the_board_marks_slow_answers_and_failures(run):
+    fail(run)
+    run.record.calls[-2] = Call(
         ended_at_s=9.99, instance_id="d", latency_s=3.0, attempts=1, error=""
     )
-    assert "1 failed" in rendered(picture(stage))
+    assert "1 failed" in rendered(picture(run))
 
 
-def test_the_board_draws_in_place(stage):
+def test_the_board_draws_in_place(run):
     console = Console(width=150, file=io.StringIO(), force_terminal=True)
     with Board(console) as board:
-        board.opening(stage)
-        board.event(stage, stage.record.events[0])
-        board.update(stage)
+        board.opening(run)
+        board.event(run, run.record.events[0])
+        board.update(run)
     assert "Starting a registry and 4 backends" in console.file.getvalue()
     assert "trimtab demo" in console.file.getvalue()
 
 
-def test_lines_show_incidents_and_shares(stage, capsys):
+def test_lines_show_events_and_shares(run, capsys):
     with Lines() as lines:
-        lines.opening(stage)
-        lines.event(stage, stage.record.events[0])
-        lines.update(stage)
+        lines.opening(run)
+        lines.event(run, run.record.events[0])
+        lines.update(run)
     assert capsys.readouterr().out.splitlines() == [
         "Starting a registry and 4 backends ...",
         "  2.0 s  b killed",
@@ -92,34 +92,34 @@ def test_lines_show_incidents_and_shares(stage, capsys):
     ]
 
 
-def test_the_quiet_viewer_prints_nothing(stage, capsys):
+def test_the_quiet_viewer_prints_nothing(run, capsys):
     with Quiet() as viewer:
-        viewer.opening(stage)
-        viewer.update(stage)
+        viewer.opening(run)
+        viewer.update(run)
     assert not capsys.readouterr().out
 
 
-def test_the_summary_has_shares_per_phase_and_times_per_event(stage):
-    text = rendered(summary(stage))
+def test_the_summary_has_shares_per_phase_and_times_per_event(run):
+    text = rendered(summary(run))
     assert "ALL HEALTHY" in text
     assert "ONE ADDED" in text
     assert "4.0 s  a slowed 20-fold" in text
     assert "1,000 calls in 10.0 s (100 per second), 0 failed" in text
 
 
-def test_the_summary_names_errors(stage):
-    fail(stage)
-    assert "no <route>" in rendered(summary(stage))
-    assert "1 failed" in rendered(summary(stage))
+def test_the_summary_names_errors(run):
+    fail(run)
+    assert "no <route>" in rendered(summary(run))
+    assert "1 failed" in rendered(summary(run))
 
 
-def test_the_summary_shows_what_has_not_settled(stage):
-    stage.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
-    assert "not yet" in rendered(summary(stage))
+def test_the_summary_shows_what_has_not_settled(run):
+    run.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
+    assert "not yet" in rendered(summary(run))
 
 
-def test_the_summary_as_json(stage):
-    data = json.loads(json.dumps(summary_json(stage), allow_nan=False))
+def test_the_summary_as_json(run):
+    data = json.loads(json.dumps(summary_json(run), allow_nan=False))
     assert (data["requests"], data["failures"], data["errors"]) == (1000, 0, [])
     assert data["shares"]["added"] == {"c": 0.5, "d": 0.5}
     assert [event["event"] for event in data["events"]] == ["killed", "slowed", "added"]
@@ -127,11 +127,11 @@ def test_the_summary_as_json(stage):
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_the_picture_is_a_whole_svg_that_needs_nothing_else(stage, failed):
+def test_the_picture_is_a_whole_svg_that_needs_nothing_else(run, failed):
     if failed:
-        fail(stage)
-        stage.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
-    text = draw(stage)
+        fail(run)
+        run.record.events.append(Event(kind="added", instance_id="e", at_s=9.8, fair_ratio=0.5))
+    text = draw(run)
     root = ET.fromstring(text)
     assert root.tag.endswith("svg")
     assert len([each for each in root if each.tag.endswith("polygon")]) == 4

@@ -14,7 +14,7 @@ TCP = Check(kind="tcp", interval_s=5.0, timeout_s=2.0, rise=2, fall=3)
 
 
 class Fixed(Random):
-    """Draws what it is told."""
+    """Draws the given numbers."""
 
     def __init__(self, *draws):
         super().__init__()

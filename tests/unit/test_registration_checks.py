@@ -122,8 +122,8 @@ def test_what_is_not_well_at_the_start_is_registered_as_such(caplog):
             assert await registry.status() == ["passing"]
         return app.probed_at, registry.registered
 
-    probed_at, told = run(main())
-    assert told == [(0.0, "critical"), (pytest.approx(probed_at[2]), "passing")]
+    probed_at, statuses = run(main())
+    assert statuses == [(0.0, "critical"), (pytest.approx(probed_at[2]), "passing")]
     assert "instance 10.0.0.7:8080 at fake://test: now critical: it is critical" in caplog.text
     assert "now passing: it is passing" in caplog.text
 

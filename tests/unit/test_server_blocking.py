@@ -1,4 +1,4 @@
-"""Blocking queries: who wakes, who waits on, who is let go."""
+"""Blocking queries: which ones wake, which wait, and which end."""
 
 import asyncio
 import random

@@ -43,7 +43,7 @@ class Alerter(Block):
     Args:
         senders: URLs (see `trimtab.alerts.senders`) or callables, at least one.
         settings: how events become messages; None: the defaults.
-        rng: the source of chance for the waits between attempts.
+        rng: the source of randomness for the waits between attempts.
 
     Raises:
         ConfigurationError: there is no sender, or a URL names none.

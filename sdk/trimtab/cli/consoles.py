@@ -1,4 +1,4 @@
-"""Consoles (standard output, help, errors), and how instances look on them and in JSON.
+"""Consoles (standard output, help, errors), and instances as tables and as JSON.
 
 A console has colours and a width on a terminal, and whole plain lines elsewhere.
 """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Self
 
 from cyclopts import Parameter
@@ -19,9 +18,10 @@ from trimtab.instance import Instance
 from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
     from typing import Any
 
+    from trimtab.registration import Registration
 
 __all__ = ["Child", "register"]
 
@@ -98,23 +98,23 @@ async def register(
     )
     with shown_log(), _stop_signals() as stop:
         if not command:
-            async with lease:
-                _announce(service, instance, source.registry)
+            async with _registered(lease, source.registry):
                 await stop.wait()
             return DONE
         async with Child(command) as child:
             if await child.accepts(instance, stop, timeout_s=ready_timeout_s):
-                async with lease:
-                    _announce(service, instance, source.registry)
+                async with _registered(lease, source.registry):
                     await child.ended_or(stop)
         return child.code
 
 
-def _announce(service: str, instance: Instance, registry: str) -> None:
-    print(
-        f"Registered {instance.id} ({instance.address}) as {service} at {shown(registry)}",
-        flush=True,
-    )
+@asynccontextmanager
+async def _registered(lease: Registration, registry: str) -> AsyncIterator[None]:
+    """Keep the instance registered for a block, and print a line when it is."""
+    async with lease:
+        name = f"{lease.instance.id} ({lease.instance.address})"
+        print(f"Registered {name} as {lease.service} at {shown(registry)}", flush=True)
+        yield
 
 
 @contextmanager
@@ -149,7 +149,7 @@ class Child:
         Raises:
             TrimtabError: it does not within `timeout_s`.
         """
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not stop.is_set() and self._running.returncode is None:
                     if await _is_open(instance):
@@ -200,7 +200,7 @@ async def _is_open(instance: Instance) -> bool:
     except OSError:
         return False
     writer.close()
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         await writer.wait_closed()
     return True
 

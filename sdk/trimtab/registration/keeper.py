@@ -46,7 +46,7 @@ class Keeper:
         name: names all of these in messages.
         ttl_s, heartbeat_s: the lease and its renewal, seconds.
         check: the check that the registry runs; None: it runs none.
-        rng: the source of chance for backoff.
+        rng: the source of randomness for backoff.
 
     Attributes:
         instance: what is registered, or will be with the next successful write.
@@ -152,7 +152,7 @@ class OwnCheck:
         name: names it in messages.
         report: called with the instance in its new status, at each change.
         carrier: carries out each check; None: over the network.
-        rng: the source of chance.
+        rng: the source of randomness.
     """
 
     def __init__(

@@ -103,13 +103,7 @@ class Registration(Block):
         carrier: ProbeCarrier | None,
         rng: Random | None,
     ) -> None:
-        if not 0 < ttl_s < float("inf"):
-            raise ConfigurationError(f"ttl_s is {ttl_s!r}; it must be above 0 and finite")
-        heartbeat_s = ttl_s / _HEARTBEATS_PER_TTL if heartbeat_s is None else heartbeat_s
-        if not 0 < heartbeat_s < ttl_s:
-            raise ConfigurationError(
-                f"heartbeat_s is {heartbeat_s!r}; it must be above 0 and below ttl_s, {ttl_s!r}"
-            )
+        heartbeat_s = _checked_heartbeat_s(ttl_s, heartbeat_s)
         if not 0 <= drain_s < float("inf"):
             raise ConfigurationError(f"drain_s is {drain_s!r}; it must be 0 or more and finite")
         made = connect(registry) if isinstance(registry, str) else registry
@@ -252,3 +246,16 @@ class Registration(Block):
             await self._own.aclose()
         if self._owned:
             await self._registry.aclose()
+
+
+def _checked_heartbeat_s(ttl_s: float, heartbeat_s: float | None) -> float:
+    """Return the time between heartbeats, by default a third of the lease."""
+    # Written so that a NaN fails.
+    if not 0 < ttl_s < float("inf"):
+        raise ConfigurationError(f"ttl_s is {ttl_s!r}; it must be above 0 and finite")
+    heartbeat_s = ttl_s / _HEARTBEATS_PER_TTL if heartbeat_s is None else heartbeat_s
+    if not 0 < heartbeat_s < ttl_s:
+        raise ConfigurationError(
+            f"heartbeat_s is {heartbeat_s!r}; it must be above 0 and below ttl_s, {ttl_s!r}"
+        )
+    return heartbeat_s

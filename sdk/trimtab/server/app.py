@@ -34,7 +34,7 @@ def create_app(*, rng: random.Random | None = None, **settings: Any) -> Starlett
     support the lifespan protocol and run the application in one process.
 
     Args:
-        rng: the source of all chance, for tests.
+        rng: the source of randomness, for tests.
         settings: those of `trimtab.server.state.Settings`.
 
     Raises:
@@ -59,7 +59,7 @@ def create_app(*, rng: random.Random | None = None, **settings: Any) -> Starlett
         middleware=middleware,
         exception_handlers={
             Refusal: _refused,
-            404: _nothing_here,
+            404: _not_found,
             405: _wrong_method,
         },
     )
@@ -70,7 +70,7 @@ async def _refused(_: Request, refusal: Exception) -> Response:
     return PlainTextResponse(refusal.text, refusal.status, refusal.headers)
 
 
-async def _nothing_here(_: Request, __: Exception) -> Response:
+async def _not_found(_: Request, __: Exception) -> Response:
     return PlainTextResponse("", 404)
 
 

@@ -77,14 +77,14 @@ class Prober:
             fall=max(definition.failures_before_critical, 1),
         )
 
-        def tell(result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+        def report(result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
             if verdict is not None:
                 self._report(check_id, result)
 
         await repeat(
             state,
             partial(_check_in_time, definition, self._transports),
-            tell,
+            report,
             at_once=self._at_once,
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trimtab.cli.consoles import for_output, is_live
 from trimtab.cli.demo.results import draw, summary, summary_json
-from trimtab.cli.demo.scene import Plan, play
+from trimtab.cli.demo.run import Plan, run_demo
 from trimtab.cli.demo.viewers import Board, Lines, Quiet
 from trimtab.cli.ending import DONE, FAILED
 from trimtab.cli.inputs import DEFAULT, Configured, Json, Seconds, Strategy
@@ -21,7 +21,7 @@ from trimtab.strategies import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trimtab.cli.demo.scene import Stage, Viewer
+    from trimtab.cli.demo.run import Run, Viewer
 
 __all__ = ["demo"]
 
@@ -67,23 +67,23 @@ def demo(
     console = for_output()
     viewer = Board(console) if is_live(console) and not json_ else Quiet() if json_ else Lines()
     with viewer:
-        stage = asyncio.run(_play(plan, viewer))
+        run = asyncio.run(_run(plan, viewer))
     if svg is not None:
-        svg.write_text(draw(stage), "utf-8")
+        svg.write_text(draw(run), "utf-8")
     if json_:
-        print(json.dumps(summary_json(stage), indent=2))
+        print(json.dumps(summary_json(run), indent=2))
     else:
-        console.print(summary(stage))
-    return FAILED if stage.record.failures else DONE
+        console.print(summary(run))
+    return FAILED if run.record.failures else DONE
 
 
-async def _play(plan: Plan, viewer: Viewer) -> Stage:
-    with _sigterm_ends_it():
-        return await play(plan, viewer)
+async def _run(plan: Plan, viewer: Viewer) -> Run:
+    with _sigterm_cancels():
+        return await run_demo(plan, viewer)
 
 
 @contextmanager
-def _sigterm_ends_it() -> Iterator[None]:
+def _sigterm_cancels() -> Iterator[None]:
     """Cancel the run at SIGTERM, so that it cleans up as with Ctrl-C."""
     loop, running = asyncio.get_running_loop(), asyncio.current_task()
     assert running is not None

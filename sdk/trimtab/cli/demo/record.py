@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An incident: an instance was killed, slowed or added.
+    """An event: an instance was killed, slowed or added.
 
     Attributes:
         kind: "killed", "slowed" or "added".
@@ -60,7 +60,7 @@ class Record:
     Attributes:
         attempt_times_s, attempt_ids: when each attempt began, and on which instance.
         calls: the complete calls, in the order of their ends.
-        events: the incidents, in order.
+        events: the events, in order.
         now_s: the present time of the run.
     """
 

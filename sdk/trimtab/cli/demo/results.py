@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from trimtab.cli.demo.record import Event
-    from trimtab.cli.demo.scene import Stage
+    from trimtab.cli.demo.run import Run
 
 __all__ = ["draw", "summary", "summary_json"]
 
@@ -43,22 +43,22 @@ text { font: 13px ui-sans-serif, system-ui, -apple-system, "Segoe UI", sans-seri
 """
 
 
-def summary(stage: Stage) -> Group:
+def summary(run: Run) -> Group:
     """Draw the summary."""
-    return Group(Text(), _share_table(stage), Text(), _event_table(stage), Text(), _verdict(stage))
+    return Group(Text(), _share_table(run), Text(), _event_table(run), Text(), _verdict(run))
 
 
-def summary_json(stage: Stage) -> dict[str, Any]:
+def summary_json(run: Run) -> dict[str, Any]:
     """Return the summary as plain data; durations in seconds, shares from 0 to 1."""
-    record = stage.record
+    record = run.record
     return {
         "requests": len(record.calls),
         "failures": record.failures,
         "retried": record.retried,
         "duration_s": record.now_s,
         "rate_per_s": len(record.calls) / record.now_s,
-        "strategy": stage.plan.strategy,
-        "seed": stage.plan.seed,
+        "strategy": run.plan.strategy,
+        "seed": run.plan.seed,
         "errors": sorted({call.error for call in record.calls if call.error}),
         "shares": {
             name: shares(record, from_s, until_s) for name, from_s, until_s in phases(record)
@@ -76,15 +76,15 @@ def summary_json(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _share_table(stage: Stage) -> Table:
-    spans = phases(stage.record)
+def _share_table(run: Run) -> Table:
+    spans = phases(run.record)
     names = [f"{PHASES[name].upper()}" for name, _, _ in spans]
     table = plain_table("INSTANCE", "CALLS", "FAILED", *names, "P50 ms", "P99 ms")
     for column in table.columns[1:]:
         column.justify = "right"
-    parts = [shares(stage.record, from_s, until_s) for _, from_s, until_s in spans]
-    for id_ in stage.ids:
-        row = _row(stage, id_)
+    parts = [shares(run.record, from_s, until_s) for _, from_s, until_s in spans]
+    for id_ in run.ids:
+        row = _row(run, id_)
         table.add_row(
             Text(id_, "bold"),
             f"{row.requests:,}",
@@ -95,8 +95,8 @@ def _share_table(stage: Stage) -> Table:
     return table
 
 
-def _row(stage: Stage, id_: str) -> Row:
-    calls = [call for call in stage.record.calls if call.instance_id == id_]
+def _row(run: Run, id_: str) -> Row:
+    calls = [call for call in run.record.calls if call.instance_id == id_]
     return Row(
         requests=len(calls),
         failures=sum(1 for call in calls if call.error),
@@ -104,11 +104,11 @@ def _row(stage: Stage, id_: str) -> Row:
     )
 
 
-def _event_table(stage: Stage) -> Table:
+def _event_table(run: Run) -> Table:
     table = plain_table("AT", "EVENT", "TOOK", "")
     table.columns[0].justify = table.columns[2].justify = "right"
-    for event in stage.record.events:
-        took_s = settled_s(stage.record, event)
+    for event in run.record.events:
+        took_s = settled_s(run.record, event)
         table.add_row(
             f"{event.at_s:.1f} s",
             what(event),
@@ -118,8 +118,8 @@ def _event_table(stage: Stage) -> Table:
     return table
 
 
-def _verdict(stage: Stage) -> Text:
-    record, failed = stage.record, stage.record.failures
+def _verdict(run: Run) -> Text:
+    record, failed = run.record, run.record.failures
     text = Text.assemble(
         (f"{len(record.calls):,} calls in {record.now_s:.1f} s", "bold"),
         f" ({len(record.calls) / record.now_s:.0f} per second), ",
@@ -131,38 +131,38 @@ def _verdict(stage: Stage) -> Text:
     return text
 
 
-def draw(stage: Stage) -> str:
+def draw(run: Run) -> str:
     """Return the picture as the text of a self-contained SVG file."""
     parts = [
-        _opening(stage),
+        _opening(run),
         f"<style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" rx="12" fill="#10161e"/>',
         _text(_LEFT, 40, "Traffic moves to the instances that are alive", "title"),
-        _text(_LEFT, 63, f"{_setting(stage)}: share of the calls per instance", "soft"),
-        *_axes(stage),
-        *_bands(stage),
-        *(part for event in stage.record.events for part in _marks(stage, event)),
-        _caption(stage),
+        _text(_LEFT, 63, f"{_setting(run)}: share of the calls per instance", "soft"),
+        *_axes(run),
+        *_bands(run),
+        *(part for event in run.record.events for part in _marks(run, event)),
+        _caption(run),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _opening(stage: Stage) -> str:
-    events = ", ".join(what(event) for event in stage.record.events)
-    label = f"{len(stage.record.calls)} calls, {stage.record.failures} failed; {events}"
+def _opening(run: Run) -> str:
+    events = ", ".join(what(event) for event in run.record.events)
+    label = f"{len(run.record.calls)} calls, {run.record.failures} failed; {events}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{escape(label)}">'
     )
 
 
-def _bands(stage: Stage) -> Iterator[str]:
-    curve = list(share_curve(stage.record, window_s=_WINDOW_S))
-    xs = [_x(stage, at_s) for at_s, _ in curve]
+def _bands(run: Run) -> Iterator[str]:
+    curve = list(share_curve(run.record, window_s=_WINDOW_S))
+    xs = [_x(run, at_s) for at_s, _ in curve]
     floors = [0.0] * len(curve)
     calm = iter(_CALM)
-    for id_, kind in _stacked(stage):
+    for id_, kind in _stacked(run):
         tops = [floor + at[1].get(id_, 0.0) for floor, at in zip(floors, curve, strict=True)]
         yield _band(xs, floors, tops, _COLOURS[kind] if kind else next(calm))
         yield from _label(id_, xs, floors, tops)
@@ -187,15 +187,15 @@ def _label(id_: str, xs: list[float], floors: list[float], tops: list[float]) ->
         yield _text(xs[at], _y((tops[at] + floors[at]) / 2) + 4, id_, "inside small")
 
 
-def _stacked(stage: Stage) -> list[tuple[str, str | None]]:
-    """Return the instances from the bottom up: those without an incident come first."""
-    kinds = {event.instance_id: event.kind for event in stage.record.events}
+def _stacked(run: Run) -> list[tuple[str, str | None]]:
+    """Return the instances from the bottom up: those without an event come first."""
+    kinds = {event.instance_id: event.kind for event in run.record.events}
     order = (None, "slowed", "killed", "added")
-    return sorted(((id_, kinds.get(id_)) for id_ in stage.ids), key=lambda row: order.index(row[1]))
+    return sorted(((id_, kinds.get(id_)) for id_ in run.ids), key=lambda row: order.index(row[1]))
 
 
-def _marks(stage: Stage, event: Event) -> Iterator[str]:
-    x, took_s = _x(stage, event.at_s), settled_s(stage.record, event)
+def _marks(run: Run, event: Event) -> Iterator[str]:
+    x, took_s = _x(run, event.at_s), settled_s(run.record, event)
     colour = _COLOURS[event.kind]
     yield (
         f'<line x1="{x:.1f}" y1="{_TOP - 52}" x2="{x:.1f}" y2="{_BOTTOM}" stroke="{colour}" '
@@ -211,18 +211,18 @@ def _outcome(event: Event, took_s: float | None) -> str:
     return f"{'has its share' if event.kind == 'added' else 'avoided'} after {took(took_s)}"
 
 
-def _axes(stage: Stage) -> Iterator[str]:
+def _axes(run: Run) -> Iterator[str]:
     for percent in (0, 50, 100):
         y = _y(percent / 100)
         yield f'<line x1="{_LEFT}" y1="{y}" x2="{_RIGHT}" y2="{y}" stroke="#243140"/>'
         yield _text(_LEFT - 10, y + 4, f"{percent} %", "soft small", anchor="end")
-    step_s = next((s for s in _TICKS_S if stage.record.now_s / s <= _MOST_TICKS), _TICKS_S[-1])
-    for at_s in range(0, int(stage.record.now_s) + 1, step_s):
-        yield _text(_x(stage, at_s), _BOTTOM + 20, f"{at_s} s", "soft small", anchor="middle")
+    step_s = next((s for s in _TICKS_S if run.record.now_s / s <= _MOST_TICKS), _TICKS_S[-1])
+    for at_s in range(0, int(run.record.now_s) + 1, step_s):
+        yield _text(_x(run, at_s), _BOTTOM + 20, f"{at_s} s", "soft small", anchor="middle")
 
 
-def _caption(stage: Stage) -> str:
-    record = stage.record
+def _caption(run: Run) -> str:
+    record = run.record
     mood = "bad" if record.failures else "good"
     return (
         f'<text x="{_LEFT}" y="{_HEIGHT - 22}"><tspan class="strong">{len(record.calls):,} calls'
@@ -231,12 +231,12 @@ def _caption(stage: Stage) -> str:
     )
 
 
-def _setting(stage: Stage) -> str:
-    return f"{stage.plan.rate_per_s:g} calls per second, {stage.plan.strategy}"
+def _setting(run: Run) -> str:
+    return f"{run.plan.rate_per_s:g} calls per second, {run.plan.strategy}"
 
 
-def _x(stage: Stage, at_s: float) -> float:
-    return _LEFT + (_RIGHT - _LEFT) * min(at_s / stage.record.now_s, 1.0)
+def _x(run: Run, at_s: float) -> float:
+    return _LEFT + (_RIGHT - _LEFT) * min(at_s / run.record.now_s, 1.0)
 
 
 def _y(ratio: float) -> float:

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from trimtab.cli.demo.backends import SLOWDOWN
 from trimtab.cli.demo.record import settled_s, shares
-from trimtab.cli.demo.scene import ACTS
+from trimtab.cli.demo.run import EVENTS
 
 if TYPE_CHECKING:
     from trimtab.cli.demo.record import Event
-    from trimtab.cli.demo.scene import Stage
+    from trimtab.cli.demo.run import Run
 
 __all__ = ["PHASES", "Board", "Lines", "Quiet", "effect", "took", "what"]
 
@@ -58,12 +58,12 @@ _AHEAD = {
 
 
 def what(event: Event) -> str:
-    """Return an incident in words."""
+    """Return an event in words."""
     return f"{event.instance_id} {_DONE[event.kind]}"
 
 
 def effect(event: Event) -> str:
-    """Return the meaning of the time that an incident took."""
+    """Return the meaning of the time that an event took."""
     return _EFFECTS[event.kind]
 
 
@@ -75,24 +75,24 @@ def took(seconds: float | None) -> str:
 
 
 class Board:
-    """A viewer that draws a live board on a terminal: one row per instance, and the incidents."""
+    """A viewer that draws a live board on a terminal: one row per instance, and the events."""
 
     every_s = 0.25
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False)
 
-    def opening(self, stage: Stage) -> None:
+    def opening(self, run: Run) -> None:
         """Show that the run is being prepared."""
-        text = f"Starting a registry and {len(stage.ids)} backends ..."
+        text = f"Starting a registry and {len(run.ids)} backends ..."
         self._live.update(Text(text, "dim"), refresh=True)
 
-    def event(self, _: Stage, event: Event) -> None:
+    def event(self, _: Run, event: Event) -> None:
         """Do nothing: the next update shows it."""
 
-    def update(self, stage: Stage) -> None:
+    def update(self, run: Run) -> None:
         """Draw the present state."""
-        self._live.update(picture(stage), refresh=True)
+        self._live.update(picture(run), refresh=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -102,13 +102,13 @@ class Board:
         self._live.stop()
 
 
-def picture(stage: Stage) -> Group:
+def picture(run: Run) -> Group:
     """Draw the whole board."""
-    return Group(_headline(stage), Text(), _instances(stage), Text(), *_events(stage))
+    return Group(_headline(run), Text(), _instances(run), Text(), *_events(run))
 
 
-def _headline(stage: Stage) -> Text:
-    record, plan = stage.record, stage.plan
+def _headline(run: Run) -> Text:
+    record, plan = run.record, run.plan
     failed = record.failures
     return Text.assemble(
         ("trimtab demo", "bold"),
@@ -120,8 +120,8 @@ def _headline(stage: Stage) -> Text:
     )
 
 
-def _instances(stage: Stage) -> Table:
-    now_s = stage.record.now_s
+def _instances(run: Run) -> Table:
+    now_s = run.record.now_s
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
     table.add_column("INSTANCE")
     table.add_column("STATE", min_width=8)
@@ -129,15 +129,15 @@ def _instances(stage: Stage) -> Table:
     table.add_column("SHARE OF THE LAST SECOND", width=_BAR_WIDTH)
     for name in ("", "P50 ms", "IN FLIGHT", "CALLS"):
         table.add_column(name, justify="right", min_width=5)
-    recent = shares(stage.record, max(0.0, now_s - _WINDOW_S), now_s)
-    for id_ in stage.ids:
-        table.add_row(*_cells(stage, id_, recent.get(id_, 0.0)))
+    recent = shares(run.record, max(0.0, now_s - _WINDOW_S), now_s)
+    for id_ in run.ids:
+        table.add_row(*_cells(run, id_, recent.get(id_, 0.0)))
     return table
 
 
-def _cells(stage: Stage, id_: str, share: float) -> tuple[Text | Bar, ...]:
-    mark, state, style = _MARKS[_last_kind(stage, id_)]
-    member = stage.pool.members.get(id_) if stage.pool else None
+def _cells(run: Run, id_: str, share: float) -> tuple[Text | Bar, ...]:
+    mark, state, style = _MARKS[_last_kind(run, id_)]
+    member = run.pool.members.get(id_) if run.pool else None
     shown = min(share, _FULL_BAR_RATIO)
     return (
         Text(id_, "bold"),
@@ -145,14 +145,14 @@ def _cells(stage: Stage, id_: str, share: float) -> tuple[Text | Bar, ...]:
         Text(member.status if member else "-", "" if member and not member.reason else "dim"),
         Bar(_FULL_BAR_RATIO, 0, shown, width=_BAR_WIDTH, color=style, bgcolor="default"),
         Text(f"{share:.0%}"),
-        _latency(stage, id_),
+        _latency(run, id_),
         Text(str(member.in_flight) if member else "-"),
-        Text(f"{sum(1 for call in stage.record.calls if call.instance_id == id_):,}"),
+        Text(f"{sum(1 for call in run.record.calls if call.instance_id == id_):,}"),
     )
 
 
-def _latency(stage: Stage, id_: str) -> Text:
-    recent = stage.record.calls_since(stage.record.now_s - _WINDOW_S)
+def _latency(run: Run, id_: str) -> Text:
+    recent = run.record.calls_since(run.record.now_s - _WINDOW_S)
     latencies_s = [call.latency_s for call in recent if call.instance_id == id_]
     if not latencies_s:
         return Text("-", "dim")
@@ -160,25 +160,25 @@ def _latency(stage: Stage, id_: str) -> Text:
     return Text(f"{ms:.0f}", "yellow" if ms > _MANY_MS else "")
 
 
-def _events(stage: Stage) -> list[Text]:
-    done = [_event(stage, event) for event in stage.record.events]
+def _events(run: Run) -> list[Text]:
+    done = [_event(run, event) for event in run.record.events]
     ahead = [
-        Text(f"{stage.plan.when_s(kind):5.1f} s  {_AHEAD[kind]}", "dim")
-        for kind, _ in ACTS[len(done) :]
+        Text(f"{run.plan.when_s(kind):5.1f} s  {_AHEAD[kind]}", "dim")
+        for kind, _ in EVENTS[len(done) :]
     ]
     return done + ahead
 
 
-def _event(stage: Stage, event: Event) -> Text:
+def _event(run: Run, event: Event) -> Text:
     text = Text(f"{event.at_s:5.1f} s  {what(event)}")
-    took_s = settled_s(stage.record, event)
+    took_s = settled_s(run.record, event)
     if took_s is not None:
         text.append(f"   {took(took_s)} {effect(event)}", "green")
     return text
 
 
-def _last_kind(stage: Stage, id_: str) -> str | None:
-    kinds = [event.kind for event in stage.record.events if event.instance_id == id_]
+def _last_kind(run: Run, id_: str) -> str | None:
+    kinds = [event.kind for event in run.record.events if event.instance_id == id_]
     return kinds[-1] if kinds else None
 
 
@@ -187,21 +187,19 @@ class Lines:
 
     every_s = 1.0
 
-    def opening(self, stage: Stage) -> None:
+    def opening(self, run: Run) -> None:
         """Show that the run is being prepared."""
-        self.line(f"Starting a registry and {len(stage.ids)} backends ...")
+        self.line(f"Starting a registry and {len(run.ids)} backends ...")
 
-    def event(self, _: Stage, event: Event) -> None:
-        """Print an incident."""
+    def event(self, _: Run, event: Event) -> None:
+        """Print an event."""
         self.line(f"{event.at_s:5.1f} s  {what(event)}")
 
-    def update(self, stage: Stage) -> None:
+    def update(self, run: Run) -> None:
         """Print the totals, and each instance's share of the last second."""
-        record, now_s = stage.record, stage.record.now_s
+        record, now_s = run.record, run.record.now_s
         recent = shares(record, max(0.0, now_s - self.every_s), now_s)
-        parts = "  ".join(
-            f"{id_.rpartition('-')[2]}:{recent.get(id_, 0):4.0%}" for id_ in stage.ids
-        )
+        parts = "  ".join(f"{id_.rpartition('-')[2]}:{recent.get(id_, 0):4.0%}" for id_ in run.ids)
         self.line(
             f"{now_s:5.1f} s  {len(record.calls):6,} calls  {record.failures} failed"
             f"  {record.retried} retried  {parts}"

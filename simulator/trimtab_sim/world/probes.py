@@ -1,4 +1,4 @@
-"""Carry out the probes of simulated clients, over the simulated network."""
+"""The client's own probes of simulated servers, as the SDK's `ProbeCarrier`."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from trimtab_sim.world.servers import Server
     from trimtab_sim.world.world import World
 
-__all__ = ["probe_carrier"]
+__all__ = ["probe_from"]
 
 _FIRST_PROBE = 10**12
-"""Delays are drawn by request number; probes have numbers that no request reaches."""
+"""Random draws of messages are keyed by request; probes have numbers that no request reaches."""
 
 
-def probe_carrier(world: World, place: Place) -> ProbeCarrier:
+def probe_from(world: World, place: Place) -> ProbeCarrier:
     """Make what carries out the probes of a client at a place.
 
-    A probe takes the network's delay in both directions, and no time at the server. A black hole
-    gives it no answer. A server that hangs still accepts connections; one that answers errors
-    answers HTTP probes with them.
+    A probe takes the network's time there and back, and no time at the server. A black hole does
+    not answer. A server that hangs still accepts connections. One that answers errors answers HTTP
+    probes with them.
     """
     numbers = count(_FIRST_PROBE)
 
-    async def carry_out(check: Check, instance: Instance) -> ProbeResult:
+    async def probe(check: Check, instance: Instance) -> ProbeResult:
         server, number = world.route(instance), next(numbers)
         await _travel(world.network.delay(place, server.place, number, 0))
         result = _answer(server, check)
@@ -42,11 +42,11 @@ def probe_carrier(world: World, place: Place) -> ProbeCarrier:
         assert result is not None
         return result
 
-    return carry_out
+    return probe
 
 
 def _answer(server: Server, check: Check) -> ProbeResult | None:
-    """Return the server's answer to a probe; None if it gives none."""
+    """Return a server's answer to a probe; None if it does not answer."""
     if server.is_dark:
         return None
     if not server.is_alive or server.is_refusing:
@@ -62,7 +62,7 @@ def _answer(server: Server, check: Check) -> ProbeResult | None:
 
 async def _travel(delay_s: float | None) -> None:
     if delay_s is None:
-        # Until the probe's time is up.
+        # Until the probe's timeout.
         await asyncio.get_running_loop().create_future()
     elif delay_s:
         await asyncio.sleep(delay_s)

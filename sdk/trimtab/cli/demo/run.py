@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics
 
-__all__ = ["ACTS", "Clock", "Plan", "RecordingTransport", "Stage", "Viewer", "drive", "play"]
+__all__ = ["EVENTS", "Clock", "Plan", "RecordingTransport", "Run", "Viewer", "drive", "run_demo"]
 
 _BACKENDS = 6
 _TTL_S = 2.0
-ACTS = (("killed", 0.25), ("slowed", 0.45), ("added", 0.70))
-"""The incidents, each with the part of the run after which it happens."""
+EVENTS = (("killed", 0.25), ("slowed", 0.45), ("added", 0.70))
+"""The events, each with the part of the run after which it happens."""
 _FIRST_FAILING_STATUS = 400
 
 
@@ -39,12 +39,12 @@ class Plan:
     seed: int
 
     def when_s(self, kind: str) -> float:
-        """Return the time of an incident."""
-        return dict(ACTS)[kind] * self.duration_s
+        """Return the time of an event."""
+        return dict(EVENTS)[kind] * self.duration_s
 
 
 @dataclass(kw_only=True)
-class Stage:
+class Run:
     """What viewers show: the plan, the record so far, and the client's present view.
 
     Attributes:
@@ -59,50 +59,50 @@ class Stage:
 
 
 class Viewer(Protocol):
-    """Shows a run. It is called a few times per second, and at each incident."""
+    """Shows a run. It is called a few times per second, and at each event."""
 
     every_s: float
 
-    def opening(self, stage: Stage) -> None:
+    def opening(self, run: Run) -> None:
         """Show that the run is being prepared."""
         ...
 
-    def event(self, _: Stage, event: Event) -> None:
-        """Show an incident."""
+    def event(self, _: Run, event: Event) -> None:
+        """Show an event."""
         ...
 
-    def update(self, stage: Stage) -> None:
+    def update(self, run: Run) -> None:
         """Show the present state of the run."""
         ...
 
 
-async def play(plan: Plan, viewer: Viewer) -> Stage:
+async def run_demo(plan: Plan, viewer: Viewer) -> Run:
     """Run the demo once on real processes and sockets; it leaves no process behind.
 
     Raises:
         TrimtabError: a backend does not start.
     """
     rng = Random(plan.seed)
-    stage = Stage(plan=plan, ids=[f"{SERVICE}-{number}" for number in range(1, _BACKENDS + 1)])
-    viewer.opening(stage)
+    run = Run(plan=plan, ids=[f"{SERVICE}-{number}" for number in range(1, _BACKENDS + 1)])
+    viewer.opening(run)
     async with EmbeddedRegistry() as registry, Fleet(registry.url, ttl_s=_TTL_S) as fleet:
-        await asyncio.gather(*map(fleet.start, stage.ids))
+        await asyncio.gather(*map(fleet.start, run.ids))
         clock = Clock()
         transport = BalancedTransport(
             registry.url,
             strategy=plan.strategy,
-            inner=lambda instance: RecordingTransport(instance, stage.record, clock, verify=False),
+            inner=lambda instance: RecordingTransport(instance, run.record, clock, verify=False),
             rng=Random(rng.random()),
         )
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
             clock.start()
-            watching = asyncio.create_task(_watch(stage, viewer, transport, clock))
+            watching = asyncio.create_task(_watch(run, viewer, transport, clock))
             try:
                 async with asyncio.TaskGroup() as acting:
-                    acting.create_task(_act(stage, viewer, fleet, clock, rng))
+                    acting.create_task(_cause_events(run, viewer, fleet, clock, rng))
                     await drive(
                         client,
-                        stage.record,
+                        run.record,
                         clock,
                         rate_per_s=plan.rate_per_s,
                         duration_s=plan.duration_s,
@@ -112,45 +112,45 @@ async def play(plan: Plan, viewer: Viewer) -> Stage:
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
                     await watching
-            _refresh(stage, transport, clock)
-    return stage
+            _refresh(run, transport, clock)
+    return run
 
 
-async def _act(stage: Stage, viewer: Viewer, fleet: Fleet, clock: Clock, rng: Random) -> None:
+async def _cause_events(run: Run, viewer: Viewer, fleet: Fleet, clock: Clock, rng: Random) -> None:
     """Kill one instance, slow the busiest one, and add one, each at its time."""
-    victim = rng.choice(stage.ids)
+    victim = rng.choice(run.ids)
 
     def happened(kind: str, id_: str, alive: int) -> None:
         event = Event(kind=kind, instance_id=id_, at_s=clock(), fair_ratio=1 / alive)
-        stage.record.events.append(event)
-        viewer.event(stage, event)
+        run.record.events.append(event)
+        viewer.event(run, event)
 
-    await asyncio.sleep(stage.plan.when_s("killed") - clock())
+    await asyncio.sleep(run.plan.when_s("killed") - clock())
     happened("killed", victim, _BACKENDS - 1)
     await fleet.kill(victim)
-    await asyncio.sleep(stage.plan.when_s("slowed") - clock())
-    recent = stage.record.attempts(from_s=clock() - _TTL_S)
-    busiest = max(stage.ids, key=lambda id_: recent[id_])
+    await asyncio.sleep(run.plan.when_s("slowed") - clock())
+    recent = run.record.attempts(from_s=clock() - _TTL_S)
+    busiest = max(run.ids, key=lambda id_: recent[id_])
     fleet.slow_down(busiest)
     happened("slowed", busiest, _BACKENDS - 1)
-    await asyncio.sleep(stage.plan.when_s("added") - clock())
+    await asyncio.sleep(run.plan.when_s("added") - clock())
     added = f"{SERVICE}-{_BACKENDS + 1}"
     await fleet.start(added)
-    stage.ids.append(added)
+    run.ids.append(added)
     happened("added", added, _BACKENDS)
 
 
-async def _watch(stage: Stage, viewer: Viewer, transport: BalancedTransport, clock: Clock) -> None:
+async def _watch(run: Run, viewer: Viewer, transport: BalancedTransport, clock: Clock) -> None:
     while True:
         await asyncio.sleep(viewer.every_s)
-        _refresh(stage, transport, clock)
-        viewer.update(stage)
+        _refresh(run, transport, clock)
+        viewer.update(run)
 
 
-def _refresh(stage: Stage, transport: BalancedTransport, clock: Clock) -> None:
-    stage.record.now_s = clock()
-    stage.pool = transport.statistics().get(SERVICE)
-    stage.discovery = transport.state().get(SERVICE)
+def _refresh(run: Run, transport: BalancedTransport, clock: Clock) -> None:
+    run.record.now_s = clock()
+    run.pool = transport.statistics().get(SERVICE)
+    run.discovery = transport.state().get(SERVICE)
 
 
 class Clock:
