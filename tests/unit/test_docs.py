@@ -20,7 +20,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import Reason
 from trimtab.health.monitor import detector_of
 from trimtab.registries import connect, connecting
-from trimtab.registries.endpoints import TLS_OPTIONS
+from trimtab.registries.urls import TLS_OPTIONS
 from trimtab.strategies import client_side_weighted_round_robin as by_reports
 from trimtab.strategies import registry as strategy_names
 from trimtab.strategies import resolve, weighted_least_request

@@ -16,8 +16,8 @@ from trimtab.cli.ending import DONE
 from trimtab.cli.inputs import read_address, read_pairs
 from trimtab.cli.log import shown_log
 from trimtab.cli.options import LOCAL, Positive, Seconds, Source
+from trimtab.hiding import shown
 from trimtab.instance import Instance
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from trimtab.hiding import shown
 from trimtab.instance import Status
 from trimtab.probing.finding import Finding
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     import ssl

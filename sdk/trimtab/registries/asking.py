@@ -1,4 +1,8 @@
-"""One question to a server over HTTP: bounded in time and size, its troubles in our words."""
+"""One question to a server over HTTP: bounded in time and size, with errors of our own.
+
+httpx writes the URL of every request to its log, and servers like to repeat in an error page what
+they were asked. So secrets are kept out of the logged URL, and taken out of a server's words.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import ssl
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -19,17 +24,18 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
+from trimtab.hiding import SECRET, shown
 from trimtab.registries.clients import Clients
-from trimtab.registries.hiding import confided, without
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["Answer", "Asker", "parse_json", "refusal"]
+__all__ = ["Answer", "Asker", "confided", "parse_json", "refusal", "without"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _DETAIL_LENGTH = 200
+_SHORTEST_SECRET = 4
+"""A shorter value would tear words apart, and is no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +264,34 @@ def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True
         if body.lstrip()[:1] == b"<":
             hint = " (it looks like HTML: is a proxy or a login page in between?)"
         raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}{hint}") from error
+
+
+def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:
+    """Give the URL as it may be logged, and the options of httpx that send the real one."""
+    if shown(str(url)) == str(url):
+        return str(url), {}
+    options: dict[str, Any] = {"extensions": {"target": url.raw_path}}
+    if url.userinfo:
+        options["auth"] = httpx.BasicAuth(url.username, url.password)
+    return shown(str(url)), options
+
+
+def without(text: str, request: httpx.Request) -> str:
+    """Give the text without what the request carried in confidence."""
+    for secret in sorted(_secrets(request), key=len, reverse=True):
+        text = text.replace(secret, "...")
+    return text
+
+
+def _secrets(request: httpx.Request) -> Iterator[str]:
+    target = request.extensions.get("target", request.url.raw_path).decode("ascii", "replace")
+    sent = list(request.headers.multi_items())
+    for pair in target.partition("?")[2].split("&"):
+        name, _, value = pair.partition("=")
+        sent += [(name, value), (name, unquote(value))]
+    for name, value in sent:
+        if SECRET.search(name):
+            # A scheme before it, `Bearer` say, is none.
+            yield from (
+                part for part in (value, *value.split()[1:]) if len(part) >= _SHORTEST_SECRET
+            )

@@ -1,9 +1,14 @@
-"""Questions to Nacos: logged in where it takes a login, and its answers unwrapped."""
+"""Nacos's open API: the paths of its versions, its login, and its answers unwrapped.
+
+Source: nacos.io, "Open API Guide" of versions 1 to 3, and the controllers of alibaba/nacos where
+it is silent: version 2's heartbeat, which it leaves out, wants the group in the service's name.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,12 +22,60 @@ if TYPE_CHECKING:
 
     from trimtab.registries.members import Members
 
-__all__ = ["LoggedIn", "Result", "result_of"]
+__all__ = ["DIALECTS", "Dialect", "LoggedIn", "Result", "result_of"]
 
 _REFUSED = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 _RENEW_RATIO = 0.9
 _DENIED = 10001
 _SERVER_ERROR = 30000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """The paths and parameters of one version of the API.
+
+    Attributes:
+        instances: the path of instances.
+        clusters: the parameter that names the clusters of a list.
+        beat: method and path of the heartbeat.
+        beat_params: the parameters that mark it as one.
+        beat_names_group: whether the heartbeat's service name holds the group.
+        login: the path of the login.
+        services: the path that names all services; "" where clients have no such question.
+    """
+
+    instances: str
+    clusters: str = "clusterName"
+    beat: tuple[str, str]
+    beat_params: Mapping[str, str] = field(default_factory=dict)
+    beat_names_group: bool = False
+    login: str = "/v1/auth/login"
+    services: str = ""
+
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        "v1": Dialect(
+            instances="/v1/ns/instance",
+            clusters="clusters",
+            beat=("PUT", "/v1/ns/instance/beat"),
+            beat_names_group=True,
+            services="/v1/ns/service/list",
+        ),
+        "v2": Dialect(
+            instances="/v2/ns/instance",
+            beat=("PUT", "/v2/ns/instance/beat"),
+            beat_names_group=True,
+            services="/v2/ns/service/list",
+        ),
+        "v3": Dialect(
+            instances="/v3/client/ns/instance",
+            beat=("POST", "/v3/client/ns/instance"),
+            beat_params={"heartBeat": "true"},
+            login="/v3/auth/user/login",
+        ),
+    }
+)
 
 
 class _Token(msgspec.Struct, rename="camel"):
@@ -45,12 +98,12 @@ class _Held:
 
 
 class LoggedIn:
-    """Ask, with the token of a login, which is had anew before it expires or when refused.
+    """Asks with the token of a login, and logs in again before it expires or when it is refused.
 
     Args:
         place: how messages name the registry.
-        members: whom to ask.
-        login: user and password; None asks without.
+        members: the servers to ask.
+        login: user and password; None asks without a token.
         path: where the login is.
     """
 
@@ -77,6 +130,10 @@ class LoggedIn:
         if self._held is held:
             self._held = None
         return await self._send(method, path, params, await self._token(self._login))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._members.aclose()
 
     async def _send(self, method: str, path: str, params: Mapping[str, str], held: _Held) -> Answer:
         params = {**params, "accessToken": held.token}
@@ -107,7 +164,7 @@ def result_of(place: str, answer: Answer) -> msgspec.Raw:
     try:
         result = msgspec.json.decode(answer.body, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return msgspec.Raw(answer.body)  # Version 1 does not wrap; who reads it will judge.
+        return msgspec.Raw(answer.body)  # Version 1 does not wrap; the caller parses it.
     if result.code == 0:
         return result.data
     said = f"{place}: code {result.code}: {result.message}"

@@ -1,10 +1,11 @@
-"""The Nacos adapter: a service's instances, and registration kept by heartbeats.
+"""Nacos's registry: the settings, the reader of lists, and the writer kept alive by heartbeats.
 
 Tested against recorded answers, not a real server.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,26 +18,23 @@ from trimtab.errors import (
     RegistryRequestError,
 )
 from trimtab.registries.asking import Answer, parse_json, refusal
+from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import Complaints
-from trimtab.registries.members import Members, place_of
-from trimtab.registries.nacos.asking import LoggedIn, result_of
-from trimtab.registries.nacos.dialects import DIALECTS
+from trimtab.registries.members import Members, MemberSettings, read_members
+from trimtab.registries.nacos.api import DIALECTS, Dialect, LoggedIn, result_of
 from trimtab.registries.nacos.entries import read_hosts, registration
-from trimtab.registries.options import digest
 from trimtab.registries.protocol import Listing
+from trimtab.registries.urls import TLS_OPTIONS, above_zero, digest, duration_s, split_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from random import Random
 
     from trimtab.instance import Instance
 
-__all__ = ["NacosRegistry"]
+__all__ = ["NacosReader", "NacosSettings", "NacosWriter", "make"]
 
-_PORT = 8848
-_PATH = "/nacos"
 _PAGE_SIZE = 1000
-# What a heartbeat's answer says: in versions 1 and 2, and in version 3.
+# The codes of a heartbeat's answer: in versions 1 and 2, and in version 3.
 _FORGOTTEN = (20404, 21003)
 _BEAT_DONE = (0, 10200)
 
@@ -52,67 +50,81 @@ class _Beat(msgspec.Struct):
     message: str | None = None
 
 
-class NacosRegistry:
-    """Ask Nacos for the instances of services, and register there.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NacosSettings(MemberSettings):
+    """How Nacos is asked; see `MemberSettings`.
 
-    Instances are ephemeral: without heartbeats they turn critical after the lease, and go after
-    `delete_after_s`. To Nacos an instance is its address: one that is registered again elsewhere
-    is taken away from where this object has registered it before.
-
-    Args:
-        url: `nacos://[user:password@]host:port,host:port/path` or `nacos+https://`, which takes
-            the options `ca`, `cert`, `key` (files) and `verify`.
+    Attributes:
         api: "v1", "v2" or "v3".
         namespace: its id; "" is the public one.
         group: the group of all services.
         clusters: list instances of these alone, and register in the first; none means any, and
             Nacos's DEFAULT.
         delete_after_s: when Nacos drops an instance without heartbeats; twice the lease at least.
-        timeout_s: bound on each question, above 0.
-        max_bytes: the largest answer that is read.
-        transport: used instead of the network, in tests and simulations.
-        rng: the source of chance for the member to begin with.
-
-    Raises:
-        ConfigurationError: the URL or a setting is wrong.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api: str = "v1",
-        namespace: str = "",
-        group: str = "DEFAULT_GROUP",
-        clusters: Iterable[str] = (),
-        delete_after_s: float = 30.0,
-        timeout_s: float = 10.0,
-        max_bytes: int = 64 * 2**20,
-        transport: httpx.AsyncBaseTransport | None = None,
-        rng: Random | None = None,
-    ) -> None:
-        place = place_of(url, kind="nacos", port=_PORT, path=_PATH)
-        self.url = place.url
-        if api not in DIALECTS:
+    api: str = "v1"
+    namespace: str = ""
+    group: str = "DEFAULT_GROUP"
+    clusters: tuple[str, ...] = ()
+    delete_after_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        above_zero(self, "timeout_s")
+        if self.api not in DIALECTS:
             known = ", ".join(DIALECTS)
-            raise ConfigurationError(f"{self.url}: api is {api!r}; it must be one of {known}")
-        if not group or "@@" in group:
-            raise ConfigurationError(f"{self.url}: {group!r} is no group's name")
-        self._dialect, self._group = DIALECTS[api], group
-        self._clusters, self._delete_after_s = tuple(clusters), delete_after_s
-        self._names = {"groupName": group} | ({"namespaceId": namespace} if namespace else {})
-        settings = (api, self._names, self._clusters, delete_after_s, timeout_s, transport)
-        self.key = f"nacos {place.url} {digest(place.mark, *settings)}"
-        self._members = Members(
-            place,
-            headers={},
-            timeout_s=timeout_s,
-            max_bytes=max_bytes,
-            transport=transport,
-            rng=rng,
+            raise ConfigurationError(f"{self.url}: api is {self.api!r}; it must be one of {known}")
+        if not self.group or "@@" in self.group:
+            raise ConfigurationError(f"{self.url}: {self.group!r} is no group's name")
+
+    @classmethod
+    def from_url(cls, url: str) -> NacosSettings:
+        """Read `nacos://[user:password@]host:port,host:port/path` or `nacos+https://`.
+
+        Raises:
+            ConfigurationError: the URL or one of its options is wrong.
+        """
+        known = ("api", "namespace", "group", "cluster", "timeout", *TLS_OPTIONS)
+        base, options = split_options(url, known=known, repeatable=("cluster",))
+        return cls(
+            **read_members(base, options, kind="nacos", port=8848, path="/nacos"),
+            api=options.get("api", ["v1"])[0],
+            namespace=options.get("namespace", [""])[0],
+            group=options.get("group", ["DEFAULT_GROUP"])[0],
+            clusters=tuple(options.get("cluster", ())),
+            timeout_s=duration_s(url, options, "timeout", 10.0),
         )
-        self._asker = LoggedIn(self.url, self._members, place.login, self._dialect.login)
-        self._registered: dict[tuple[str, str], Instance] = {}
+
+    @property
+    def dialect(self) -> Dialect:
+        """The paths of this version of the API."""
+        return DIALECTS[self.api]
+
+    def names(self) -> dict[str, str]:
+        """Return the parameters that name group and namespace."""
+        namespace = {"namespaceId": self.namespace} if self.namespace else {}
+        return {"groupName": self.group, **namespace}
+
+
+def make(settings: NacosSettings, *, rng: Random | None = None) -> ComposedRegistry:
+    """Make the registry; `rng` chooses the member to begin with."""
+    members = Members(settings, rng=rng)
+    asker = LoggedIn(settings.url, members, settings.login, settings.dialect.login)
+    reader = NacosReader(settings, asker)
+    return ComposedRegistry(settings, reader, writer=NacosWriter(settings, asker))
+
+
+class NacosReader:
+    """Asks Nacos for the instances of services.
+
+    Args:
+        settings: see `NacosSettings`.
+        asker: asks the members.
+    """
+
+    def __init__(self, settings: NacosSettings, asker: LoggedIn) -> None:
+        self.url, self._settings, self._asker = settings.url, settings, asker
+        self._dialect, self._names = settings.dialect, settings.names()
         self._complaints = Complaints()
 
     async def fetch(self, service: str) -> Listing:
@@ -123,8 +135,8 @@ class NacosRegistry:
         """
         place = f"{self.url}: {service!r}"
         params = {**self._names, "serviceName": service, "healthyOnly": "false"}
-        if self._clusters:
-            params[self._dialect.clusters] = ",".join(self._clusters)
+        if self._settings.clusters:
+            params[self._dialect.clusters] = ",".join(self._settings.clusters)
         answer = await self._asker.ask("GET", f"{self._dialect.instances}/list", params)
         instances, skipped = read_hosts(place, result_of(place, answer))
         self._complaints.about(service, skipped)
@@ -134,7 +146,7 @@ class NacosRegistry:
         """Name the services of the group, page by page.
 
         Raises:
-            RegistryRequestError: version 3 of the API tells administrators alone.
+            RegistryRequestError: version 3 of the API answers administrators alone.
         """
         if not self._dialect.services:
             raise RegistryRequestError(f"{self.url}: api=v3 names no services to clients")
@@ -147,6 +159,34 @@ class NacosRegistry:
             if len(names) >= found.count or not (found.doms or found.services):
                 return sorted(names)
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._asker.aclose()
+
+    async def _page(self, number: int) -> _Names:
+        params = {**self._names, "pageNo": str(number), "pageSize": str(_PAGE_SIZE)}
+        answer = await self._asker.ask("GET", self._dialect.services, params)
+        found: _Names = parse_json(self.url, bytes(result_of(self.url, answer)), _Names)
+        return found
+
+
+class NacosWriter:
+    """Registers ephemeral instances, which live by their heartbeats.
+
+    Without heartbeats they turn critical after the lease, and are dropped after
+    `delete_after_s`. For Nacos the address is the instance: an instance that is registered again
+    at another address is first removed from the one where this object has registered it before.
+
+    Args:
+        settings: see `NacosSettings`.
+        asker: asks the members.
+    """
+
+    def __init__(self, settings: NacosSettings, asker: LoggedIn) -> None:
+        self.url, self._settings, self._asker = settings.url, settings, asker
+        self._dialect, self._names = settings.dialect, settings.names()
+        self._registered: dict[tuple[str, str], Instance] = {}
+
     async def register(self, service: str, instance: Instance, *, ttl_s: float) -> None:
         """Register with a lease of `ttl_s`, after which Nacos calls the instance unhealthy."""
         before = self._registered.get((service, instance.id))
@@ -155,8 +195,8 @@ class NacosRegistry:
         params = registration(
             instance,
             ttl_s=ttl_s,
-            delete_after_s=self._delete_after_s,
-            clusters=self._clusters,
+            delete_after_s=self._settings.delete_after_s,
+            clusters=self._settings.clusters,
         )
         params |= {**self._names, "serviceName": service}
         answer = await self._asker.ask("POST", self._dialect.instances, params)
@@ -171,7 +211,7 @@ class NacosRegistry:
         """
         params = {**self._where(service, instance), **self._dialect.beat_params}
         if self._dialect.beat_names_group:
-            params["serviceName"] = f"{self._group}@@{service}"
+            params["serviceName"] = f"{self._settings.group}@@{service}"
         answer = await self._asker.ask(*self._dialect.beat, params)
         place = f"{self.url}: heartbeat of {service} {instance.id!r}"
         beat = _read_beat(place, answer)
@@ -190,24 +230,14 @@ class NacosRegistry:
             result_of(f"{self.url}: deregister {service} {instance.id!r}", answer)
         self._registered.pop((service, instance.id), None)
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._members.aclose()
-
-    async def _page(self, number: int) -> _Names:
-        params = {**self._names, "pageNo": str(number), "pageSize": str(_PAGE_SIZE)}
-        answer = await self._asker.ask("GET", self._dialect.services, params)
-        found: _Names = parse_json(self.url, bytes(result_of(self.url, answer)), _Names)
-        return found
-
     def _where(self, service: str, instance: Instance) -> dict[str, str]:
-        cluster = {"clusterName": self._clusters[0]} if self._clusters else {}
+        cluster = {"clusterName": self._settings.clusters[0]} if self._settings.clusters else {}
         address = {"ip": instance.host, "port": str(instance.port)}
         return {**self._names, "serviceName": service, **address, **cluster}
 
 
 def _read_beat(place: str, answer: Answer) -> _Beat:
-    """Read what a heartbeat's answer says; old servers answer with less, refusals with anything."""
+    """Read the answer to a heartbeat; old servers leave fields out, refusals may have any form."""
     try:
         beat: _Beat = parse_json(place, answer.body, _Beat)
     except RegistryAnswerError:
