@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from registry_kit import reader_of
 from trimtab.errors import (
     RegistryAnswerError,
     RegistryRequestError,
@@ -52,7 +53,7 @@ class TestNginx:
         nginx.publish(f"{service}.json", json.dumps(["h:1", "h:2"]))
         registry = make(HttpSettings(template=f"{nginx.http}/{{service}}.json"))
         first = await registry.fetch(service)
-        assert registry._seen[service].conditions["If-None-Match"].startswith('W/"')
+        assert reader_of(registry)._seen[service].conditions["If-None-Match"].startswith('W/"')
         assert await registry.fetch(service) is first
         await registry.aclose()
 

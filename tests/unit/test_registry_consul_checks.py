@@ -12,7 +12,7 @@ from trimtab.check import Check
 from trimtab.errors import ConfigurationError, RegistryRequestError
 from trimtab.instance import Instance, Status
 from trimtab.registries import connect
-from trimtab.registries.consul.checks import check_definition
+from trimtab.registries.consul.writer import check_definition
 from trimtab.registries.protocol import CheckingRegistrar
 
 V6 = Instance(id="six", host="::1", port=80, scheme="https")

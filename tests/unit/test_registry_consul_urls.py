@@ -11,7 +11,7 @@ import trustme
 from consul_kit import Agent
 from trimtab.errors import ConfigurationError
 from trimtab.registries import Registrar, Registry, WatchableRegistry, connect
-from trimtab.registries.consul.urls import agents_of, read_url
+from trimtab.registries.consul import ConsulSettings
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,13 @@ from trimtab.registries.consul.urls import agents_of, read_url
     ],
 )
 def test_agents(url, shown, bases):
-    agents, name = agents_of(url)
-    assert name == shown
-    assert [base for base, _ in agents] == bases
-    for base, place in agents:
-        assert place == base.replace("http", "consul", 1).replace("consuls", "consul+https")
+    settings = ConsulSettings.from_url(url)
+    assert settings.url == shown
+    assert list(settings.bases) == bases
+    for base in settings.bases:
+        assert settings.name_of(base) == base.replace("http", "consul", 1).replace(
+            "consuls", "consul+https"
+        )
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,10 @@ def test_agents(url, shown, bases):
         ("consul://h?stale&consistent", "exclude each other"),
         ("consul://h?wait=banana", "no duration"),
         ("consul://h?watches=many", "watches='many' is no number"),
-        ("consul://h?poll&wait=5s", "wait goes not with poll"),
-        ("consul://h?prepared&tag=a", "tag goes not with prepared"),
-        ("consul://h?prepared&passing", "passing goes not with prepared"),
-        ("consul://h?ca=/x", "ca is for consul[+]https://"),
+        ("consul://h?poll&wait=5s", "wait cannot be combined with poll"),
+        ("consul://h?prepared&tag=a", "tag cannot be combined with prepared"),
+        ("consul://h?prepared&passing", "passing cannot be combined with prepared"),
+        ("consul://h?ca=/x", "ca= is for TLS; write consul[+]https://"),
         ("consul+https://h?ca=/not/there", "ca, cert or key cannot be used"),
         ("consul+https://h?key=/x", "key= needs cert="),
     ],
@@ -65,11 +67,9 @@ def test_wrong_urls(url, message):
     assert "p4ss" not in str(caught.value)
 
 
-def test_the_adapter_itself_takes_no_options_in_its_url():
+def test_another_scheme_is_refused():
     with pytest.raises(ConfigurationError, match="write consul://host:port"):
-        agents_of("consul://h?stale")
-    with pytest.raises(ConfigurationError, match="write consul://host:port"):
-        agents_of("http://h")
+        ConsulSettings.from_url("http://h")
 
 
 def test_how_lists_are_followed():
@@ -85,7 +85,7 @@ def test_how_lists_are_followed():
 
 
 def test_the_number_of_watches():
-    assert read_url("consul://h?watches=9")[2]["max_watches"] == 9
+    assert ConsulSettings.from_url("consul://h?watches=9").max_watches == 9
     assert connect("consul://h?watches=9").key != connect("consul://h").key
 
 
@@ -100,9 +100,11 @@ def test_certificates_are_part_of_what_a_registry_is(tmp_path):
     )
     assert one.key == same.key
     assert len({plain.key, one.key, other.key, unchecked.key}) == 4
-    context = read_url(f"consul+https://h?ca={ca}&cert={cert}")[2]["verify"]
+    context = ConsulSettings.from_url(f"consul+https://h?ca={ca}&cert={cert}").context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert read_url("consul+https://h?verify=0")[2]["verify"].verify_mode == ssl.CERT_NONE
+    assert (
+        ConsulSettings.from_url("consul+https://h?verify=0").context().verify_mode == ssl.CERT_NONE
+    )
 
 
 @pytest.mark.anyio

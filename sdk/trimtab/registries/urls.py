@@ -67,6 +67,7 @@ class Settings:
     def key(self) -> str:
         """Tell registries apart: equal settings name the same registry with the same rights."""
         values = [getattr(self, field.name) for field in fields(self)]
+        values = [float(value) if type(value) is int else value for value in values]  # 5 is 5.0
         return f"{self.url} {digest(type(self).__name__, *values)}"
 
 

@@ -1,8 +1,8 @@
-"""What Consul says, in our words: health entries to instances. No I/O.
+"""Read Consul's health entries into instances. No I/O.
 
 Every check of an entry counts, those of the node too: after a node's death the service's own
-TTL check stays "passing", and only `serfHealth` tells. Maintenance is a failing check with a
-known name; it means draining.
+TTL check stays "passing", and only `serfHealth` turns critical. Maintenance is a failing check with
+a known name; it means draining.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _read(place: str, raws: Sequence[msgspec.Raw]) -> tuple[tuple[Instance, ...]
 
     def read(entry: _Entry | msgspec.Raw) -> Instance:
         if isinstance(entry, msgspec.Raw):
-            entry = _entry(entry)  # Raises again, and is told of there.
+            entry = _entry(entry)  # Raises again; `gather` then names the entry.
         return _instance(entry, shared_id=nodes_per_id[entry.service.id] > 1)
 
     return gather(entries, read, place=place)

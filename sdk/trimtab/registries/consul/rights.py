@@ -1,8 +1,8 @@
-"""Whether an empty answer is empty, or the token may not see what there is.
+"""Whether an empty answer is true, or the token may not see the instances.
 
 Consul hides what a token may not read, and answers 200 with an empty list; only versions from
-1.11 say so in a header. An empty list is therefore asked about before it is believed: by the
-question with which Consul's own web page finds out what it may show. Source: Consul 1.8.7, where
+1.11 say so in a header. So before an empty list is believed, the agent is asked what the token may
+read, by the question of Consul's own web page. Source: Consul 1.8.7, where
 `/v1/internal/acl/authorize` answers for any token, and 401 where access control is off.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_catalog", "check_sight"]
 
-# No node has this name: who may read it may read all, save what a rule excepts.
+# No node has this name: a token that may read it may read all nodes without a rule of their own.
 _ANY_NODE = "trimtab-asks-about-any-node"
 _CANNOT_TELL = (None, None)
 _TROUBLE = (httpx.codes.FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS)
@@ -43,14 +43,14 @@ async def check_sight(
     Costs one question where the token may read all nodes or access control is off, else three.
 
     Args:
-        agent: who gave the empty list.
-        service: whose list.
+        agent: the one that gave the empty list.
+        service: the service of the list.
         params: datacenter and consistency; not what narrows the list.
         timeout_s: the bound on each question.
 
     Raises:
         RegistryDeniedError: they are hidden; it names the right that the token lacks.
-        RegistryUnavailableError: it cannot be found out now.
+        RegistryUnavailableError: the rights are not known now.
     """
     sees_service, sees_nodes = await _verdicts(agent, service, params, timeout_s)
     if sees_service is False:
@@ -72,7 +72,7 @@ async def check_catalog(
 
     Raises:
         RegistryDeniedError: the token may not see even the servers' own, which is always there.
-        RegistryUnavailableError: it cannot be found out now.
+        RegistryUnavailableError: the rights are not known now.
     """
     sees_consul, _ = await _verdicts(agent, "consul", params, timeout_s)
     if sees_consul is False:
@@ -85,7 +85,7 @@ async def check_catalog(
 async def _verdicts(
     agent: Agent, service: str, params: Sequence[tuple[str, str]], timeout_s: float
 ) -> tuple[bool | None, bool | None]:
-    """Ask whether the token may read the service, and any node; None where that is not told."""
+    """Ask whether the token may read the service, and any node; None means unknown."""
     wanted = [
         {"Resource": "service", "Access": "read", "Segment": service},
         {"Resource": "node", "Access": "read", "Segment": _ANY_NODE},
