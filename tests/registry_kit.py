@@ -8,6 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from trimtab.registries import etcd
+
 _RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -50,6 +52,11 @@ def made(scheme, url, *, rng=None, **changes):
     (kind,) = (each for name, each in vars(scheme).items() if name.endswith("Settings"))
     settings = replace(kind.from_url(url), **changes)
     return scheme.make(settings, **({} if rng is None else {"rng": rng}))
+
+
+def etcd_registry(url, **settings):
+    """Make the registry of an etcd URL, with settings that the URL cannot hold."""
+    return made(etcd, url, **settings)
 
 
 def reader_of(registry):

@@ -13,7 +13,7 @@ from kazoo.exceptions import NoNodeError
 
 from real.server import wait_until
 from trimtab.registries import connect
-from trimtab.registries.zookeeper import client as client_module
+from trimtab.registries.zookeeper import session as session_module
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
 from zookeeper_kit import expire
 
@@ -105,7 +105,7 @@ class PolledZooKeeperHarness(ZooKeeperHarness):
 @pytest.fixture
 def harness_of(zookeeper, monkeypatch):
     """A harness whose clients come back soon after an outage."""
-    monkeypatch.setitem(client_module._RECONNECT, "max_delay", 0.2)
+    monkeypatch.setitem(session_module._RECONNECT, "max_delay", 0.2)
     return lambda kind: partial(kind, zookeeper)
 
 

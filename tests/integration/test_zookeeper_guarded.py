@@ -16,7 +16,8 @@ import trustme
 from trimtab.errors import RegistryDeniedError, RegistryUnavailableError
 from trimtab.instance import Instance
 from trimtab.registries import connect
-from trimtab.registries.zookeeper.client import ClientSettings, make_client
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.session import make_client
 from trimtab.testing.registry_harness import until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -107,7 +108,7 @@ def test_what_tls_has_decrypted_already_counts_as_readable():
 
     server = threading.Thread(target=serve)
     server.start()
-    handler = make_client(ClientSettings(hosts="h:1", tls=trusted), 4).handler
+    handler = make_client(ZooKeeperSettings(url="zk://h:1", hosts="h:1", tls=trusted), 4).handler
     with trusted.wrap_socket(ours, server_hostname="localhost") as link:
         assert link.recv(1) == b"a"
         assert handler.select([link], [], [], 0)[0] == [link]

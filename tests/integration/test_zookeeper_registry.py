@@ -21,7 +21,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
-from trimtab.registries.zookeeper import folder as folder_module
+from trimtab.registries.zookeeper import reader as reader_module
 from trimtab.testing.registry_harness import until
 from zookeeper_kit import expire, our_threads, session_of
 
@@ -169,7 +169,7 @@ async def test_a_node_with_children_of_its_own_is_no_instance(open_, plain, base
 
 
 async def test_too_many_children_are_refused(open_, plain, base, monkeypatch):
-    monkeypatch.setattr(folder_module, "MAX_CHILDREN", 1)
+    monkeypatch.setattr(reader_module, "MAX_CHILDREN", 1)
     for instance in (A, B):
         plain.create(f"{base}/orders/{instance.id}", node_of(instance), makepath=True)
     with pytest.raises(RegistryAnswerError, match="2 children; at most 1"):

@@ -18,8 +18,9 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
-from trimtab.registries.zookeeper.client import ClientSettings, Quiet, make_client
-from trimtab.registries.zookeeper.troubles import in_our_words
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.ensemble import in_our_words
+from trimtab.registries.zookeeper.session import Quiet, make_client
 
 LOGGER = "trimtab.registries.zookeeper"
 
@@ -57,10 +58,12 @@ def test_no_secret_of_kazoos_requests_is_logged(quiet, caplog):
 
 
 def test_the_user_goes_by_digest_or_by_sasl_and_never_by_both():
-    by_digest = make_client(ClientSettings(hosts="h:1", user=("u", "p:q")), 4)
+    by_digest = make_client(ZooKeeperSettings(url="zk://h:1", hosts="h:1", user=("u", "p:q")), 4)
     assert by_digest.auth_data == {("digest", "u:p:q")}
     assert by_digest._connection.sasl_options is None
-    by_sasl = make_client(ClientSettings(hosts="h:1", user=("u", "p"), sasl=True), 4)
+    by_sasl = make_client(
+        ZooKeeperSettings(url="zk://h:1", hosts="h:1", user=("u", "p"), sasl=True), 4
+    )
     assert by_sasl.auth_data == set()
     assert by_sasl._connection.sasl_options["username"] == "u"
 
@@ -73,7 +76,7 @@ def test_a_member_that_cannot_be_reached_costs_two_seconds_and_says_so(monkeypat
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", create_connection)
-    handler = make_client(ClientSettings(hosts="h:1"), 60).handler
+    handler = make_client(ZooKeeperSettings(url="zk://h:1", hosts="h:1"), 60).handler
     with pytest.raises(OSError, match="timed out") as caught:
         handler.create_connection(("h", 1), timeout=60.0, hostname="h", use_ssl=False)
     assert (asked, caught.value.errno) == ([2.0], errno.ETIMEDOUT)
@@ -84,7 +87,7 @@ def test_a_member_that_does_not_answer_costs_two_seconds(monkeypatch):
     monkeypatch.setattr(
         SequentialThreadingHandler, "select", lambda self, *args: asked.append(args[3]) or args[:3]
     )
-    select = make_client(ClientSettings(hosts="h:1"), 60).handler.select
+    select = make_client(ZooKeeperSettings(url="zk://h:1", hosts="h:1"), 60).handler.select
     for readers, timeout in (([1], 30.0), ([1], 0.5), ([1], None), ([1, 2], 30.0), ([], 30.0)):
         select(readers, [], [], timeout)
     assert asked == [2.0, 0.5, None, 30.0, 30.0]

@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.errors import InvalidInstanceError, RegistryAnswerError
 from trimtab.instance import Instance, Status
-from trimtab.registries.zookeeper.curator import CuratorLayout, read_node, write_node
+from trimtab.registries.zookeeper.layouts import CuratorLayout, read_node, write_node
 
 PLAIN = Instance(id="a", host="10.0.0.1", port=80)
 RICH = PLAIN.with_(

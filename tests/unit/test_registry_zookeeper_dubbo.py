@@ -8,7 +8,7 @@ import pytest
 
 from trimtab.errors import InvalidInstanceError, RegistryAnswerError, RegistryRequestError
 from trimtab.instance import Status
-from trimtab.registries.zookeeper.dubbo import DubboLayout, ServiceKey, read_provider
+from trimtab.registries.zookeeper.layouts import DubboLayout, ServiceKey, read_provider
 
 GREETER = "com.example.Greeter"
 LAYOUT = DubboLayout("/dubbo")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from trimtab.registries.zookeeper.patience import while_answered
+from trimtab.registries.zookeeper.ensemble import while_answered
 from trimtab_sim.loop import run
 
 

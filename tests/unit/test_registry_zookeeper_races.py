@@ -24,15 +24,16 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance
-from trimtab.registries.zookeeper.ephemeral import put, remove
-from trimtab.registries.zookeeper.folder import Folder
-from trimtab.registries.zookeeper.leases import Leases
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.ensemble import Sessions, SessionsPerLoop
+from trimtab.registries.zookeeper.reader import Folder
 from trimtab.registries.zookeeper.session import Session
-from trimtab.registries.zookeeper.sessions import Sessions, SessionsPerLoop
+from trimtab.registries.zookeeper.writer import ZooKeeperWriter, put, remove
 
 A = Instance(id="a", host="10.0.0.1", port=80)
 OURS, THEIRS, ABSENT = SimpleNamespace(ephemeralOwner=1), SimpleNamespace(ephemeralOwner=2), None
 TAKEN_OVER = [True, "/a"]
+SETTINGS = ZooKeeperSettings(url="zk://h:1/s", hosts="h:1", base="/s")
 
 
 class Scripted:
@@ -132,10 +133,10 @@ async def test_whose_a_node_is_nobody_knows_when_the_connection_broke_meanwhile(
 @pytest.mark.anyio
 async def test_a_node_that_goes_under_a_heartbeat_is_not_registered():
     ensemble = Ensemble("/a", OURS, NoNodeError())
-    leases = Leases(ensemble, least_session_s=0.5)
-    await leases.begin("/s", "orders", A, ttl_s=2)
+    writer = ZooKeeperWriter(SETTINGS, ensemble)
+    await writer.register("orders", A, ttl_s=2)
     with pytest.raises(NotRegisteredError):
-        await leases.renew("/s", "orders", A.with_(weight=2))
+        await writer.heartbeat("orders", A.with_(weight=2))
 
 
 def stat(**fields):
@@ -318,7 +319,7 @@ async def test_a_suspension_counts_from_its_beginning_and_ends_when_connected(mo
 
 
 def test_what_a_loop_left_behind_is_ended_when_the_registry_is_closed():
-    registry, left = SessionsPerLoop("here", None), Session.__new__(Session)
+    registry, left = SessionsPerLoop(SETTINGS), Session.__new__(Session)
     left.stop = (ended := threading.Event()).set
 
     async def leave():

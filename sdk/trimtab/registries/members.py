@@ -9,7 +9,6 @@ import ssl  # noqa: TC003 - dataclasses want their types
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -22,6 +21,7 @@ from trimtab.registries.urls import (
     Tls,
     above_zero,
     credentials,
+    path_of,
     places_of,
     tls_of,
 )
@@ -97,15 +97,15 @@ def read_members(
     Raises:
         ConfigurationError: a host, the scheme or a TLS option is wrong.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {kind, f"{kind}+https"} or parts.fragment:
+    scheme = url.partition("://")[0]
+    if scheme not in {kind, f"{kind}+https"} or "#" in url:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write {kind}://host:{port}{path} or {kind}+https://..."
         )
     tls = tls_if_secure(url, options)
-    hosts, where = places_of(url, default_port=port), parts.path.rstrip("/") or path
+    hosts, where = places_of(url, default_port=port), path_of(url).rstrip("/") or path
     return {
-        "url": f"{parts.scheme}://{','.join(hosts)}{where}",
+        "url": f"{scheme}://{','.join(hosts)}{where}",
         "bases": tuple(f"{'https' if tls else 'http'}://{host}{where}" for host in hosts),
         "login": credentials(url),
         "tls": tls,

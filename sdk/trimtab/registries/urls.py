@@ -32,6 +32,7 @@ __all__ = [
     "duration_s",
     "flag",
     "hosts_of",
+    "path_of",
     "places_of",
     "read_options",
     "split_options",
@@ -245,8 +246,16 @@ def credentials(url: str) -> tuple[str, str] | None:
     return (unquote(user), unquote(password)) if user else None
 
 
+def path_of(url: str) -> str:
+    """Return the path of a URL, as it is written there."""
+    return _parts(url)[2].partition("#")[0]
+
+
 def _parts(url: str) -> tuple[str, str, str]:
-    """Split a URL into user, hosts and rest; urlsplit refuses several hosts in brackets."""
+    """Split a URL into user, hosts and rest without options.
+
+    urlsplit of newer Pythons refuses several hosts of which one is in brackets.
+    """
     place, rest = _PLACE.fullmatch(url.partition("://")[2]).groups()  # type: ignore[union-attr] # it matches anything
     user, _, hosts = place.rpartition("@")
     return user, hosts, rest.partition("?")[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigurationError
 from trimtab.hiding import shown
@@ -12,8 +11,10 @@ from trimtab.registries.members import MemberSettings, tls_if_secure
 from trimtab.registries.urls import (
     TLS_OPTIONS,
     above_zero,
+    credentials,
     duration_s,
     flag,
+    path_of,
     places_of,
     split_options,
 )
@@ -177,20 +178,17 @@ class ConsulSettings(MemberSettings):
 
 def _agents(url: str) -> tuple[str, list[str], str]:
     """Read the scheme, the agents' places, and the prefix of all paths."""
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"registry URL {shown(url)!r}: {error}") from None
-    if parts.scheme not in _PORTS:
+    scheme = url.partition("://")[0]
+    if scheme not in _PORTS or "#" in url:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write consul://host:port or consul+https://host:port"
         )
-    if "@" in parts.netloc:
+    if credentials(url):
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: Consul has no user and password; use ?token="
         )
-    places = places_of(url, default_port=_PORTS[parts.scheme])
-    return parts.scheme, places, parts.path.rstrip("/")
+    places = places_of(url, default_port=_PORTS[scheme])
+    return scheme, places, path_of(url).rstrip("/")
 
 
 def _follow(url: str, options: Mapping[str, list[str]]) -> Follow:

@@ -1,16 +1,23 @@
-"""What lies in etcd, in our words: keys and values to instances. No I/O.
+"""Translate etcd's keys and values into instances, and instances into them. No I/O.
 
 A value is what gRPC-Go's resolver reads: `{"Op": 0, "Addr": "host:port", "Metadata": ...}`, the
 names in any case, all but the address optional. `Metadata` is null, an object, or text that is
-the JSON of an object, which is how we write it (see `writing`). In it `id`, `weight`, `zone`,
-`scheme` and `status` are taken for ours where they make sense; everything else is metadata.
+the JSON of an object. In it `id`, `weight`, `zone`, `scheme` and `status` are taken for our fields
+where they fit; everything else is metadata.
+
+Our own fields are written into `Metadata` as *text*, the JSON of an object, and not as an object:
+gRPC-Go compares the metadata of two addresses with `==`, and a Go program in which these are
+maps panics ("comparing uncomparable type", etcd issue 19700). Text it compares, and ignores.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import InvalidInstanceError, RegistryAnswerError
+from trimtab.instance import Status
 from trimtab.registries.asking import parse_json
 from trimtab.registries.entries import gather, read_entry
 from trimtab.registries.etcd.wire import KeyValue, RangeAnswer, WatchResult, read
@@ -19,11 +26,20 @@ from trimtab.registries.protocol import Listing
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["OWN_FIELDS", "View", "read_value", "services_of"]
+__all__ = [
+    "OWN_FIELDS",
+    "View",
+    "key_of",
+    "lease_ttl_s",
+    "read_value",
+    "services_of",
+    "value_of",
+]
 
 OWN_FIELDS = ("id", "weight", "zone", "scheme", "status")
 """The fields of an instance that its `Metadata` may carry, besides its metadata."""
 _NONE = (None, "")
+_ADD = 0
 
 
 class View:
@@ -33,8 +49,8 @@ class View:
 
     Args:
         place: how messages name the service.
-        prefix: what the keys of the service begin with, the slash included. What has another
-            slash after it belongs to another service ("orders/v2" is not "orders").
+        prefix: what the keys of the service begin with, the slash included. A key with
+            another slash after it belongs to another service ("orders/v2" is not "orders").
         answer: the whole list.
         reset: see `Listing`.
     """
@@ -51,7 +67,7 @@ class View:
                 self._found[b"%s/%d" % (self._prefix, number)] = (number, error)
 
     def apply(self, result: WatchResult) -> None:
-        """Follow the changes that a watch tells."""
+        """Apply the changes of one message of a watch."""
         self._reset = False
         for event in result.events:
             if event.type == "DELETE":
@@ -72,7 +88,7 @@ class View:
         )
 
     def _version(self) -> str:
-        """Mark the list: what is put is newer than all before, and what is deleted is missing."""
+        """Mark the list: a key that is put is newer than all before, a deleted one is missing."""
         revisions = [revision for revision, _ in self._found.values()]
         return f"{max(revisions, default=0)}-{len(revisions)}-{sum(revisions)}"
 
@@ -104,7 +120,7 @@ def read_value(name: str, value: bytes) -> Instance:
     try:
         return _instance(fields, own, metadata)
     except InvalidInstanceError:
-        # What others mean by these words need not be what we mean.
+        # Other writers may use these names with another meaning.
         fitting = {field: each for field, each in own.items() if _fits(fields, {field: each})}
         return _instance(fields, fitting, metadata)
 
@@ -118,6 +134,35 @@ def services_of(prefix: str, answer: RangeAnswer) -> list[str]:
     keys = (read("a key", bytes(raw), KeyValue).key for raw in answer.kvs)
     names = (key.removeprefix(prefix.encode()).rpartition(b"/")[0] for key in keys)
     return sorted({name.decode(errors="replace") for name in names if name})
+
+
+def key_of(prefix: str, service: str, id_: str) -> str:
+    """Give the key of an instance; a slash in its id would make it that of another service."""
+    return f"{prefix}{service}/{id_.replace('%', '%25').replace('/', '%2F')}"
+
+
+def value_of(instance: Instance) -> bytes:
+    """Return the value of an instance; fields with their default are left out."""
+    own: dict[str, Any] = {"id": instance.id}
+    if instance.weight != 1:
+        own["weight"] = instance.weight
+    if instance.zone:
+        own["zone"] = instance.zone
+    if instance.scheme:
+        own["scheme"] = instance.scheme
+    if instance.status is not Status.PASSING:
+        own["status"] = instance.status.value
+    if instance.metadata:
+        own["metadata"] = dict(instance.metadata)
+    return _json({"Op": _ADD, "Addr": instance.address, "Metadata": _json(own).decode()})
+
+
+def lease_ttl_s(ttl_s: float) -> int:
+    """Give the whole seconds of a lease.
+
+    etcd itself makes it at least one and a half of its election time-outs: 2 s by default.
+    """
+    return math.ceil(ttl_s)
 
 
 def _good(found: Instance | RegistryAnswerError) -> Instance:
@@ -150,3 +195,7 @@ def _fits(fields: dict[str, Any], own: dict[str, Any]) -> bool:
     except InvalidInstanceError:
         return False
     return True
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
