@@ -1,12 +1,12 @@
-"""What EndpointSlices say, in our words. No I/O.
+"""Read EndpointSlices into instances: the shapes of answers, ports, endpoints. No I/O.
 
 A service has several slices, of 100 endpoints each by default, and apart for each kind of
 address and each set of port numbers. An endpoint may stand in two of them while it moves; a pod
 with an IPv4 and an IPv6 address always does. It is one instance: by the name of its pod, or by
 its address where no pod stands behind it.
 
-Source: kubernetes.io/docs, the reference of EndpointSlice v1: what is not told of an endpoint's
-conditions means ready and not terminating; of several addresses the first will do.
+Source: kubernetes.io/docs, the reference of EndpointSlice v1 and of watch events. A condition
+that an endpoint leaves out means ready and not terminating; of several addresses the first will do.
 """
 
 from __future__ import annotations
@@ -19,17 +19,79 @@ from trimtab.errors import InvalidInstanceError, RegistryAnswerError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
 from trimtab.registries.entries import gather
-from trimtab.registries.kubernetes.ports import Port, chosen
-from trimtab.registries.kubernetes.wire import Meta  # noqa: TC001 - msgspec wants it at run time
-from trimtab.registries.options import digest
 from trimtab.registries.protocol import Listing
+from trimtab.registries.urls import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Slice", "View"]
+__all__ = [
+    "Event",
+    "Meta",
+    "Objects",
+    "Port",
+    "Slice",
+    "SliceList",
+    "Trouble",
+    "View",
+    "chosen",
+    "read_name",
+]
 
 _KINDS = ("IPv4", "IPv6", "FQDN")
+_SCHEMES = ("http", "https")
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    """The part of an object's metadata that matters here."""
+
+    name: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+
+
+class SliceList(msgspec.Struct):
+    """A list of slices, which are read one by one, and the version it is of."""
+
+    items: list[msgspec.Raw]
+    metadata: Meta
+
+
+class _Object(msgspec.Struct):
+    metadata: Meta
+
+
+class Objects(msgspec.Struct):
+    """A list of objects of any kind."""
+
+    items: list[_Object]
+
+
+class Event(msgspec.Struct):
+    """One line of a watch."""
+
+    type: str
+    object: msgspec.Raw
+
+
+class Trouble(msgspec.Struct):
+    """The object of an event that ends a watch by an error: a status, like that of an answer."""
+
+    code: int = 0
+
+
+class Port(msgspec.Struct, rename="camel"):
+    """A port of an EndpointSlice; its number may be missing, which means all ports."""
+
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+    app_protocol: str | None = None
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme that the Service names, if it is http or https."""
+        return self.app_protocol if self.app_protocol in _SCHEMES else None
 
 
 class _Conditions(msgspec.Struct):
@@ -104,6 +166,41 @@ class View:
         return Listing(instances=instances, version=digest(instances), skipped=skipped)
 
 
+def read_name(raw: msgspec.Raw) -> str:
+    """Read the name of an object of any kind.
+
+    Raises:
+        RegistryAnswerError: it has no name.
+    """
+    found: _Object = parse_json("an object", bytes(raw), _Object)
+    if not found.metadata.name:
+        raise RegistryAnswerError("an object has no name")
+    return found.metadata.name
+
+
+def chosen(ports: Sequence[Port], wanted: str | None) -> Port:
+    """Return the port of this name or number, or the only one if none is wanted.
+
+    Raises:
+        InvalidInstanceError: there is none, or several to choose from.
+    """
+    usable = [port for port in ports if port.port and port.protocol in {"TCP", None}]
+    if wanted is not None:
+        found = [port for port in usable if wanted in {port.name, str(port.port)}]
+    else:
+        found = usable
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(port.name or str(port.port) for port in usable)
+    if not usable:
+        raise InvalidInstanceError("no TCP port")
+    if wanted is None:
+        raise InvalidInstanceError(
+            f"several ports, {known}; say which: ?port={known.split(',')[0]}"
+        )
+    raise InvalidInstanceError(f"no port {wanted!r}; there are {known}")
+
+
 def _instances(slice_: Slice, wanted: str | None) -> Iterator[_Entry]:
     name = slice_.metadata.name
     if not slice_.endpoints:
@@ -144,7 +241,7 @@ def _status(conditions: _Conditions) -> Status:
 
 
 def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
-    """Keep one entry per instance: the first, unless a later one alone can be called."""
+    """Keep one entry per instance: the first, unless only a later one can be called."""
     kept: list[_Entry] = []
     place_of: dict[str, int] = {}
     for entry in entries:
