@@ -16,8 +16,7 @@ from trimtab.errors import RegistryError
 from trimtab.instance import Instance
 from trimtab.registries import nacos
 from trimtab.registries.asking import Answer
-from trimtab.registries.nacos.api import result_of
-from trimtab.registries.nacos.entries import read_hosts
+from trimtab.registries.nacos.api import read_hosts, result_of
 
 V1, V2, V3 = (recorded(f"nacos/list_{api}") for api in ("v1", "v2", "v3"))
 GOOD = json.dumps(V2).encode()

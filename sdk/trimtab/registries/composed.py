@@ -54,7 +54,7 @@ class ComposedRegistry:
         watch: Watch | None = None,
         writer: Registrar | None = None,
     ) -> None:
-        self.key, self.url = settings.key, settings.url
+        self.settings, self.key, self.url = settings, settings.key, settings.url
         self.fetch, self.services, self.aclose = reader.fetch, reader.services, reader.aclose
         if watch is not None:
             self.watch = watch.watch

@@ -8,8 +8,8 @@ consul://host:8500/?poll              asks without blocking
 consul://host:8500/?prepared          a service's name is that of a prepared query
 
 `settings` reads the URL; `reader` asks for lists, `watch` follows them by the index, `writer`
-registers. `agent` is one agent with its headers and refusals, `rights` finds out whether an empty
-list is true, `entries` translates instances.
+registers. `agent` is one agent with its headers and refusals, and knows whether an empty list is
+true; `entries` translates instances.
 """
 
 from __future__ import annotations

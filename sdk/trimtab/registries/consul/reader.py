@@ -16,9 +16,15 @@ from cachetools import LRUCache
 
 from trimtab.errors import RegistryAnswerError, RegistryUnavailableError
 from trimtab.registries.asking import parse_json
-from trimtab.registries.consul.agent import Agent, check_age, hidden_by_acl, index_of
+from trimtab.registries.consul.agent import (
+    Agent,
+    check_age,
+    check_catalog,
+    check_sight,
+    hidden_by_acl,
+    index_of,
+)
 from trimtab.registries.consul.entries import read_executed, read_health
-from trimtab.registries.consul.rights import check_catalog, check_sight
 from trimtab.registries.entries import Complaints
 from trimtab.registries.members import Endpoints
 from trimtab.registries.protocol import Listing

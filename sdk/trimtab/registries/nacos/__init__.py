@@ -17,8 +17,8 @@ over HTTP Nacos cannot push.
 
 Tested against recorded answers, not a real server.
 
-`registry` has the settings, the reader and the writer; `api` the versions' paths and the login;
-`entries` translates instances.
+`registry` has the settings, the reader and the writer; `api` the versions' paths, the login, and
+the translation of instances.
 """
 
 from __future__ import annotations

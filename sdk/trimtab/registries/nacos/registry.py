@@ -21,8 +21,14 @@ from trimtab.registries.asking import Answer, parse_json, refusal
 from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import Complaints
 from trimtab.registries.members import Members, MemberSettings, read_members
-from trimtab.registries.nacos.api import DIALECTS, Dialect, LoggedIn, result_of
-from trimtab.registries.nacos.entries import read_hosts, registration
+from trimtab.registries.nacos.api import (
+    DIALECTS,
+    Dialect,
+    LoggedIn,
+    read_hosts,
+    registration,
+    result_of,
+)
 from trimtab.registries.protocol import Listing
 from trimtab.registries.urls import TLS_OPTIONS, above_zero, digest, duration_s, split_options
 

@@ -1,4 +1,4 @@
-"""One question to nameservers, by dnspython: its answer and its troubles in our words."""
+"""One question to nameservers, by dnspython, with errors of our own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Nameservers", "absolute"]
 
-# Consul cuts UDP answers at what the client says it takes: 3 of 60 instances at 512 bytes.
+# Consul cuts UDP answers at the size that the client accepts: 3 of 60 instances at 512 bytes.
 _EDNS_PAYLOAD = 4096
 _ONE_TRY_S = 2.0
 _DETAIL_LENGTH = 300
@@ -34,9 +34,9 @@ _DETAIL_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the nameservers said: the records, if any, and for how long that holds.
+    """The answer of the nameservers: the records, if any, and how long it holds.
 
-    For a name or type that is not there, `ttl_s` is what the zone's SOA says of such answers.
+    For a name or type that does not exist, `ttl_s` is that of the zone's SOA for such answers.
     """
 
     records: tuple[Rdata, ...]
@@ -45,10 +45,10 @@ class Asked:
 
 
 class Nameservers:
-    """Ask nameservers, one after the other until one answers, beginning with who did last.
+    """Asks nameservers, one after the other until one answers, beginning with the last that did.
 
-    Nothing is kept between two questions, neither sockets nor answers: TTLs are obeyed by
-    asking again when they are over.
+    Neither sockets nor answers are kept between two questions: TTLs are obeyed by asking again when
+    they are over.
 
     Args:
         place: how messages name them.
@@ -56,7 +56,7 @@ class Nameservers:
             read again for each question.
         tcp: ask over TCP at once. Answers marked as cut are asked for over TCP anyway.
         timeout_s: how long a question may take with all its repetitions.
-        rng: the source of chance for where to begin: a fleet must not crowd on the first.
+        rng: chooses where to begin: a fleet must not crowd on the first.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class Nameservers:
         """Ask for the records of a name, following aliases.
 
         Raises:
-            RegistryUnavailableError: nobody answers, or only to refuse or to say that they
-                cannot tell (SERVFAIL, REFUSED). A name that is not there is no error.
+            RegistryUnavailableError: no nameserver answers, or only with SERVFAIL or REFUSED. A
+                name that does not exist is no error.
         """
         resolver = await self._resolver()
         try:
@@ -113,7 +113,7 @@ class Nameservers:
         return resolver
 
     async def _found(self) -> list[Do53Nameserver]:
-        """Give the nameservers by address; those with names are looked up by the system."""
+        """Return the nameservers by address; names are looked up by the system."""
         found, missing = [], []
         for host, port in self._hosts:
             try:
@@ -125,7 +125,7 @@ class Nameservers:
         return found
 
     def _begin_with(self, answer: Answer) -> None:
-        """Ask first, the next time, who has answered now: a dead one costs two seconds."""
+        """Begin the next question with the nameserver of this answer: a dead one costs 2 s."""
         told = (answer.nameserver, answer.port)
         self._hosts.sort(key=lambda host: host != told)
 
@@ -140,10 +140,10 @@ async def _address(host: str, port: int) -> str:
 
 
 def absolute(place: str, text: str) -> Name:
-    """Read a name from the root down; search lists have no say.
+    """Read a name as absolute, without search lists.
 
     Raises:
-        RegistryRequestError: it makes no name: an empty or too long label, say.
+        RegistryRequestError: it makes no name: a label is empty or too long, for example.
     """
     try:
         return from_text(text, origin=root)
