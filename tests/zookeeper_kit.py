@@ -10,7 +10,7 @@ from trimtab.registries.zookeeper.session import THREAD_NAME
 
 def session_of(registry, session_s=10.0):
     """The adapter's session with a timeout."""
-    return registry.fetch.__self__._ensemble._sessions.here().of(session_s)
+    return reader_of(registry)._ensemble._sessions.here().of(session_s)
 
 
 async def expire(server, registry, session_s=10.0):

@@ -66,7 +66,7 @@ class ZooKeeperHarness(RegistryHarness):
 
     def are_back(self):
         """Whether the adapters that had a session have one again."""
-        sessions = [each._ensemble._sessions.here()._open.values() for each in self.made]
+        sessions = [reader_of(each)._ensemble._sessions.here()._open.values() for each in self.made]
         return all(session.client.connected for some in sessions for session in some)
 
     def connections(self):

@@ -117,6 +117,7 @@ async def ask_badly(url, answer, tls):
     async with badly(answer, tls) as port:
         registry = connect(url.replace("{at}", f"127.0.0.1:{port}"))
         said = [registry.url, registry.key, repr(registry), str(registry)]
+        said.append(repr(getattr(registry, "settings", None)))
         for question in questions(registry):
             try:
                 async with asyncio.timeout(0.3):
