@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from registry_kit import reader_of
 from trimtab.registries.zookeeper.session import THREAD_NAME
 
 

@@ -12,6 +12,7 @@ import pytest
 from kazoo.exceptions import NoNodeError
 
 from real.server import wait_until
+from registry_kit import reader_of
 from trimtab.registries import connect
 from trimtab.registries.zookeeper import session as session_module
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
