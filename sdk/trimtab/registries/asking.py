@@ -40,7 +40,7 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the headers, the whole body, and to which request."""
+    """One answer: the status, the headers, the whole body, and the request."""
 
     status: int
     headers: httpx.Headers
@@ -125,10 +125,10 @@ class Asker:
 
         Ends when the server ends the answer. Close it (`aclosing`) to give back the connection.
         The answer must begin within `timeout_s`, and then never be silent for `silence_s`.
-        `refused` makes the error that an answer other than 200 stands for.
+        `refused` makes the error for an answer other than 200.
 
         Raises:
-            TimeoutError: silence; it is for the caller to say whether that is trouble.
+            TimeoutError: silence; the caller decides whether that is an error.
             RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
             RegistryAnswerError: a line is too large, or the compression is broken.
             ClosedError: after `aclose`.
@@ -172,7 +172,7 @@ class Asker:
     async def _stream(
         self, method: str, url: str, *, params: Any = None, **options: Any
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request, its secrets out of sight of httpx's log; what tests make sees them."""
+        """Send a request, its secrets hidden from httpx's log; a transport of tests sees them."""
         real = httpx.URL(url) if params is None else httpx.URL(url, params=params)
         if self._settings["transport"] is None:
             url, more = confided(real)
@@ -213,7 +213,7 @@ class Asker:
         return Answer(response.status_code, response.headers, bytes(body), response.request)
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """Cut the body at line ends; what follows the last one is torn, and left out."""
+        """Cut the body at line ends; an unfinished last line is left out."""
         rest = bytearray()
         async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -234,21 +234,21 @@ class Asker:
 
 
 def refusal(place: str, answer: Answer) -> Exception:
-    """Make the error that an answer other than 200 stands for."""
-    said = f"{place}: HTTP {answer.status}" + (f": {answer.detail}" if answer.detail else "")
+    """Make the error for an answer other than 200."""
+    message = f"{place}: HTTP {answer.status}" + (f": {answer.detail}" if answer.detail else "")
     match answer.status:
         case 401 | 403:
-            return RegistryDeniedError(f"{said}; check the token or its rights")
+            return RegistryDeniedError(f"{message}; check the token or its rights")
         case 408 | 425 | 429:
-            return RegistryUnavailableError(said)
+            return RegistryUnavailableError(message)
         case status if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return RegistryUnavailableError(said)
+            return RegistryUnavailableError(message)
         case status if status >= httpx.codes.BAD_REQUEST:
-            return RegistryRequestError(said)
+            return RegistryRequestError(message)
         case _ if "location" in answer.headers:
             to = shown(answer.headers["location"])
-            return RegistryRequestError(f"{said}: redirects to {to}; name the final URL")
-    return RegistryAnswerError(f"{said}; 200 was expected")
+            return RegistryRequestError(f"{message}: redirects to {to}; name the final URL")
+    return RegistryAnswerError(f"{message}; 200 was expected")
 
 
 def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True) -> Any:
@@ -267,7 +267,7 @@ def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True
 
 
 def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:
-    """Give the URL as it may be logged, and the options of httpx that send the real one."""
+    """Return the URL as it may be logged, and the options of httpx that send the real one."""
     if shown(str(url)) == str(url):
         return str(url), {}
     options: dict[str, Any] = {"extensions": {"target": url.raw_path}}
@@ -277,7 +277,7 @@ def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:
 
 
 def without(text: str, request: httpx.Request) -> str:
-    """Give the text without what the request carried in confidence."""
+    """Return the text without the secrets of the request."""
     for secret in sorted(_secrets(request), key=len, reverse=True):
         text = text.replace(secret, "...")
     return text
@@ -291,7 +291,7 @@ def _secrets(request: httpx.Request) -> Iterator[str]:
         sent += [(name, value), (name, unquote(value))]
     for name, value in sent:
         if SECRET.search(name):
-            # A scheme before it, `Bearer` say, is none.
+            # A scheme before it, such as `Bearer`, is no secret.
             yield from (
                 part for part in (value, *value.split()[1:]) if len(part) >= _SHORTEST_SECRET
             )

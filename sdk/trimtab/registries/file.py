@@ -209,7 +209,7 @@ class FileWatch:
                 yield listing
 
     def _mark(self) -> tuple[int, int, int]:
-        """Give what changes when the file does, also through symbolic links."""
+        """Return values that change with the file, also through symbolic links."""
         try:
             stat = self._path.stat()
         except OSError as error:

@@ -1,6 +1,6 @@
 """`http(s)://host/path/{service}`: any endpoint that answers with a JSON list of instances.
 
-A mapping says where the fields of an instance are in the answer. In a URL it stands after the
+A mapping says where the fields of an instance are in the answer. In a URL it follows the
 `#`, which is never sent::
 
     https://inventory.example/v2/{service}?env=prod#items=data.instances&host=ip&port=ports.0
@@ -187,7 +187,7 @@ class HttpReader:
         return listing
 
     async def services(self) -> list[str]:
-        """Name the services, if there is an endpoint that tells.
+        """Name the services, if there is an endpoint for them.
 
         Raises:
             RegistryRequestError: no `services_url` was given.
@@ -252,7 +252,7 @@ def _paths(mapping: object) -> dict[str, str]:
 
 
 def _conditions(answer: Answer) -> dict[str, str]:
-    """Give the validators back as they came: a weak ETag of a compressing server too."""
+    """Return the validators back as they came: a weak ETag of a compressing server too."""
     pairs = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
     return {ask: answer.headers[name] for name, ask in pairs if name in answer.headers}
 

@@ -92,7 +92,7 @@ def read_members(
         options: the options, of which those for TLS are read.
         kind: the scheme for plain HTTP.
         port: of a host that names none.
-        path: what stands for an empty one.
+        path: the default path.
 
     Raises:
         ConfigurationError: a host, the scheme or a TLS option is wrong.

@@ -78,7 +78,7 @@ class Tls:
 
     Attributes:
         ca: certificates of authorities; None means those of the system.
-        cert, key: the client's certificate, and its key if that lies in a file of its own.
+        cert, key: the client's certificate, and its key if it is in a file of its own.
         verify: whether the server's certificate is checked.
     """
 

@@ -180,7 +180,7 @@ def check_age(place: str, answer: Answer, *, max_stale_s: float) -> None:
 
 
 def hidden_by_acl(place: str, answer: Answer, *, is_empty: bool) -> tuple[str, ...]:
-    """Return a complaint if the token hides instances; Consul 1.11 and later say so.
+    """Return a complaint if the token hides instances, which Consul 1.11 and later report.
 
     Raises:
         RegistryDeniedError: it hides all of them; the list is not known to be empty.
@@ -195,36 +195,36 @@ def hidden_by_acl(place: str, answer: Answer, *, is_empty: bool) -> tuple[str, .
 
 def is_mistaken(answer: Answer) -> bool:
     """Tell whether a 500 is about the question: repeating it will not help."""
-    said = answer.detail.lower()
-    return any(words in said for words in _MISTAKES)
+    detail = answer.detail.lower()
+    return any(words in detail for words in _MISTAKES)
 
 
 def is_unknown(answer: Answer) -> bool:
     """Tell whether the agent does not know the check or service: old versions answer 500."""
     if answer.status == httpx.codes.NOT_FOUND:
         return True
-    said = answer.detail.lower()
+    detail = answer.detail.lower()
     return answer.status == httpx.codes.INTERNAL_SERVER_ERROR and any(
-        words in said for words in _UNKNOWN
+        words in detail for words in _UNKNOWN
     )
 
 
 def read_refusal(place: str, answer: Answer) -> Exception:
-    """Make the error that a refused reading stands for."""
+    """Make the error for a refused reading."""
     if is_mistaken(answer):
         return RegistryRequestError(f"{place}: HTTP {answer.status}: {answer.detail}")
     return refusal(place, answer)
 
 
 def write_refusal(place: str, service: str, answer: Answer) -> Exception:
-    """Make the error that a refused registration, heartbeat or deregistration stands for."""
-    said = answer.detail.lower()
-    if _SCRIPTS_OFF in said:
+    """Make the error for a refused registration, heartbeat or deregistration."""
+    detail = answer.detail.lower()
+    if _SCRIPTS_OFF in detail:
         return RegistryRequestError(
             f"{place}: HTTP {answer.status}: {answer.detail} "
             "(enable_local_script_checks does not do for checks that are registered over HTTP)"
         )
-    if answer.status == httpx.codes.FORBIDDEN and "not found" not in said:
+    if answer.status == httpx.codes.FORBIDDEN and "not found" not in detail:
         return RegistryDeniedError(
             f"{place}: HTTP 403: {answer.detail}; give the token service:write on {service!r}"
         )
@@ -243,7 +243,7 @@ class _Verdict(msgspec.Struct, rename="pascal"):
 async def check_sight(
     agent: Agent, service: str, params: Sequence[tuple[str, str]], *, timeout_s: float
 ) -> None:
-    """Make sure that a list without instances is not one whose instances are hidden.
+    """Check that an empty list does not hide instances.
 
     Costs one question where the token may read all nodes or access control is off, else three.
 
@@ -273,7 +273,7 @@ async def check_sight(
 async def check_catalog(
     agent: Agent, params: Sequence[tuple[str, str]], *, timeout_s: float
 ) -> None:
-    """Make sure that a catalog without services is not one whose services are hidden.
+    """Check that an empty catalog does not hide services.
 
     Raises:
         RegistryDeniedError: the token may not see even the servers' own, which is always there.
@@ -305,7 +305,7 @@ async def _verdicts(
 
 
 def _read_verdicts(answer: Answer) -> tuple[bool | None, bool | None]:
-    # 401 where access control is off; 404 or 405 of old versions and of what imitates Consul.
+    # 401 where access control is off; 404 or 405 from old versions, and from imitations of Consul.
     if answer.status != httpx.codes.OK:
         return _CANNOT_TELL
     try:

@@ -155,7 +155,7 @@ def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
 
 
 def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
-    """Give an id that is unique in the list: Consul's own are unique per node only.
+    """Return an id that is unique in the list: Consul's own are unique per node only.
 
     An id left out at registration is the service's name, on every node.
     """
@@ -165,8 +165,8 @@ def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
 
 
 def _weight(weights: _Weights, exact: str | None, status: Status) -> float:
-    """Give the weight; `exact`, which our registrar writes, holds what Consul's integers cannot."""
-    # Not made a float here: `Instance` refuses what fits none, and names the entry.
+    """Return the weight; our registrar writes weights that are no integers into `exact`."""
+    # Not made a float here: `Instance` refuses too large numbers, and names the entry.
     if status is Status.WARNING:
         return weights.warning
     try:

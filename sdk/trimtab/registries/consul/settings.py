@@ -144,7 +144,7 @@ class ConsulSettings(MemberSettings):
         return mode + ([("dc", self.datacenter)] if self.datacenter else [])
 
     def sorted_(self) -> list[tuple[str, str]]:
-        """Return those of `whole`, and the node by whose distance to sort."""
+        """Return the parameters of `whole`, and the node to sort by distance from."""
         return self.whole() + ([("near", self.near)] if self.near else [])
 
     def narrowed(self) -> list[tuple[str, str]]:

@@ -214,7 +214,7 @@ def _what(instance: Instance, check: Check) -> dict[str, Any]:
         return {"TCP": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
     if check.kind == "script":
         about = {"INSTANCE_ID": instance.id, "HOST": instance.host, "PORT": instance.port}
-        told = [f"TRIMTAB_{name}={value}" for name, value in about.items()]
+        variables = [f"TRIMTAB_{name}={value}" for name, value in about.items()]
         # Consul has no setting for the environment of a script.
-        return {"Args": ["env", *told, *check.command]}
+        return {"Args": ["env", *variables, *check.command]}
     return {"HTTP": check.url(instance), "Method": "GET", "TLSSkipVerify": not check.verify}

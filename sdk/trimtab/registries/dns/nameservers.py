@@ -126,8 +126,8 @@ class Nameservers:
 
     def _begin_with(self, answer: Answer) -> None:
         """Begin the next question with the nameserver of this answer: a dead one costs 2 s."""
-        told = (answer.nameserver, answer.port)
-        self._hosts.sort(key=lambda host: host != told)
+        answered = (answer.nameserver, answer.port)
+        self._hosts.sort(key=lambda host: host != answered)
 
 
 async def _address(host: str, port: int) -> str:

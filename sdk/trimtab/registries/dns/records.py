@@ -234,9 +234,9 @@ async def _addresses(
     """Ask for all addresses of a name: half of them would look like a loss of instances."""
     answers = await asyncio.gather(*(nameservers.ask(name, kind) for kind in kinds))
     # The absence of a family may expire sooner than the addresses of the other.
-    telling = [answer for answer in answers if answer.records] or answers
-    texts = (record.address for answer in telling for record in _hosts(answer.records))
-    return _Addresses(tuple(texts), min(answer.ttl_s for answer in telling))
+    filled = [answer for answer in answers if answer.records] or answers
+    texts = (record.address for answer in filled for record in _hosts(answer.records))
+    return _Addresses(tuple(texts), min(answer.ttl_s for answer in filled))
 
 
 def _hosts(records: Iterable[Rdata]) -> Iterable[A | AAAA]:

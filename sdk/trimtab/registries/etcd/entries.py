@@ -76,7 +76,7 @@ class View:
                 self._put(event.kv)
 
     def listing(self) -> Listing:
-        """Give the whole list, in the order of the keys.
+        """Return the whole list, in the order of the keys.
 
         Raises:
             RegistryAnswerError: there are instances, and not one of them can be read.
@@ -105,18 +105,18 @@ class View:
 
 
 def read_value(name: str, value: bytes) -> Instance:
-    """Read a value; `name` is the end of its key, and the id where the value tells none.
+    """Read a value; `name` is the end of its key, and the id if the value has none.
 
     Raises:
         InvalidInstanceError: there is no address, or none that can be used.
         RegistryAnswerError: it is no JSON object.
     """
-    said = {key.lower(): each for key, each in parse_json("value", value, dict[str, Any]).items()}
-    if not said.get("addr"):
+    found = {key.lower(): each for key, each in parse_json("value", value, dict[str, Any]).items()}
+    if not found.get("addr"):
         raise InvalidInstanceError("the value has no Addr")
-    metadata = _metadata(said.get("metadata"))
+    metadata = _metadata(found.get("metadata"))
     own = {field: metadata[field] for field in OWN_FIELDS if metadata.get(field, "") not in _NONE}
-    fields = {"id": name, "address": said["addr"]}
+    fields = {"id": name, "address": found["addr"]}
     try:
         return _instance(fields, own, metadata)
     except InvalidInstanceError:
@@ -137,7 +137,7 @@ def services_of(prefix: str, answer: RangeAnswer) -> list[str]:
 
 
 def key_of(prefix: str, service: str, id_: str) -> str:
-    """Give the key of an instance; a slash in its id would make it that of another service."""
+    """Return the key of an instance; a slash in its id would make it that of another service."""
     return f"{prefix}{service}/{id_.replace('%', '%25').replace('/', '%2F')}"
 
 
@@ -158,7 +158,7 @@ def value_of(instance: Instance) -> bytes:
 
 
 def lease_ttl_s(ttl_s: float) -> int:
-    """Give the whole seconds of a lease.
+    """Return the whole seconds of a lease.
 
     etcd itself makes it at least one and a half of its election time-outs: 2 s by default.
     """
@@ -171,15 +171,15 @@ def _good(found: Instance | RegistryAnswerError) -> Instance:
     return found
 
 
-def _metadata(said: Any) -> dict[str, Any]:
-    if isinstance(said, str) and said:
+def _metadata(value: Any) -> dict[str, Any]:
+    if isinstance(value, str) and value:
         try:
-            said = parse_json("Metadata", said.encode(errors="replace"), dict[str, Any])
+            value = parse_json("Metadata", value.encode(errors="replace"), dict[str, Any])
         except RegistryAnswerError:
-            return {"metadata": said}
-    if isinstance(said, dict):
-        return said
-    return {"metadata": said} if said else {}
+            return {"metadata": value}
+    if isinstance(value, dict):
+        return value
+    return {"metadata": value} if value else {}
 
 
 def _instance(fields: dict[str, Any], own: dict[str, Any], metadata: dict[str, Any]) -> Instance:

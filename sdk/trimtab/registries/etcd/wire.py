@@ -74,7 +74,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class KeyValue(msgspec.Struct, frozen=True):
-    """A key with what it holds; of a deleted one only the key is told."""
+    """A key with what it holds; a deleted one has only the key."""
 
     key: bytes = b""
     value: bytes = b""
@@ -164,7 +164,7 @@ def watch_of(prefix: str, *, revision: int) -> dict[str, Any]:
 
 
 def _range(prefix: str) -> dict[str, Any]:
-    """Give the range of keys with a prefix: up to the prefix with its last byte raised.
+    """Return the range of keys with a prefix: up to the prefix with its last byte raised.
 
     UTF-8 has no byte 0xff, so that raising it never carries. All keys are from zero to zero.
     """
@@ -217,13 +217,13 @@ _MEANINGS: tuple[tuple[_Code, str, type[RegistryError], str], ...] = (
     (_Code.UNAVAILABLE, "", RegistryUnavailableError, ""),
     (_Code.DATA_LOSS, "", RegistryUnavailableError, ""),
 )
-"""A code, words in the message, the error that they stand for, and the remedy."""
+"""A code, words in the message, their error, and the remedy."""
 _LENGTH = 200
 
 
-def words_of(said: Any) -> tuple[int, str]:
+def words_of(decoded: Any) -> tuple[int, str]:
     """Return the gRPC code and the message of a decoded refusal; 0 if it has no code."""
-    table = said if isinstance(said, dict) else {"message": said}
+    table = decoded if isinstance(decoded, dict) else {"message": decoded}
     if isinstance(table.get("error"), dict):
         table = table["error"]
     codes = (table.get("grpc_code"), table.get("code"))
@@ -242,7 +242,7 @@ def words_in(answer: Answer) -> tuple[int, str]:
 
 
 def refused(place: str, answer: Answer) -> Exception:
-    """Make the error that an answer other than 200 stands for."""
+    """Make the error for an answer other than 200."""
     code, message = words_in(answer)
     if not code:  # The answer of a proxy, or of another server.
         if answer.status == httpx.codes.NOT_FOUND:
@@ -255,22 +255,22 @@ def refused(place: str, answer: Answer) -> Exception:
 
 
 def error_of(place: str, code: int, message: str) -> RegistryError:
-    """Make the error that a gRPC code with a message stands for."""
-    said = f"{place}: {message or 'no reason given'} (code {code})"
+    """Make the error for a gRPC code with its message."""
+    text = f"{place}: {message or 'no reason given'} (code {code})"
     for of, words, kind, remedy in _MEANINGS:
         if code == of and words in message:
-            return kind(said + remedy)
-    return RegistryRequestError(said)
+            return kind(text + remedy)
+    return RegistryRequestError(text)
 
 
 def canceled(place: str, compact_revision: int, reason: str) -> RegistryError:
     """Make the error of a watch that etcd has cancelled, which leaves its stream open."""
-    said = f"{place}: etcd has cancelled the watch: {reason[:_LENGTH] or 'no reason given'}"
+    text = f"{place}: etcd has cancelled the watch: {reason[:_LENGTH] or 'no reason given'}"
     if "permission denied" in reason.lower():
-        return RegistryDeniedError(f"{said}; check the rights of the user")
+        return RegistryDeniedError(f"{text}; check the rights of the user")
     if compact_revision:
-        said += f"; the history before revision {compact_revision} is compacted"
-    return RegistryCursorLostError(said)
+        text += f"; the history before revision {compact_revision} is compacted"
+    return RegistryCursorLostError(text)
 
 
 def needs_token(code: int, message: str) -> bool:

@@ -69,18 +69,18 @@ class EtcdWriter:
         Raises:
             NotRegisteredError: the lease has lapsed, or the key is gone or under another lease.
         """
-        said = f"{self.url}: heartbeat of {service} {instance.id!r}"
+        message = f"{self.url}: heartbeat of {service} {instance.id!r}"
         found = await self._find(service, instance)
         if found is None:
-            raise NotRegisteredError(f"{said}: its lease has lapsed, or its key was deleted")
+            raise NotRegisteredError(f"{message}: its lease has lapsed, or its key was deleted")
         lease = self._held.get((service, instance.id))
         if found.lease != lease:
             raise NotRegisteredError(
-                f"{said}: its key is under another lease than ours; does another process "
+                f"{message}: its key is under another lease than ours; does another process "
                 "register the same id?"
             )
         if not await self._renew(lease):
-            raise NotRegisteredError(f"{said}: its lease has lapsed")
+            raise NotRegisteredError(f"{message}: its lease has lapsed")
         if found.value != value_of(instance):
             await self._put(service, instance, lease)
 

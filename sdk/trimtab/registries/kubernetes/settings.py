@@ -103,7 +103,7 @@ class KubernetesSettings(MemberSettings):
         )
 
     def headers(self) -> dict[str, str]:
-        """Give the headers of one question, with the token that the file holds now.
+        """Return the headers of one question, with the token that the file holds now.
 
         Raises:
             RegistryDeniedError: the file cannot be read.

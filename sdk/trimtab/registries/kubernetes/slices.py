@@ -1,7 +1,7 @@
 """Read EndpointSlices into instances: the shapes of answers, ports, endpoints. No I/O.
 
 A service has several slices, of 100 endpoints each by default, and apart for each kind of
-address and each set of port numbers. An endpoint may stand in two of them while it moves; a pod
+address and each set of port numbers. An endpoint may be in two of them while it moves; a pod
 with an IPv4 and an IPv6 address always does. It is one instance: by the name of its pod, or by
 its address where no pod stands behind it.
 
@@ -156,7 +156,7 @@ class View:
             self._slices.pop((kind, name), None)
 
     def listing(self) -> Listing:
-        """Give the whole list, in the order of the slices: IPv4 before IPv6, then by name.
+        """Return the whole list, in the order of the slices: IPv4 before IPv6, then by name.
 
         Raises:
             RegistryAnswerError: there are endpoints, and not one of them can be read.
@@ -222,14 +222,14 @@ def _instance(endpoint: _Endpoint, port: Port) -> Instance:
         raise InvalidInstanceError("an endpoint without an address")
     target = endpoint.target_ref or _Target()
     pod = target.name if target.kind == "Pod" else ""
-    told = {"pod": pod, "node": endpoint.node_name, "hostname": endpoint.hostname}
+    extra = {"pod": pod, "node": endpoint.node_name, "hostname": endpoint.hostname}
     return Instance(
         id=pod,
         host=endpoint.addresses[0],
         port=port.port or 0,
         scheme=port.scheme,
         zone=endpoint.zone or "",
-        metadata={name: value for name, value in told.items() if value},
+        metadata={name: value for name, value in extra.items() if value},
         status=_status(endpoint.conditions or _Conditions()),
     )
 

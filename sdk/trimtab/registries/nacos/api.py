@@ -108,7 +108,7 @@ class _Token(msgspec.Struct, rename="camel"):
 
 
 class Result(msgspec.Struct):
-    """An answer of versions 2 and 3, whose `code` says whether `data` is one; 0 is success."""
+    """An answer of versions 2 and 3: `data` counts if `code` is 0."""
 
     code: int
     data: msgspec.Raw
@@ -178,7 +178,7 @@ class LoggedIn:
 
 
 def result_of(place: str, answer: Answer) -> msgspec.Raw:
-    """Give the data of an answer, out of its wrapping if there is one.
+    """Return the data of an answer, out of its wrapping if there is one.
 
     Raises:
         RegistryError: the answer is a refusal, by its status or by the code in it.
@@ -191,12 +191,12 @@ def result_of(place: str, answer: Answer) -> msgspec.Raw:
         return msgspec.Raw(answer.body)  # Version 1 does not wrap; the caller parses it.
     if result.code == 0:
         return result.data
-    said = f"{place}: code {result.code}: {result.message}"
+    message = f"{place}: code {result.code}: {result.message}"
     if result.code == _DENIED:
-        raise RegistryDeniedError(f"{said}; check the login or its rights")
+        raise RegistryDeniedError(f"{message}; check the login or its rights")
     if result.code >= _SERVER_ERROR:
-        raise RegistryUnavailableError(said)
-    raise RegistryRequestError(said)
+        raise RegistryUnavailableError(message)
+    raise RegistryRequestError(message)
 
 
 class _Host(msgspec.Struct, rename="camel"):
@@ -267,45 +267,45 @@ def registration(
 
 
 def _instance(host: _Host) -> Instance:
-    said = {name: text_or_json(value) for name, value in (host.metadata or {}).items()}
+    stored = {name: text_or_json(value) for name, value in (host.metadata or {}).items()}
     metadata = {
         name: value
-        for name, value in said.items()
+        for name, value in stored.items()
         if name not in _OWN_METADATA and not name.startswith(_PRESERVED)
     }
     if host.cluster_name not in {"", "DEFAULT"}:
         metadata["cluster"] = host.cluster_name
     return Instance(
-        id=said.get(_ID, "") or host.instance_id,
+        id=stored.get(_ID, "") or host.instance_id,
         host=host.ip,
         port=host.port,
-        scheme=_scheme(said),
-        weight=_weight(host, said),
-        zone=said.get("zone", ""),
+        scheme=_scheme(stored),
+        weight=_weight(host, stored),
+        zone=stored.get("zone", ""),
         metadata=metadata,
-        status=_status(host, said),
+        status=_status(host, stored),
     )
 
 
-def _status(host: _Host, said: Mapping[str, str]) -> Status:
+def _status(host: _Host, stored: Mapping[str, str]) -> Status:
     if not host.enabled:
         return Status.DRAINING
     if not host.healthy:
         return Status.CRITICAL
-    word = said.get("status", "")
+    word = stored.get("status", "")
     return Status(word) if word in set(Status) else Status.PASSING
 
 
-def _scheme(said: Mapping[str, str]) -> str | None:
-    if said.get("scheme") in _SCHEMES:
-        return said["scheme"]
-    return "https" if said.get("secure") == "true" else None
+def _scheme(stored: Mapping[str, str]) -> str | None:
+    if stored.get("scheme") in _SCHEMES:
+        return stored["scheme"]
+    return "https" if stored.get("secure") == "true" else None
 
 
-def _weight(host: _Host, said: Mapping[str, str]) -> float:
-    """Give the weight; the one in the metadata, which our registrar writes, is the exact one."""
+def _weight(host: _Host, stored: Mapping[str, str]) -> float:
+    """Return the weight; the one in the metadata, which our registrar writes, is the exact one."""
     try:
-        weight = float(said.get("weight", ""))
+        weight = float(stored.get("weight", ""))
     except ValueError:
         return host.weight
     return weight if weight >= 0 and math.isfinite(weight) else host.weight

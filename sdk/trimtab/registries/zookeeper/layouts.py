@@ -126,7 +126,7 @@ class CuratorLayout:
         self.base = base
 
     def folder(self, place: str, service: str) -> str:
-        """Give the node whose children are the service's instances."""
+        """Return the node whose children are the service's instances."""
         return service_path(place, self.base, service)
 
     def services(self, children: Iterable[str]) -> list[str]:
@@ -223,7 +223,7 @@ def _port(place: str, node: _Node) -> int:
 
 
 def _status(place: str, node: _Node, own: _Own) -> Status:
-    """Give the status; a disabled instance is not called, whatever its status."""
+    """Return the status; a disabled instance is not called, whatever its status."""
     try:
         status = Status(own.status)
     except ValueError:
@@ -258,7 +258,7 @@ def _metadata(place: str, payload: bytes) -> dict[str, str]:
 
 
 def _text(place: str, raw: bytes) -> str:
-    """Give a JSON string as it is and anything else as JSON: metadata is text."""
+    """Return a JSON string as it is and anything else as JSON: metadata is text."""
     if not raw.startswith(b'"'):
         return raw.decode(errors="replace")
     text: str = parse_json(place, raw, str)
@@ -266,7 +266,7 @@ def _text(place: str, raw: bytes) -> str:
 
 
 class ServiceKey(NamedTuple):
-    """Dubbo's name of a service, `[group/]interface[:version]`; "" stands for any."""
+    """Dubbo's name of a service, `[group/]interface[:version]`; "" means any."""
 
     interface: str
     group: str = ""
@@ -294,7 +294,7 @@ class DubboLayout:
         self.base = base
 
     def folder(self, place: str, service: str) -> str:
-        """Give the node whose children are the service's providers."""
+        """Return the node whose children are the service's providers."""
         interface = quote_plus(ServiceKey.of(service).interface)
         return service_path(place, self.base, interface) + "/providers"
 
@@ -325,39 +325,39 @@ def read_provider(name: str) -> Instance:
         raise RegistryAnswerError(f"node {name!r}: {error}") from None
     if not (parts.scheme and host and port):
         raise RegistryAnswerError(f"node {name!r}: it is no provider's URL with host and port")
-    said = _said(url)
+    options = _options(url)
     return Instance(
-        id=_id(f"{host}:{port}", said),
+        id=_id(f"{host}:{port}", options),
         host=host,
         port=port,
         scheme=_DUBBO_SCHEMES.get(parts.scheme),
-        weight=_weight(said.pop("weight", ""), _DUBBO_WEIGHT),
-        zone=said.get("zone", ""),
-        metadata={**said, "protocol": parts.scheme},
-        status=Status.DRAINING if _is_off(said) else Status.PASSING,
+        weight=_weight(options.pop("weight", ""), _DUBBO_WEIGHT),
+        zone=options.get("zone", ""),
+        metadata={**options, "protocol": parts.scheme},
+        status=Status.DRAINING if _is_off(options) else Status.PASSING,
     )
 
 
 def _fits(name: str, wanted: ServiceKey) -> bool:
-    said = _said(unquote_plus(name))
-    return wanted.group in {"", said.get("group", "")} and wanted.version in {
+    options = _options(unquote_plus(name))
+    return wanted.group in {"", options.get("group", "")} and wanted.version in {
         "",
-        said.get("version", ""),
+        options.get("version", ""),
     }
 
 
-def _said(url: str) -> dict[str, str]:
+def _options(url: str) -> dict[str, str]:
     return dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
 
 
-def _id(address: str, said: Mapping[str, str]) -> str:
+def _id(address: str, options: Mapping[str, str]) -> str:
     """Tell providers apart that serve several versions or groups at one address."""
-    marks = [said[name] for name in ("group", "version") if said.get(name)]
+    marks = [options[name] for name in ("group", "version") if options.get(name)]
     return " ".join([address, *marks])
 
 
-def _is_off(said: Mapping[str, str]) -> bool:
-    return said.get("disabled") == "true" or said.get("enabled") == "false"
+def _is_off(options: Mapping[str, str]) -> bool:
+    return options.get("disabled") == "true" or options.get("enabled") == "false"
 
 
 def _weight(text: str, default: float) -> float:

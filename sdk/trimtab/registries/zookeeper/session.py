@@ -231,7 +231,7 @@ class Session:
         """Call one of the client's `..._async` and wait for the answer.
 
         Raises:
-            KazooException: what the answer says; ConnectionLoss at once while not connected.
+            KazooException: the error in the answer; ConnectionLoss at once while not connected.
         """
         await self._slots.acquire()
         try:
@@ -279,7 +279,7 @@ class Session:
     def _cut(self, ended: threading.Event) -> None:
         """Break connections for as long as kazoo waits on them without a listener.
 
-        By itself kazoo waits a whole session for an answer before it sees that it was stopped.
+        kazoo alone waits a whole session for an answer before it notices that it was stopped.
         """
         patience_s = _GOODBYE_S if self.client.connected else _CUT_EVERY_S
         while not ended.wait(patience_s):

@@ -122,7 +122,7 @@ class ZooKeeperSettings(Settings):
         )
 
     def layout(self) -> Layout:
-        """Make the layout in which the services lie."""
+        """Make the layout of the services."""
         return LAYOUTS[self.dubbo](self.base)
 
     def acls(self) -> Sequence[Any] | None:
