@@ -129,7 +129,7 @@ class TestConnections:
             while own_consul.connections():  # noqa: ASYNC110 - the kernel announces nothing
                 await asyncio.sleep(0.02)
 
-    async def test_a_connection_beyond_the_agents_limit_is_told_as_such(self, own_consul):
+    async def test_a_connection_cut_by_the_agents_limit_is_named_as_such(self, own_consul):
         own_consul.restart_with("limits { http_max_conns_per_client = 3 }")
         registry = consul_registry(own_consul.url)
         async with AsyncExitStack() as stack:
@@ -186,7 +186,7 @@ class TestProtocol:
         assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
         assert answer.headers["x-consul-index"] == "1"
 
-    async def test_heartbeats_wake_nobody(self, consul):
+    async def test_heartbeats_wake_no_blocking_query(self, consul):
         registry = consul_registry(consul.url)
         mine = A.with_(id="beats")
         await registry.register("beats", mine, ttl_s=60)

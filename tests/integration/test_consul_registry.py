@@ -157,7 +157,7 @@ async def test_ids_of_any_shape_live_through_their_paths(registry, service):
         assert (await registry.fetch(service)).instances == ()
 
 
-async def test_what_is_quiet_is_awaited_without_asking(registry, service):
+async def test_a_quiet_connection_is_awaited_without_questions(registry, service):
     """A watch of an unknown service must not ask in a circle: its index is the catalog's own."""
     quiet = consul_registry(registry.url, wait_s=0.5)
     asked_at = time.monotonic()

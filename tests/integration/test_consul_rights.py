@@ -85,7 +85,7 @@ async def test_rights_that_suffice(guarded, rules):
     await registry.aclose()
 
 
-async def test_what_is_not_there_is_empty_for_who_may_look(guarded):
+async def test_an_unknown_service_is_empty_with_sufficient_rights(guarded):
     for rules in (SERVICES + NODES, SERVICES, SERVICES + ' node "n1" { policy = "read" }'):
         registry = consul_registry(guarded.url, token=token(guarded, rules)[0])
         assert (await registry.fetch("nobody")).instances == ()

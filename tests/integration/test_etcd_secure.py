@@ -135,7 +135,7 @@ class TestUsers:
         assert "authentication failed" in error.said
         assert "s3cr3t" not in error.said
 
-    async def test_what_lies_elsewhere_is_denied_to_read_to_watch_and_to_write(self, guarded):
+    async def test_keys_outside_the_prefix_are_denied(self, guarded):
         registry = connect(url_of(guarded, path="elsewhere"))
         for asked in (
             registry.fetch("orders"),

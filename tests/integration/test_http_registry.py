@@ -102,7 +102,7 @@ async def test_a_connection_cut_in_the_middle_is_unavailable():
         await registry.aclose()
 
 
-async def test_compression_that_is_none_is_unreadable():
+async def test_broken_compression_is_unreadable():
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope"
     async with answering(head) as url:
         registry = make(HttpSettings(template=url))
@@ -120,7 +120,7 @@ async def test_an_endless_answer_is_cut_off():
         await registry.aclose()
 
 
-async def test_nobody_there_is_unavailable():
+async def test_an_unreachable_server_is_unavailable():
     async with answering() as url:
         pass
     registry = make(HttpSettings(template=url))

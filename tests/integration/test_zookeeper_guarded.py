@@ -53,7 +53,7 @@ async def test_everything_goes_over_tls_with_a_certificate_of_the_client(open_):
         assert set((await anext(watch)).instances) == set(many[1:])
 
 
-async def test_who_is_not_trusted_or_does_not_trust_gets_nothing(open_, guarded_zookeeper):
+async def test_an_untrusted_certificate_on_either_side_is_refused(open_, guarded_zookeeper):
     by_number = f"127.0.0.1:{guarded_zookeeper.ports[1]}"
     attempts = {
         "CERTIFICATE_VERIFY_FAILED": open_("tls&timeout=2s"),

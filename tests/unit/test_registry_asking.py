@@ -116,7 +116,7 @@ async def test_a_refusal_is_read_whole_and_told():
         await anext(lines_of(asker(httpx.Response(503, text="later"))))
 
 
-async def test_a_line_has_a_bound_and_the_stream_has_none():
+async def test_a_line_is_bounded_and_the_stream_is_not():
     line = b"x" * 60 + b"\n"
     assert len(await collected(*[line] * 100, max_bytes=64)) == 100
     with pytest.raises(RegistryAnswerError, match="one line of the answer is larger than 64"):
@@ -175,7 +175,7 @@ def request(url="http://h/x", headers=(), **extensions):
         (request("http://h/x?token=abc"), "abcdefg", "abcdefg"),
     ],
 )  # fmt: skip
-def test_what_was_confided_is_not_repeated(sent, said, shown):
+def test_secrets_of_a_question_are_not_repeated(sent, said, shown):
     assert without(said, sent) == shown
     assert Answer(500, httpx.Headers(), said.encode(), sent).detail == shown
 

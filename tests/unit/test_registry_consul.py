@@ -172,7 +172,7 @@ class TestAsking:
         assert agent.asked[0].headers["x-consul-token"] == "s3cr3t"
         assert "s3cr3t" not in registry.key + registry.url
 
-    async def test_a_url_says_the_same(self):
+    async def test_a_url_makes_the_same_settings(self):
         url = f"{URL}/?dc=east&tag=v1&tag=blue&near=_agent&passing&consistent&wait=5s&token=s3cr3t"
         registry = connect(url)
         assert isinstance(registry, WatchableRegistry)

@@ -122,13 +122,13 @@ class TestWriting:
                     await asked
         assert not cluster.agents["two"].asked
 
-    async def test_which_agent_comes_first_is_part_of_what_the_registry_is(self):
+    async def test_the_first_agent_is_part_of_the_key(self):
         one, two = (consul_registry(f"consul://{hosts}", rng=First()) for hosts in ("a,b", "b,a"))
         assert one.key != two.key
 
 
 class TestBounds:
-    async def test_what_is_beyond_the_bound_is_asked_by_the_clock(self, monkeypatch, caplog):
+    async def test_services_beyond_the_bound_are_polled(self, monkeypatch, caplog):
         monkeypatch.setattr(module, "_POLL_S", 0.0)
         agent = Agent(health(entry()), health(entry()), None)
         registry = agent.registry(max_watches=1)

@@ -89,7 +89,7 @@ def test_the_number_of_watches():
     assert connect("consul://h?watches=9").key != connect("consul://h").key
 
 
-def test_certificates_are_part_of_what_a_registry_is(tmp_path):
+def test_certificates_are_part_of_the_key(tmp_path):
     authority = trustme.CA()
     ca, cert = tmp_path / "ca.pem", tmp_path / "cert.pem"
     authority.cert_pem.write_to_path(ca)

@@ -166,7 +166,7 @@ class TestAddresses:
         with pytest.raises(RegistryAnswerError, match="target a has no address"):
             Said(orders__SRV=(60, "0 1 80 a.")).read()
 
-    def test_who_cannot_be_asked_for_now_keeps_what_it_had(self):
+    def test_a_target_that_cannot_be_resolved_keeps_its_addresses(self):
         gone = RegistryUnavailableError("SERVFAIL")
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."),
@@ -183,7 +183,7 @@ class TestAddresses:
         assert [each.host for each in fresh.instances] == ["10.0.0.1"]
         assert "target b has no address" in fresh.skipped[0]
 
-    def test_who_is_said_to_have_none_keeps_none(self):
+    def test_a_target_without_addresses_loses_its_old_ones(self):
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."),
             a__A=(60, "10.0.0.1"),
@@ -196,7 +196,7 @@ class TestAddresses:
             found = asyncio.run(records.read("here", "orders")).instances
             assert [each.host for each in found] == ["10.0.0.1"]
 
-    def test_nobody_to_be_asked_for_now_is_unavailable(self):
+    def test_targets_that_cannot_be_resolved_are_unavailable(self):
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."), b__A=RegistryUnavailableError("SERVFAIL")
         )
@@ -355,7 +355,7 @@ class TestNames:
 
 
 class TestNameservers:
-    def test_the_system_says_which(self, tmp_path, monkeypatch):
+    def test_the_system_names_the_nameservers(self, tmp_path, monkeypatch):
         file = tmp_path / "resolv.conf"
         make = partial(dns.asyncresolver.Resolver, filename=str(file))
         monkeypatch.setattr(nameservers_module, "Resolver", make)
@@ -368,7 +368,7 @@ class TestNameservers:
         with pytest.raises(RegistryUnavailableError, match="names no nameservers"):
             asyncio.run(nameservers._resolver())
 
-    def test_each_client_begins_where_chance_says(self):
+    def test_each_client_begins_at_a_random_nameserver(self):
         hosts = [("10.0.0.1", 53), ("10.0.0.2", 54), ("10.0.0.3", 55)]
         begun = {
             Nameservers("here", hosts, tcp=False, timeout_s=1, rng=Random(seed))._hosts[0]

@@ -335,7 +335,7 @@ class TestTokens:
         assert "s3cr3t" not in str(caught.value)
 
     @pytest.mark.parametrize("status", [400, 502])
-    async def test_what_a_server_repeats_of_secrets_is_not_told(self, status):
+    async def test_secrets_that_a_server_repeats_are_hidden(self, status):
         login = httpx.Response(status, text='no: {"name":"me","password":"s3cr3t \\"x"}')
         etcd = Etcd(authenticate=[login])
         with pytest.raises(RegistryError, match="no: ") as caught:
@@ -440,7 +440,7 @@ class TestLeases:
             (listed(MINE, lease="1"), alive(0), "its lease has lapsed"),
         ],
     )
-    async def test_what_is_forgotten_is_said(self, found, renewed, said):
+    async def test_a_forgotten_registration_is_an_error(self, found, renewed, said):
         _, registry = await self.registered(range=[found], keepalive=[renewed])
         with pytest.raises(NotRegisteredError, match=said):
             await registry.heartbeat("orders", MINE)

@@ -185,7 +185,7 @@ class TestPorts:
             (({"name": "any", "port": None},), "any", "no TCP port"),
         ],
     )
-    def test_none_that_fits(self, ports, wanted, said):
+    def test_no_port_fits(self, ports, wanted, said):
         with pytest.raises(RegistryAnswerError, match=f"slice 's1': {said}"):
             listed(slice_(endpoints=[endpoint(), endpoint("10.0.0.2")], ports=ports), port=wanted)
 
@@ -265,7 +265,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         "service", ["Orders", "a,b=c", "", "a_b", "-a", "x" * 64, "orders.Shop", "orders/x", "a."]
     )
-    def test_a_name_that_is_none_is_never_asked_for(self, service):
+    def test_an_impossible_name_is_never_asked_for(self, service):
         server = ApiServer(slices())
         if service == "a.":
             assert server.fetch(service).instances == ()

@@ -368,7 +368,7 @@ class TestWriting:
         assert (params["ip"], params["port"]) == ("10.0.0.1", "80")
         assert params.get("heartBeat") == ("true" if api == "v3" else None)
 
-    def test_an_old_server_says_less(self):
+    def test_an_old_server_answers_with_fewer_fields(self):
         server = Server(httpx.Response(200, json={"clientBeatInterval": 5000}))
         asyncio.run(server.registry().heartbeat("orders", MINE))
         assert len(server.asked) == 1

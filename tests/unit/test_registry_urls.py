@@ -91,7 +91,7 @@ def test_a_wrong_url_says_what_is_wrong_and_no_secret(url, message):
         ("etcd://me:s%2Fcret@h?x=1", [("h", 9)], ("me", "s/cret")),
     ],
 )
-def test_several_hosts_and_who_asks(url, hosts, user):
+def test_several_hosts_and_credentials(url, hosts, user):
     assert hosts_of(url, default_port=9) == hosts
     assert credentials(url) == user
 

@@ -47,7 +47,7 @@ def test_a_plain_instance_is_written_with_curators_fields_alone_nulls_and_all():
     }
 
 
-def test_what_curator_has_no_field_for_stands_beside_and_never_in_the_payload():
+def test_our_fields_are_beside_curators_and_never_in_the_payload():
     node = written(RICH)
     assert node["payload"] is None
     assert node["trimtab"] == {
@@ -66,7 +66,7 @@ def test_tls_is_said_in_curators_way():
 
 
 @pytest.mark.parametrize("status", [Status.CRITICAL, Status.DRAINING])
-def test_what_takes_no_traffic_is_disabled_for_readers_that_know_no_more(status):
+def test_instances_without_traffic_are_disabled_for_other_readers(status):
     assert written(PLAIN.with_(status=status))["enabled"] is False
 
 
@@ -113,7 +113,7 @@ def test_springs_and_dubbos_metadata_say_more():
 
 
 @pytest.mark.parametrize("weight", ["-1", "nan", "inf", "heavy", ""])
-def test_a_foreign_weight_that_is_none_is_passed_over(weight):
+def test_a_foreign_weight_that_is_no_number_is_ignored(weight):
     assert read(payload={"weight": weight}).weight == 1.0
 
 
@@ -178,7 +178,7 @@ def test_one_bad_node_is_skipped_and_the_others_are_not():
 
 
 @pytest.mark.parametrize("depth", [10, 900, 985, 990, 995, 1000, 5000])
-def test_a_payload_of_any_depth_harms_nobody(depth):
+def test_a_payload_of_any_depth_is_read(depth):
     payload = b'{"a": ' + b"[" * depth + b"]" * depth + b"}"
     nodes = {"good": json.dumps(FOREIGN).encode()}
     nodes["deep"] = b'{"address": "h", "port": 1, "payload": ' + payload + b"}"
@@ -266,7 +266,7 @@ def test_a_service_without_an_interface_is_refused():
         LAYOUT.folder("here", ":1.0")
 
 
-def test_what_lies_beside_the_interfaces_is_no_service():
+def test_nodes_beside_the_interfaces_are_no_services():
     children = ["metadata", "config", "mapping", "a.B%24C", "a.A"]
     assert LAYOUT.services(children) == ["a.A", "a.B$C"]
 
