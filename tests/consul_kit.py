@@ -7,12 +7,18 @@ from random import Random
 
 import httpx
 
+from registry_kit import made
 from trimtab.instance import Instance
-from trimtab.registries.consul import ConsulRegistry
+from trimtab.registries import consul
 
 URL = "consul://consul.test:8500"
 MINE = Instance(id="a", host="10.0.0.1", port=80)
 NO_ACL = httpx.Response(401, text="ACL support disabled")
+
+
+def consul_registry(url=URL, **settings):
+    """Make the registry of a URL, with settings that its URL cannot hold."""
+    return made(consul, url, **settings)
 
 
 class Agent:
@@ -35,8 +41,8 @@ class Agent:
             raise answer
         return answer
 
-    def registry(self, kind=ConsulRegistry, url=URL, **settings):
-        return kind(url, transport=httpx.MockTransport(self), **settings)
+    def registry(self, url=URL, **settings):
+        return consul_registry(url, transport=httpx.MockTransport(self), **settings)
 
     def params(self, number=-1):
         return self.asked[number].url.params.multi_items()
@@ -51,9 +57,9 @@ class Cluster:
     async def __call__(self, request):
         return await self.agents[request.url.host](request)
 
-    def registry(self, kind=ConsulRegistry, **settings):
+    def registry(self, **settings):
         url = "consul://" + ",".join(f"{host}:8500" for host in self.agents)
-        return kind(url, transport=httpx.MockTransport(self), rng=First(), **settings)
+        return consul_registry(url, transport=httpx.MockTransport(self), rng=First(), **settings)
 
 
 class First(Random):

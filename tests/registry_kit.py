@@ -8,6 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from trimtab.registries import etcd
+
 _RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -36,6 +38,30 @@ class Answering:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def made(scheme, url, *, rng=None, **changes):
+    """Make a scheme's registry from a URL, with settings that its URL cannot hold.
+
+    Args:
+        scheme: the module of the scheme, `trimtab.registries.consul` for example.
+        url: the URL.
+        rng: chooses the member to begin with.
+        changes: settings that differ from those of the URL.
+    """
+    (kind,) = (each for name, each in vars(scheme).items() if name.endswith("Settings"))
+    settings = replace(kind.from_url(url), **changes)
+    return scheme.make(settings, **({} if rng is None else {"rng": rng}))
+
+
+def etcd_registry(url, **settings):
+    """Make the registry of an etcd URL, with settings that the URL cannot hold."""
+    return made(etcd, url, **settings)
+
+
+def reader_of(registry):
+    """Give the reader of a registry, for tests that look inside."""
+    return registry.fetch.__self__
 
 
 def completed(adapter, complete):

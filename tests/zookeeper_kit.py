@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from trimtab.registries.zookeeper.client import THREAD_NAME
+from registry_kit import reader_of
+from trimtab.registries.zookeeper.session import THREAD_NAME
 
 
 def session_of(registry, session_s=10.0):
     """The adapter's session with a timeout."""
-    return registry._ensemble._sessions.here().of(session_s)
+    return reader_of(registry)._ensemble._sessions.here().of(session_s)
 
 
 async def expire(server, registry, session_s=10.0):

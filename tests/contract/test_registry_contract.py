@@ -12,8 +12,7 @@ import pytest
 
 from trimtab.instance import Status
 from trimtab.registries import connect
-from trimtab.registries.file import FilePolledRegistry
-from trimtab.registries.http import HttpRegistry
+from trimtab.registries.http import HttpSettings, make
 from trimtab.registries.static import StaticRegistry
 from trimtab.server import EmbeddedRegistry
 from trimtab.testing import (
@@ -150,7 +149,7 @@ class TestFile(RegistryContract):
 class TestPolledFile(RegistryContract):
     @pytest.fixture(autouse=True)
     def subject(self, tmp_path):
-        self.harness = partial(FileHarness, tmp_path, FilePolledRegistry)
+        self.harness = partial(FileHarness, tmp_path, lambda path: connect(f"{path.as_uri()}?poll"))
 
 
 class HttpHarness(RegistryHarness):
@@ -164,8 +163,8 @@ class HttpHarness(RegistryHarness):
             file.unlink()
 
     def connect(self, secret=None):
-        return HttpRegistry(
-            f"{self.server.http}/{{service}}.json",
+        settings = HttpSettings(
+            template=f"{self.server.http}/{{service}}.json",
             items="data.instances",
             services_url=f"{self.server.http}/all.json",
             token=secret,
@@ -173,6 +172,7 @@ class HttpHarness(RegistryHarness):
             # by conditional requests alone.
             revalidate_every=3,
         )
+        return make(settings)
 
     async def stop(self):
         if self.server.process.poll() is not None:

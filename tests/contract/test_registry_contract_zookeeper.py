@@ -12,8 +12,9 @@ import pytest
 from kazoo.exceptions import NoNodeError
 
 from real.server import wait_until
+from registry_kit import reader_of
 from trimtab.registries import connect
-from trimtab.registries.zookeeper import client as client_module
+from trimtab.registries.zookeeper import session as session_module
 from trimtab.testing import RegistrarContract, RegistryContract, RegistryHarness
 from zookeeper_kit import expire
 
@@ -66,7 +67,7 @@ class ZooKeeperHarness(RegistryHarness):
 
     def are_back(self):
         """Whether the adapters that had a session have one again."""
-        sessions = [each._ensemble._sessions.here()._open.values() for each in self.made]
+        sessions = [reader_of(each)._ensemble._sessions.here()._open.values() for each in self.made]
         return all(session.client.connected for some in sessions for session in some)
 
     def connections(self):
@@ -105,7 +106,7 @@ class PolledZooKeeperHarness(ZooKeeperHarness):
 @pytest.fixture
 def harness_of(zookeeper, monkeypatch):
     """A harness whose clients come back soon after an outage."""
-    monkeypatch.setitem(client_module._RECONNECT, "max_delay", 0.2)
+    monkeypatch.setitem(session_module._RECONNECT, "max_delay", 0.2)
     return lambda kind: partial(kind, zookeeper)
 
 

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack, aclosing
 import httpx
 import pytest
 
-from consul_kit import First
+from consul_kit import First, consul_registry
+from registry_kit import reader_of
 from trimtab.discovery import Directory
 from trimtab.errors import RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registries import connect
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 from trimtab.testing.registry_harness import until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -29,9 +29,9 @@ def both(one, two):
 
 class TestSeveral:
     async def test_the_second_is_read_while_the_first_is_dead(self, own_consul, second_consul):
-        registry = ConsulRegistry(both(own_consul, second_consul), rng=First())
+        registry = consul_registry(both(own_consul, second_consul), rng=First())
         await registry.register("orders", A, ttl_s=60)
-        other = ConsulRegistry(second_consul.url)
+        other = consul_registry(second_consul.url)
         await other.register("orders", B, ttl_s=60)
         async with aclosing(registry.watch("orders")) as watch:
             assert (await anext(watch)).instances == (A,)
@@ -60,21 +60,25 @@ class TestSeveral:
     async def test_writing_goes_to_the_first_also_while_the_second_is_read(
         self, own_consul, second_consul
     ):
-        registry = ConsulRegistry(both(own_consul, second_consul), rng=First())
-        registry._endpoints.failed(own_consul.http)
+        registry = consul_registry(both(own_consul, second_consul), rng=First())
+        reader_of(registry)._agents.endpoints.failed(own_consul.http)
         await registry.register("orders", A, ttl_s=60)
         await registry.heartbeat("orders", A)
         assert (await registry.fetch("orders")).instances == ()
-        first = ConsulRegistry(own_consul.url)
+        first = consul_registry(own_consul.url)
         assert (await first.fetch("orders")).instances == (A,)
         await registry.deregister("orders", A)
         assert (await first.fetch("orders")).instances == ()
         await registry.aclose()
         await first.aclose()
 
-    @pytest.mark.parametrize("kind", [ConsulPolledRegistry, ConsulRegistry])
-    async def test_the_second_is_read_while_the_first_hangs(self, own_consul, second_consul, kind):
-        registry = kind(both(own_consul, second_consul), rng=First(), timeout_s=0.5)
+    @pytest.mark.parametrize("follow", ["poll", "watch"])
+    async def test_the_second_is_read_while_the_first_hangs(
+        self, own_consul, second_consul, follow
+    ):
+        registry = consul_registry(
+            both(own_consul, second_consul), follow=follow, rng=First(), timeout_s=0.5
+        )
         own_consul.freeze()
         with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.5 s"):
             await registry.fetch("orders")
@@ -125,9 +129,9 @@ class TestConnections:
             while own_consul.connections():  # noqa: ASYNC110 - the kernel announces nothing
                 await asyncio.sleep(0.02)
 
-    async def test_a_connection_beyond_the_agents_limit_is_told_as_such(self, own_consul):
+    async def test_a_connection_cut_by_the_agents_limit_is_named_as_such(self, own_consul):
         own_consul.restart_with("limits { http_max_conns_per_client = 3 }")
-        registry = ConsulRegistry(own_consul.url)
+        registry = consul_registry(own_consul.url)
         async with AsyncExitStack() as stack:
             watches = []
             for number in range(3):
@@ -144,11 +148,11 @@ class TestConnections:
         await registry.aclose()
 
     async def test_more_services_than_watches_stay_below_the_limit(self, own_consul, monkeypatch):
-        monkeypatch.setattr("trimtab.registries.consul.watched._POLL_S", 0.1)
+        monkeypatch.setattr("trimtab.registries.consul.watch._POLL_S", 0.1)
         monkeypatch.setattr("trimtab.registries.consul.agent._AT_A_TIME", 4)
         # Nine are open at a time; a busy agent counts some for a while after they are closed.
         own_consul.restart_with("limits { http_max_conns_per_client = 16 }")
-        registry = ConsulRegistry(own_consul.url, max_watches=5)
+        registry = consul_registry(own_consul.url, max_watches=5)
         names = [f"s{number}" for number in range(30)]
         try:
             async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
@@ -182,8 +186,8 @@ class TestProtocol:
         assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
         assert answer.headers["x-consul-index"] == "1"
 
-    async def test_heartbeats_wake_nobody(self, consul):
-        registry = ConsulRegistry(consul.url)
+    async def test_heartbeats_wake_no_blocking_query(self, consul):
+        registry = consul_registry(consul.url)
         mine = A.with_(id="beats")
         await registry.register("beats", mine, ttl_s=60)
         path, index = "/v1/health/service/beats", "x-consul-index"
@@ -203,7 +207,7 @@ class TestProtocol:
             body = {"Service": "shared-id", "ID": "same", "Port": 80}
             place = {"Node": node, "Address": "10.7.7.7", "Service": body}
             await asyncio.to_thread(consul.put, "/v1/catalog/register", place)
-        registry = ConsulRegistry(consul.url)
+        registry = consul_registry(consul.url)
         found = await registry.fetch("shared-id")
         assert [each.id for each in found.instances] == ["same@ext-1", "same@ext-2"]
         for node in ("ext-1", "ext-2"):
@@ -219,7 +223,7 @@ async def drained(watch):
 
 async def held(registry, how_many):
     async with asyncio.timeout(DEADLINE_S):
-        while registry._held < how_many:  # noqa: ASYNC110 - the adapter announces nothing
+        while registry.watch.__self__._held < how_many:  # noqa: ASYNC110 - the adapter announces nothing
             await asyncio.sleep(0.02)
 
 

@@ -14,12 +14,12 @@ from itertools import count
 
 import pytest
 
+from consul_kit import consul_registry
 from trimtab.discovery import Directory
 from trimtab.errors import RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 
 # Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
@@ -116,7 +116,7 @@ async def test_the_leader_dies_and_then_the_agent(consul_cluster):
 @asynccontextmanager
 async def always_answers(url):
     """Make sure that stale reads at a server that lives are never refused meanwhile."""
-    registry = ConsulPolledRegistry(url, consistency="stale")
+    registry = consul_registry(url, consistency="stale", follow="poll")
     reading = asyncio.create_task(ends(registry))
     yield
     assert not reading.done(), reading
@@ -128,7 +128,7 @@ async def always_answers(url):
 async def is_too_old(url, max_stale_s):
     """Wait until a server that has lost its leader is no longer believed, and see why."""
     patient, strict = (
-        ConsulRegistry(url, consistency="stale", max_stale_s=bound_s)
+        consul_registry(url, consistency="stale", max_stale_s=bound_s)
         for bound_s in (DEADLINE_S, max_stale_s)
     )
     assert {each.id for each in (await patient.fetch("orders")).instances} >= ALL

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from consul_kit import consul_registry
 from trimtab.errors import (
     NotRegisteredError,
     RegistryRequestError,
@@ -16,7 +17,6 @@ from trimtab.errors import (
 )
 from trimtab.instance import Instance, Status
 from trimtab.registries import connect
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
 from trimtab.testing.registry_harness import until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -72,7 +72,7 @@ async def test_a_restart_without_a_disk_is_a_reset(own_consul):
 
 
 async def test_a_frozen_agent_is_unavailable_and_comes_back(own_consul):
-    registry = ConsulPolledRegistry(own_consul.url, timeout_s=0.3)
+    registry = consul_registry(own_consul.url, timeout_s=0.3, follow="poll")
     await registry.register("orders", A, ttl_s=60)
     own_consul.freeze()
     for asked in (registry.fetch("orders"), registry.heartbeat("orders", A)):
@@ -114,7 +114,7 @@ async def test_a_registration_of_other_programs_borrows_the_node_address(registr
 
 
 async def test_passing_tags_filter_and_near_choose(consul, service):
-    writer = ConsulRegistry(consul.url, tags=["blue"])
+    writer = consul_registry(consul.url, tags=["blue"])
     await writer.register(service, unique(A, service), ttl_s=60)
     failing = unique(B, service).with_(status=Status.CRITICAL)
     warning = unique(B, service).with_(id=f"c-{service}", status=Status.WARNING)
@@ -157,9 +157,9 @@ async def test_ids_of_any_shape_live_through_their_paths(registry, service):
         assert (await registry.fetch(service)).instances == ()
 
 
-async def test_what_is_quiet_is_awaited_without_asking(registry, service):
+async def test_a_quiet_connection_is_awaited_without_questions(registry, service):
     """A watch of an unknown service must not ask in a circle: its index is the catalog's own."""
-    quiet = ConsulRegistry(registry.url, wait_s=0.5)
+    quiet = consul_registry(registry.url, wait_s=0.5)
     asked_at = time.monotonic()
     async with aclosing(quiet.watch(service)) as watch:
         for _ in range(3):

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from real.dns import SOA_MINIMUM_S, ZONE
+from registry_kit import reader_of
 from trimtab import Directory, DiscoverySettings
 from trimtab.errors import RegistryAnswerError, RegistryUnavailableError
 from trimtab.instance import Instance
@@ -31,7 +32,7 @@ def srv(server, options="", zone=ZONE):
 
 
 async def held_s(registry, service):
-    _, ttl_s = await registry._read(service)
+    _, ttl_s = await reader_of(registry).read(service)
     return ttl_s
 
 
@@ -138,7 +139,7 @@ class TestKnot:
             dead.bind(("127.0.0.1", 0))
             hosts = f"127.0.0.1:{dead.getsockname()[1]},127.0.0.1:{knot.port}"
             registry = connect(f"dns+a://{hosts}/{ZONE}?port=80&family=4&timeout=1s")
-            nameservers = registry._records._nameservers
+            nameservers = reader_of(registry)._records._nameservers
             nameservers._hosts.sort(key=lambda host: host[1] == knot.port)
             for _ in range(2):
                 assert len((await registry.fetch(service)).instances) == 1

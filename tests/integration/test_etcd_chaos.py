@@ -14,9 +14,9 @@ import pytest
 
 from real.etcd import etcd_members
 from real.fleet import ALL, FIFTH, change_flows, fleet
+from registry_kit import etcd_registry
 from trimtab.registration import register
 from trimtab.registries import connect
-from trimtab.registries.etcd import EtcdPolledRegistry, EtcdRegistry
 
 # Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
@@ -51,7 +51,7 @@ class From(Random):
 def watching(cluster, member, **settings):
     """A registry that knows all members, and begins at this one."""
     begin = From(cluster.members.index(member))
-    return EtcdRegistry(f"{cluster.url}/s", rng=begin, **settings)
+    return etcd_registry(f"{cluster.url}/s", rng=begin, **settings)
 
 
 def everywhere(cluster, **settings):
@@ -98,7 +98,7 @@ async def test_the_quorum_is_lost(cluster, down_s):
 async def test_members_hang(cluster, down_s, who):
     """A member that hangs says nothing: the silence of its watches ends them."""
     registries = everywhere(cluster, resync_s=1)
-    home = EtcdPolledRegistry(f"{cluster.url}/s", timeout_s=1)
+    home = etcd_registry(poll=True, url=f"{cluster.url}/s", timeout_s=1)
     frozen = [cluster.leader()] if who == "leader" else cluster.members
     async with fleet(home, *registries) as followers:
         for each in frozen:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from real.etcd import BINARIES, ETCDCTL, Etcd, running
+from registry_kit import etcd_registry, reader_of
 from trimtab.errors import (
     NotRegisteredError,
     RegistryCursorLostError,
@@ -19,7 +20,6 @@ from trimtab.errors import (
 )
 from trimtab.instance import Instance
 from trimtab.registries import connect
-from trimtab.registries.etcd import EtcdPolledRegistry, EtcdRegistry
 from trimtab.registries.etcd.wire import watch_of
 from trimtab.testing.registry_harness import until
 
@@ -79,7 +79,7 @@ class TestOtherClients:
             "Addr": "10.0.0.1:81",
             "Metadata": '{"id":"a","weight":3.0,"zone":"east"}',
         }
-        lease = f"{registry._leases._held['orders', 'a']:x}"
+        lease = f"{registry.register.__self__._held['orders', 'a']:x}"
         assert f"{prefix}/orders/a" in etcdctl("lease", "timetolive", lease, "--keys")
         await registry.deregister("orders", A)
         assert etcdctl("get", "--prefix", prefix) == ""
@@ -205,7 +205,7 @@ class TestKeys:
             value = {"Addr": f"10.0.0.1:{number + 1}", "Metadata": {"x": padding}}
             etcd.put(f"{prefix}/orders/{number}", json.dumps(value))
         assert len((await registry.fetch("orders")).instances) == 300
-        small = EtcdRegistry(f"{etcd.url}/{prefix}", max_bytes=100_000)
+        small = etcd_registry(f"{etcd.url}/{prefix}", max_bytes=100_000)
         with pytest.raises(Exception, match="larger than 100000 bytes"):
             await small.fetch("orders")
         await small.aclose()
@@ -216,7 +216,7 @@ class TestLostCursors:
     """What the adapter never asks for, since it always lists first; should it happen anyway."""
 
     async def messages(self, registry, prefix, revision, silence_s):
-        watch = registry._gateway.watch(
+        watch = reader_of(registry)._gateway.watch(
             watch_of(f"{prefix}/orders/", revision=revision), silence_s=silence_s
         )
         async with aclosing(watch):
@@ -295,9 +295,9 @@ class TestTrouble:
         await registry.aclose()
 
     async def test_a_frozen_member_is_unavailable_and_comes_back(self, own_etcd):
-        registry = EtcdPolledRegistry(f"{own_etcd.url}/s", timeout_s=0.5)
+        registry = etcd_registry(poll=True, url=f"{own_etcd.url}/s", timeout_s=0.5)
         await registry.register("orders", A, ttl_s=60)
-        watched = EtcdRegistry(f"{own_etcd.url}/s", timeout_s=0.5, resync_s=0.5)
+        watched = etcd_registry(f"{own_etcd.url}/s", timeout_s=0.5, resync_s=0.5)
         async with aclosing(watched.watch("orders")) as watch:
             await anext(watch)
             own_etcd.freeze()

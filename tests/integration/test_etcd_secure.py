@@ -14,6 +14,7 @@ import trustme
 from real.etcd import BINARIES, Etcd
 from real.etcd_contract import EtcdHarness
 from real.server import running
+from registry_kit import reader_of
 from trimtab.errors import (
     RegistryCursorLostError,
     RegistryDeniedError,
@@ -134,7 +135,7 @@ class TestUsers:
         assert "authentication failed" in error.said
         assert "s3cr3t" not in error.said
 
-    async def test_what_lies_elsewhere_is_denied_to_read_to_watch_and_to_write(self, guarded):
+    async def test_keys_outside_the_prefix_are_denied(self, guarded):
         registry = connect(url_of(guarded, path="elsewhere"))
         for asked in (
             registry.fetch("orders"),
@@ -145,7 +146,9 @@ class TestUsers:
             with pytest.raises(RegistryDeniedError, match=r"permission denied.*check the rights"):
                 await asked
         # Cancelled in a stream that stays open.
-        watch = registry._gateway.watch(watch_of("elsewhere/", revision=1), silence_s=DEADLINE_S)
+        watch = reader_of(registry)._gateway.watch(
+            watch_of("elsewhere/", revision=1), silence_s=DEADLINE_S
+        )
         async with aclosing(watch):
             with pytest.raises(RegistryDeniedError, match=r"the watch.*permission denied"):
                 await anext(watch)
@@ -154,16 +157,18 @@ class TestUsers:
     async def test_a_token_that_etcd_forgets_is_renewed(self, guarded):
         registry = connect(url_of(guarded))
         await registry.register("orders", A, ttl_s=60)
-        before = registry._gateway._tokens._token
+        before = reader_of(registry)._gateway._tokens._token
         guarded.post("/v3/auth/user/changepw", {"name": "user", "password": PASSWORD})
-        watch = registry._gateway.watch(watch_of("mine/", revision=1), silence_s=DEADLINE_S)
+        watch = reader_of(registry)._gateway.watch(
+            watch_of("mine/", revision=1), silence_s=DEADLINE_S
+        )
         async with aclosing(watch):
             # A watch is not refused but cancelled; to list anew brings a new token.
             with pytest.raises(RegistryCursorLostError, match="invalid auth token"):
                 await anext(watch)
         assert (await registry.fetch("orders")).instances == (A,)
         await registry.heartbeat("orders", A)
-        assert registry._gateway._tokens._token != before
+        assert reader_of(registry)._gateway._tokens._token != before
         await registry.aclose()
 
     async def test_users_that_are_asked_for_from_now_on(self, own_etcd):

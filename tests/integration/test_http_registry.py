@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
+from registry_kit import reader_of
 from trimtab.errors import (
     RegistryAnswerError,
     RegistryRequestError,
     RegistryUnavailableError,
 )
-from trimtab.registries.http import HttpRegistry
+from trimtab.registries.http import HttpSettings, make
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +51,9 @@ async def answering(*chunks, then=None):
 class TestNginx:
     async def test_an_unchanged_list_is_a_304_also_when_compressed(self, nginx, service):
         nginx.publish(f"{service}.json", json.dumps(["h:1", "h:2"]))
-        registry = HttpRegistry(f"{nginx.http}/{{service}}.json")
+        registry = make(HttpSettings(template=f"{nginx.http}/{{service}}.json"))
         first = await registry.fetch(service)
-        assert registry._seen[service].conditions["If-None-Match"].startswith('W/"')
+        assert reader_of(registry)._seen[service].conditions["If-None-Match"].startswith('W/"')
         assert await registry.fetch(service) is first
         await registry.aclose()
 
@@ -60,7 +61,7 @@ class TestNginx:
         self, nginx, service
     ):
         """The ETag is made of the second and the size, and this change has both in common."""
-        registry = HttpRegistry(f"{nginx.http}/{{service}}.json", revalidate_every=2)
+        registry = make(HttpSettings(template=f"{nginx.http}/{{service}}.json", revalidate_every=2))
         for port in (1, 2):
             nginx.publish(f"{service}.json", json.dumps([f"h:{port}"]))
             os.utime(nginx.root / f"{service}.json", (1_700_000_000, 1_700_000_000))
@@ -69,13 +70,13 @@ class TestNginx:
         await registry.aclose()
 
     async def test_a_service_that_is_not_there_is_no_empty_list(self, nginx, service):
-        registry = HttpRegistry(f"{nginx.http}/{{service}}.json")
+        registry = make(HttpSettings(template=f"{nginx.http}/{{service}}.json"))
         with pytest.raises(RegistryRequestError, match=f"{service}.*HTTP 404"):
             await registry.fetch(service)
         await registry.aclose()
 
     async def test_torn_files_are_refused_and_the_next_whole_one_is_read(self, nginx, service):
-        registry = HttpRegistry(f"{nginx.http}/{{service}}.json")
+        registry = make(HttpSettings(template=f"{nginx.http}/{{service}}.json"))
         nginx.publish(f"{service}.json", '["h:1", "h')
         with pytest.raises(RegistryAnswerError, match="truncated"):
             await registry.fetch(service)
@@ -87,7 +88,7 @@ class TestNginx:
 async def test_a_server_that_trickles_is_given_up():
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n["
     async with answering(head, then=asyncio.Event()) as url:
-        registry = HttpRegistry(url, timeout_s=0.2)
+        registry = make(HttpSettings(template=url, timeout_s=0.2))
         with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.2 s"):
             await registry.fetch("orders")
         await registry.aclose()
@@ -95,16 +96,16 @@ async def test_a_server_that_trickles_is_given_up():
 
 async def test_a_connection_cut_in_the_middle_is_unavailable():
     async with answering(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n["h:1"') as url:
-        registry = HttpRegistry(url)
+        registry = make(HttpSettings(template=url))
         with pytest.raises(RegistryUnavailableError, match="RemoteProtocolError"):
             await registry.fetch("orders")
         await registry.aclose()
 
 
-async def test_compression_that_is_none_is_unreadable():
+async def test_broken_compression_is_unreadable():
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope"
     async with answering(head) as url:
-        registry = HttpRegistry(url)
+        registry = make(HttpSettings(template=url))
         with pytest.raises(RegistryAnswerError, match="broken compression"):
             await registry.fetch("orders")
         await registry.aclose()
@@ -113,16 +114,16 @@ async def test_compression_that_is_none_is_unreadable():
 async def test_an_endless_answer_is_cut_off():
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     async with answering(head, b"[" * 100_000, then=asyncio.Event()) as url:
-        registry = HttpRegistry(url, max_bytes=50_000)
+        registry = make(HttpSettings(template=url, max_bytes=50_000))
         with pytest.raises(RegistryAnswerError, match="larger than 50000 bytes"):
             await registry.fetch("orders")
         await registry.aclose()
 
 
-async def test_nobody_there_is_unavailable():
+async def test_an_unreachable_server_is_unavailable():
     async with answering() as url:
         pass
-    registry = HttpRegistry(url)
+    registry = make(HttpSettings(template=url))
     with pytest.raises(RegistryUnavailableError, match="ConnectError"):
         await registry.fetch("orders")
     await registry.aclose()

@@ -65,7 +65,7 @@ async def test_a_bookmark_says_that_the_list_is_fresh(served):
     await registry.aclose()
 
 
-async def test_a_forgotten_place_is_told(served, monkeypatch):
+async def test_a_lost_cursor_is_an_error(served, monkeypatch):
     server, url = served
     put(server, "carts", "10.0.0.1")
     monkeypatch.setattr(server, "forgotten", 10**9)

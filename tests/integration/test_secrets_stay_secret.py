@@ -83,7 +83,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("scheme", "answer"), CASES)
-def test_whatever_goes_wrong_the_secret_is_not_told(scheme, answer, caplog, authority):
+def test_secrets_are_in_no_message_whatever_goes_wrong(scheme, answer, caplog, authority):
     caplog.set_level(logging.DEBUG)
     # Its trace shows what servers send, byte for byte, and this one sends the question back.
     caplog.set_level(logging.INFO, "httpcore")
@@ -117,6 +117,7 @@ async def ask_badly(url, answer, tls):
     async with badly(answer, tls) as port:
         registry = connect(url.replace("{at}", f"127.0.0.1:{port}"))
         said = [registry.url, registry.key, repr(registry), str(registry)]
+        said.append(repr(getattr(registry, "settings", None)))
         for question in questions(registry):
             try:
                 async with asyncio.timeout(0.3):

@@ -16,7 +16,8 @@ import trustme
 from trimtab.errors import RegistryDeniedError, RegistryUnavailableError
 from trimtab.instance import Instance
 from trimtab.registries import connect
-from trimtab.registries.zookeeper.client import ClientSettings, make_client
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.session import make_client
 from trimtab.testing.registry_harness import until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -52,7 +53,7 @@ async def test_everything_goes_over_tls_with_a_certificate_of_the_client(open_):
         assert set((await anext(watch)).instances) == set(many[1:])
 
 
-async def test_who_is_not_trusted_or_does_not_trust_gets_nothing(open_, guarded_zookeeper):
+async def test_an_untrusted_certificate_on_either_side_is_refused(open_, guarded_zookeeper):
     by_number = f"127.0.0.1:{guarded_zookeeper.ports[1]}"
     attempts = {
         "CERTIFICATE_VERIFY_FAILED": open_("tls&timeout=2s"),
@@ -107,7 +108,7 @@ def test_what_tls_has_decrypted_already_counts_as_readable():
 
     server = threading.Thread(target=serve)
     server.start()
-    handler = make_client(ClientSettings(hosts="h:1", tls=trusted), 4).handler
+    handler = make_client(ZooKeeperSettings(url="zk://h:1", hosts="h:1", tls=trusted), 4).handler
     with trusted.wrap_socket(ours, server_hostname="localhost") as link:
         assert link.recv(1) == b"a"
         assert handler.select([link], [], [], 0)[0] == [link]

@@ -21,7 +21,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
-from trimtab.registries.zookeeper import folder as folder_module
+from trimtab.registries.zookeeper import reader as reader_module
 from trimtab.testing.registry_harness import until
 from zookeeper_kit import expire, our_threads, session_of
 
@@ -96,7 +96,7 @@ async def test_a_child_whose_data_change_is_seen_though_the_list_is_the_same(ope
         await lists(watch, A.with_(port=99))
 
 
-async def test_what_was_not_told_of_is_not_read_again(open_, plain, base, monkeypatch):
+async def test_unchanged_nodes_are_not_read_again(open_, plain, base, monkeypatch):
     for number in range(3):
         instance = A.with_(id=f"i{number}", port=1 + number)
         plain.create(f"{base}/orders/i{number}", node_of(instance), makepath=True)
@@ -169,14 +169,14 @@ async def test_a_node_with_children_of_its_own_is_no_instance(open_, plain, base
 
 
 async def test_too_many_children_are_refused(open_, plain, base, monkeypatch):
-    monkeypatch.setattr(folder_module, "MAX_CHILDREN", 1)
+    monkeypatch.setattr(reader_module, "MAX_CHILDREN", 1)
     for instance in (A, B):
         plain.create(f"{base}/orders/{instance.id}", node_of(instance), makepath=True)
     with pytest.raises(RegistryAnswerError, match="2 children; at most 1"):
         await open_().fetch("orders")
 
 
-async def test_there_are_no_services_where_nobody_has_registered(open_):
+async def test_a_base_without_nodes_has_no_services(open_):
     assert await open_().services() == []
 
 
@@ -243,7 +243,7 @@ async def test_a_successor_takes_over_what_a_crash_has_left_before_it_vanishes(
         assert (await open_().fetch("orders")).instances == (moved,)
 
 
-async def test_one_that_was_succeeded_learns_it_and_takes_nothing_away(open_):
+async def test_a_replaced_registrant_notices_and_deletes_nothing(open_):
     old, new = open_(), open_()
     await old.register("orders", A, ttl_s=4)
     await new.register("orders", A, ttl_s=4)
@@ -387,7 +387,7 @@ async def test_a_frozen_server_is_unavailable_in_bounded_time_and_comes_back(own
     await registry.aclose()
 
 
-async def test_who_waits_for_a_session_that_is_given_up_gets_the_next(own_zookeeper):
+async def test_a_task_that_waits_for_a_lost_session_gets_the_next(own_zookeeper):
     registry = connect(f"{own_zookeeper.url}?timeout=20s&session=0.5s")
     await registry.register("orders", A, ttl_s=0.5)
     first = session_of(registry, 0.5)
@@ -468,7 +468,7 @@ async def test_a_node_that_we_may_not_read_is_denied(open_, plain, base):
     assert (await trusted.fetch("orders")).instances == (A,)
 
 
-async def test_what_its_creator_alone_may_write_all_may_read(open_):
+async def test_all_may_read_nodes_that_only_their_creator_may_write(open_):
     owner, stranger = open_("acl=creator", user="me:s3cr3t@"), open_(user="you:other@")
     await owner.register("orders", A, ttl_s=4)
     assert (await stranger.fetch("orders")).instances == (A,)

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from consul_kit import URL, entry
+from consul_kit import URL, consul_registry, entry
 from trimtab.errors import RegistryAnswerError, RegistryError, RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import Answer
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulPreparedRegistry
+from trimtab.registries.consul.agent import check_age, index_of
 from trimtab.registries.consul.entries import read_executed, read_health, status_of
-from trimtab.registries.consul.headers import check_age, index_of
 
 HUGE = 10**400
 NUMBERS = st.one_of(st.integers(), st.sampled_from([HUGE, -HUGE, 2**63, 2**64, 0, -1]), st.floats())
@@ -132,9 +131,9 @@ def test_headers_of_any_kind_mean_something_or_nothing(headers):
 @given(
     st.sampled_from([200, 200, 200, 204, 301, 400, 401, 403, 404, 429, 500, 503]),
     st.lists(st.tuples(HEADERS, st.one_of(st.binary(max_size=60), VALUES.map(spoken)))),
-    st.sampled_from([ConsulPolledRegistry, ConsulPreparedRegistry]),
+    st.sampled_from(["poll", "prepared"]),
 )
-def test_only_errors_of_registries_come_out(status, answers, kind):
+def test_only_errors_of_registries_come_out(status, answers, follow):
     said = iter(answers)
 
     def answer(_):
@@ -142,7 +141,7 @@ def test_only_errors_of_registries_come_out(status, answers, kind):
         return httpx.Response(status, headers=headers, content=body)
 
     async def ask():
-        registry = kind(URL, transport=httpx.MockTransport(answer))
+        registry = consul_registry(URL, follow=follow, transport=httpx.MockTransport(answer))
         for asked in (registry.fetch("orders"), registry.services()):
             with suppress(RegistryError):
                 await asked

@@ -16,8 +16,7 @@ from trimtab.errors import (
 )
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import Answer
-from trimtab.registries.etcd.reading import View, read_value, services_of
-from trimtab.registries.etcd.refusals import refused
+from trimtab.registries.etcd.entries import View, key_of, read_value, services_of, value_of
 from trimtab.registries.etcd.wire import (
     KeepaliveAnswer,
     LeaseAnswer,
@@ -25,8 +24,8 @@ from trimtab.registries.etcd.wire import (
     TokenAnswer,
     WatchMessage,
     read,
+    refused,
 )
-from trimtab.registries.etcd.writing import key_of, value_of
 
 SHAPES = (KeepaliveAnswer, LeaseAnswer, RangeAnswer, TokenAnswer, WatchMessage)
 GOOD = {

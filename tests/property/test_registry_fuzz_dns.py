@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import RegistryAnswerError, RegistryError
-from trimtab.registries.dns.reading import Offer, offered, read_offers
-from trimtab.registries.dns.records import SrvRecords
-from trimtab.registries.dns.resolving import Nameservers
+from trimtab.registries.dns.nameservers import Nameservers
+from trimtab.registries.dns.records import Offer, SrvRecords, offered, read_offers
 
 NAME = "_orders._tcp.svc.test."
 QUESTION = dns.message.make_query(NAME, "SRV")

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from garbage import garbled
-from registry_kit import recorded
+from registry_kit import made, recorded
 from trimtab.errors import RegistryError
-from trimtab.registries.kubernetes import KubernetesRegistry
+from trimtab.registries import kubernetes
 
 SLICES = recorded("kubernetes/list")
 EVENTS = recorded("kubernetes/watch")
@@ -26,8 +26,11 @@ def read(body, events):
         return httpx.Response(200, content=events if "watch" in request.url.params else body)
 
     async def main():
-        registry = KubernetesRegistry(
-            "kubernetes://h/shop?tls=0", port="http", transport=httpx.MockTransport(answer)
+        registry = made(
+            kubernetes,
+            "kubernetes://h/shop?tls=0",
+            port="http",
+            transport=httpx.MockTransport(answer),
         )
         listings = []
         with suppress(RegistryError):

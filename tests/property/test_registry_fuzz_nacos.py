@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garbage import anything, garbled
-from registry_kit import recorded
+from registry_kit import made, recorded
 from trimtab.errors import RegistryError
 from trimtab.instance import Instance
+from trimtab.registries import nacos
 from trimtab.registries.asking import Answer
-from trimtab.registries.nacos import NacosRegistry
-from trimtab.registries.nacos.asking import result_of
-from trimtab.registries.nacos.entries import read_hosts
+from trimtab.registries.nacos.api import read_hosts, result_of
 
 V1, V2, V3 = (recorded(f"nacos/list_{api}") for api in ("v1", "v2", "v3"))
 GOOD = json.dumps(V2).encode()
@@ -28,7 +27,7 @@ def registry(body, status, url):
     async def answer(request):
         return httpx.Response(status, content=body)
 
-    return NacosRegistry(url, transport=httpx.MockTransport(answer))
+    return made(nacos, url, transport=httpx.MockTransport(answer))
 
 
 def read(body):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from garbage import anything, garbled
 from trimtab.errors import RegistryAnswerError
 from trimtab.instance import Instance, Status
-from trimtab.registries.zookeeper.curator import CuratorLayout, read_node, write_node
-from trimtab.registries.zookeeper.dubbo import DubboLayout
+from trimtab.registries.zookeeper.layouts import CuratorLayout, DubboLayout, read_node, write_node
 
 GOOD = b'{"address": "10.0.0.1", "port": 80, "id": "good"}'
 NODE = {

@@ -5,6 +5,7 @@ import pytest
 from trimtab import ConfigurationError, connect
 from trimtab.registries import connecting
 from trimtab.registries.static import StaticRegistry
+from trimtab.testing import FakeRegistry
 
 
 def test_a_scheme_names_the_registry(tmp_path):
@@ -45,3 +46,5 @@ def test_third_parties_come_by_entry_point(monkeypatch):
 
     monkeypatch.setattr(connecting, "entry_points", entry_points)
     assert connect("polaris://h:1") == ("theirs", "polaris://h:1")
+    monkeypatch.setattr(Entry, "load", lambda: FakeRegistry)
+    assert connect("polaris://h:1").url == "fake://polaris://h:1"

@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from consul_kit import MINE, URL, Agent, entry, health, listings
+from consul_kit import MINE, URL, Agent, consul_registry, entry, health, listings
 from trimtab.errors import (
     ConfigurationError,
     NotRegisteredError,
@@ -18,10 +18,9 @@ from trimtab.errors import (
 )
 from trimtab.instance import Instance, Status
 from trimtab.registries import Registrar, WatchableRegistry, connect
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
-from trimtab.registries.consul import watched as module
+from trimtab.registries.consul import watch as module
 from trimtab.registries.consul.entries import read_health, status_of
-from trimtab.registries.consul.writing import registration
+from trimtab.registries.consul.writer import registration
 
 
 def read(*entries):
@@ -173,15 +172,15 @@ class TestAsking:
         assert agent.asked[0].headers["x-consul-token"] == "s3cr3t"
         assert "s3cr3t" not in registry.key + registry.url
 
-    async def test_a_url_says_the_same(self):
+    async def test_a_url_makes_the_same_settings(self):
         url = f"{URL}/?dc=east&tag=v1&tag=blue&near=_agent&passing&consistent&wait=5s&token=s3cr3t"
         registry = connect(url)
         assert isinstance(registry, WatchableRegistry)
         assert isinstance(registry, Registrar)
-        same = ConsulRegistry(
+        same = consul_registry(
             URL,
             datacenter="east",
-            tags=["v1", "blue"],
+            tags=("v1", "blue"),
             near="_agent",
             only_passing=True,
             consistency="consistent",
@@ -204,7 +203,7 @@ class TestAsking:
     )
     async def test_where_the_agent_is(self, url, shown, asked):
         agent = Agent(httpx.Response(200, json={"b": [], "a": []}))
-        registry = ConsulPolledRegistry(url, transport=httpx.MockTransport(agent))
+        registry = consul_registry(url, transport=httpx.MockTransport(agent), follow="poll")
         assert await registry.services() == ["a", "b"]
         assert registry.url == shown
         assert str(agent.asked[0].url) == f"{asked}/catalog/services"
@@ -256,7 +255,7 @@ class TestAsking:
     )
     async def test_wrong_settings_are_refused(self, settings, message):
         with pytest.raises(ConfigurationError, match=message):
-            ConsulRegistry(URL, **settings)
+            consul_registry(URL, **settings)
 
 
 @pytest.mark.anyio

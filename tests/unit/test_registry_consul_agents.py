@@ -10,15 +10,15 @@ from random import Random
 import httpx
 import pytest
 
-from consul_kit import MINE, URL, Agent, Cluster, First, entry, health, listings
+from consul_kit import MINE, URL, Agent, Cluster, First, consul_registry, entry, health, listings
+from registry_kit import reader_of
 from trimtab.errors import (
     ConfigurationError,
     RegistryAnswerError,
     RegistryDeniedError,
     RegistryUnavailableError,
 )
-from trimtab.registries.consul import ConsulPolledRegistry, ConsulRegistry
-from trimtab.registries.consul import watched as module
+from trimtab.registries.consul import watch as module
 
 pytestmark = pytest.mark.anyio
 DEAD = httpx.ConnectError("refused")
@@ -67,7 +67,7 @@ class TestReading:
         registry = cluster.registry()
         watch = registry.watch("orders")
         await anext(watch)
-        registry._endpoints.failed("http://one:8500")
+        reader_of(registry)._agents.endpoints.failed("http://one:8500")
         await anext(watch)
         assert len(cluster.agents["one"].asked) == 2
         assert not broken.asked
@@ -93,15 +93,16 @@ class TestReading:
 
     async def test_clients_begin_at_agents_of_their_own_choosing(self):
         url = "consul://one,two,three"
-        begun = Counter(ConsulRegistry(url, rng=Random(n))._endpoints.current for n in range(60))
+        registries = (consul_registry(url, rng=Random(n)) for n in range(60))
+        begun = Counter(reader_of(each)._agents.endpoints.current for each in registries)
         assert set(begun) == {f"http://{name}:8500" for name in ("one", "two", "three")}
 
 
 class TestWriting:
     async def test_only_the_first_agent_is_written_to(self):
         cluster = Cluster(one=Agent(OK), two=Agent(health(entry())))
-        registry = cluster.registry(ConsulPolledRegistry)
-        registry._endpoints.failed("http://one:8500")
+        registry = cluster.registry(follow="poll")
+        reader_of(registry)._agents.endpoints.failed("http://one:8500")
         await registry.register("orders", MINE, ttl_s=10)
         await registry.heartbeat("orders", MINE)
         await registry.deregister("orders", MINE)
@@ -121,13 +122,13 @@ class TestWriting:
                     await asked
         assert not cluster.agents["two"].asked
 
-    async def test_which_agent_comes_first_is_part_of_what_the_registry_is(self):
-        one, two = (ConsulRegistry(f"consul://{hosts}", rng=First()) for hosts in ("a,b", "b,a"))
+    async def test_the_first_agent_is_part_of_the_key(self):
+        one, two = (consul_registry(f"consul://{hosts}", rng=First()) for hosts in ("a,b", "b,a"))
         assert one.key != two.key
 
 
 class TestBounds:
-    async def test_what_is_beyond_the_bound_is_asked_by_the_clock(self, monkeypatch, caplog):
+    async def test_services_beyond_the_bound_are_polled(self, monkeypatch, caplog):
         monkeypatch.setattr(module, "_POLL_S", 0.0)
         agent = Agent(health(entry()), health(entry()), None)
         registry = agent.registry(max_watches=1)
@@ -153,7 +154,7 @@ class TestBounds:
 
         class Slow(Agent):
             async def __call__(self, request):
-                most.append(registry._home._open)
+                most.append(reader_of(registry)._agents.home._open)
                 await asyncio.sleep(0)
                 return await super().__call__(request)
 
@@ -191,4 +192,4 @@ class TestBounds:
     )
     async def test_wrong_settings_are_refused(self, settings, message):
         with pytest.raises(ConfigurationError, match=message):
-            ConsulRegistry(URL, **settings)
+            consul_registry(URL, **settings)

@@ -8,7 +8,7 @@ import logging
 import httpx
 import pytest
 
-from consul_kit import URL, Agent, entry
+from consul_kit import URL, Agent, consul_registry, entry
 from trimtab.errors import (
     ConfigurationError,
     RegistryAnswerError,
@@ -16,7 +16,6 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
-from trimtab.registries.consul import ConsulPreparedRegistry
 from trimtab.registries.consul.entries import read_executed
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +28,7 @@ def executed(*entries, headers=None, **fields):
 
 async def test_the_list_is_the_same_however_it_is_shuffled():
     agent = Agent(executed(entry("a"), entry("b")), executed(entry("b"), entry("a")))
-    registry = agent.registry(ConsulPreparedRegistry)
+    registry = agent.registry(follow="prepared")
     first, second = await registry.fetch("near orders"), await registry.fetch("near orders")
     assert first == second
     assert [each.id for each in first.instances] == ["a", "b"]
@@ -39,7 +38,7 @@ async def test_the_list_is_the_same_however_it_is_shuffled():
 async def test_every_option_is_asked_for():
     agent = Agent(executed())
     registry = agent.registry(
-        ConsulPreparedRegistry, datacenter="east", near="_agent", consistency="stale"
+        follow="prepared", datacenter="east", near="_agent", consistency="stale"
     )
     await registry.fetch("orders")
     assert agent.params() == [("stale", ""), ("dc", "east"), ("near", "_agent")]
@@ -47,7 +46,7 @@ async def test_every_option_is_asked_for():
 
 async def test_a_failover_is_told_once_and_stands_with_the_instances(caplog):
     agent = Agent(executed(entry(service={"Meta": {"k": "v"}}), Datacenter="east", Failovers=1))
-    registry = agent.registry(ConsulPreparedRegistry)
+    registry = agent.registry(follow="prepared")
     with caplog.at_level(logging.WARNING, "trimtab.registries"):
         for _ in range(2):
             (found,) = (await registry.fetch("orders")).instances
@@ -58,7 +57,7 @@ async def test_a_failover_is_told_once_and_stands_with_the_instances(caplog):
 
 async def test_a_bad_entry_is_left_out_and_its_fault_named():
     agent = Agent(executed(entry("a"), entry("b", service={"Port": 0}), 7))
-    found = await agent.registry(ConsulPreparedRegistry).fetch("orders")
+    found = await agent.registry(follow="prepared").fetch("orders")
     assert [each.id for each in found.instances] == ["a"]
     assert len(found.skipped) == 2
 
@@ -79,13 +78,13 @@ async def test_a_bad_entry_is_left_out_and_its_fault_named():
 )
 async def test_each_refusal_has_its_error(answer, error):
     with pytest.raises(error):
-        await Agent(answer).registry(ConsulPreparedRegistry).fetch("orders")
+        await Agent(answer).registry(follow="prepared").fetch("orders")
 
 
 @pytest.mark.parametrize("setting", [{"tags": ["a"]}, {"filter_": "x"}, {"only_passing": True}])
 def test_what_the_query_settles_itself_is_refused(setting):
-    with pytest.raises(ConfigurationError, match="goes not with a prepared query"):
-        ConsulPreparedRegistry(URL, **setting)
+    with pytest.raises(ConfigurationError, match="cannot be combined with a prepared query"):
+        consul_registry(URL, follow="prepared", **setting)
 
 
 def test_no_nodes_may_be_null():
@@ -96,5 +95,5 @@ def test_no_nodes_may_be_null():
 async def test_the_services_are_the_queries():
     queries = [{"ID": "1-2", "Name": "zebra"}, {"ID": "3-4", "Name": "", "DNS": {}}]
     agent = Agent(httpx.Response(200, json=queries))
-    assert await agent.registry(ConsulPreparedRegistry).services() == ["3-4", "zebra"]
+    assert await agent.registry(follow="prepared").services() == ["3-4", "zebra"]
     assert agent.asked[0].url.path == "/v1/query"

@@ -34,7 +34,7 @@ def catalog(*names):
         rights(True, True),
     ],
 )
-async def test_an_empty_list_is_empty_where_nothing_speaks_against_it(answer):
+async def test_an_empty_list_is_believed_unless_the_rights_contradict_it(answer):
     agent = Agent(health(), rights=answer)
     assert (await agent.registry().fetch("orders")).instances == ()
     assert len(agent.asked) == 1

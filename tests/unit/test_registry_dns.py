@@ -13,6 +13,7 @@ import dns.resolver
 import dns.rrset
 import pytest
 
+from registry_kit import reader_of
 from trimtab.errors import (
     ConfigurationError,
     RegistryAnswerError,
@@ -20,11 +21,17 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import WatchableRegistry, connect
-from trimtab.registries.dns import resolving
-from trimtab.registries.dns.adapter import DnsPolledRegistry, DnsRegistry
-from trimtab.registries.dns.reading import Offer, offered, read_offers
-from trimtab.registries.dns.records import AddressRecords, Reading, SrvRecords
-from trimtab.registries.dns.resolving import Asked, Nameservers, absolute
+from trimtab.registries.dns import nameservers as nameservers_module
+from trimtab.registries.dns.nameservers import Asked, Nameservers, absolute
+from trimtab.registries.dns.reader import DnsReader, DnsSettings, DnsWatch
+from trimtab.registries.dns.records import (
+    AddressRecords,
+    Offer,
+    Reading,
+    SrvRecords,
+    offered,
+    read_offers,
+)
 from trimtab_sim.loop import run
 
 BOTH = ("A", "AAAA")
@@ -159,7 +166,7 @@ class TestAddresses:
         with pytest.raises(RegistryAnswerError, match="target a has no address"):
             Said(orders__SRV=(60, "0 1 80 a.")).read()
 
-    def test_who_cannot_be_asked_for_now_keeps_what_it_had(self):
+    def test_a_target_that_cannot_be_resolved_keeps_its_addresses(self):
         gone = RegistryUnavailableError("SERVFAIL")
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."),
@@ -176,7 +183,7 @@ class TestAddresses:
         assert [each.host for each in fresh.instances] == ["10.0.0.1"]
         assert "target b has no address" in fresh.skipped[0]
 
-    def test_who_is_said_to_have_none_keeps_none(self):
+    def test_a_target_without_addresses_loses_its_old_ones(self):
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."),
             a__A=(60, "10.0.0.1"),
@@ -189,7 +196,7 @@ class TestAddresses:
             found = asyncio.run(records.read("here", "orders")).instances
             assert [each.host for each in found] == ["10.0.0.1"]
 
-    def test_nobody_to_be_asked_for_now_is_unavailable(self):
+    def test_targets_that_cannot_be_resolved_are_unavailable(self):
         said = Said(
             orders__SRV=(60, "0 1 80 a.", "0 1 80 b."), b__A=RegistryUnavailableError("SERVFAIL")
         )
@@ -230,8 +237,9 @@ class Ticking:
 
 def watched(records, *, how_often, **settings):
     async def main():
-        registry = DnsRegistry("dns", records, name="{service}", **settings)
-        async with aclosing(registry.watch("orders")) as listings:
+        made = DnsSettings(url="dns", name="{service}", **settings)
+        watch = DnsWatch(made, DnsReader(made, records))
+        async with aclosing(watch.watch("orders")) as listings:
             for _ in range(how_often):
                 await anext(listings)
 
@@ -255,19 +263,17 @@ class TestIntervals:
     @pytest.mark.parametrize(("least", "most"), [(0, 5), (5, 4), (float("nan"), 4)])
     def test_wrong_bounds_are_refused(self, least, most):
         with pytest.raises(ConfigurationError, match="above 0 and in this order"):
-            DnsRegistry(
-                "dns", Ticking(), name="{service}", min_interval_s=least, max_interval_s=most
-            )
+            DnsSettings(url="dns", name="{service}", min_interval_s=least, max_interval_s=most)
 
     def test_a_wrong_timeout_is_refused(self):
         with pytest.raises(ConfigurationError, match="timeout_s is 0"):
-            DnsPolledRegistry("dns", Ticking(), name="{service}", timeout_s=0)
+            DnsSettings(url="dns", name="{service}", timeout_s=0)
 
     def test_without_ttls_it_is_polled(self):
         records = Ticking(20, 20)
-        registry = DnsPolledRegistry("dns", records, name="_{service}._tcp.test")
-        assert not isinstance(registry, WatchableRegistry)
-        assert asyncio.run(registry.fetch("orders")).instances == ()
+        reader = DnsReader(DnsSettings(url="dns", name="_{service}._tcp.test"), records)
+        assert not isinstance(reader, WatchableRegistry)
+        assert asyncio.run(reader.fetch("orders")).instances == ()
         assert records.names == ["_orders._tcp.test"]
 
 
@@ -287,14 +293,15 @@ class TestUrls:
     def test_names_are_made_of_a_template(self, url, name):
         registry = connect(url)
         assert isinstance(registry, WatchableRegistry)
-        assert registry._name == name
+        assert DnsSettings.from_url(url).name == name
         assert registry.url == url
         assert registry.key == connect(url).key
 
     def test_options(self):
-        registry = connect("dns+srv://h/d?min_interval=2s&max_interval=1m&timeout=500ms")
-        assert (registry._min_interval_s, registry._max_interval_s) == (2, 60)
-        assert registry._timeout_s == 1.5
+        url = "dns+srv://h/d?min_interval=2s&max_interval=1m&timeout=500ms"
+        registry, settings = connect(url), DnsSettings.from_url(url)
+        assert (settings.min_interval_s, settings.max_interval_s) == (2, 60)
+        assert reader_of(registry)._bound_s == 1.5
         polled = connect("dns+srv://h/d?poll")
         assert not isinstance(polled, WatchableRegistry)
         assert polled.key != registry.key
@@ -348,10 +355,10 @@ class TestNames:
 
 
 class TestNameservers:
-    def test_the_system_says_which(self, tmp_path, monkeypatch):
+    def test_the_system_names_the_nameservers(self, tmp_path, monkeypatch):
         file = tmp_path / "resolv.conf"
         make = partial(dns.asyncresolver.Resolver, filename=str(file))
-        monkeypatch.setattr(resolving, "Resolver", make)
+        monkeypatch.setattr(nameservers_module, "Resolver", make)
         nameservers = Nameservers("here", [], tcp=False, timeout_s=1)
         file.write_text("nameserver 10.0.0.53\nsearch example.org\n")
         assert asyncio.run(nameservers._resolver()).nameservers == ["10.0.0.53"]
@@ -361,7 +368,7 @@ class TestNameservers:
         with pytest.raises(RegistryUnavailableError, match="names no nameservers"):
             asyncio.run(nameservers._resolver())
 
-    def test_each_client_begins_where_chance_says(self):
+    def test_each_client_begins_at_a_random_nameserver(self):
         hosts = [("10.0.0.1", 53), ("10.0.0.2", 54), ("10.0.0.3", 55)]
         begun = {
             Nameservers("here", hosts, tcp=False, timeout_s=1, rng=Random(seed))._hosts[0]

@@ -6,7 +6,7 @@ import pytest
 
 from trimtab.errors import InvalidInstanceError, RegistryAnswerError
 from trimtab.instance import Instance, Status
-from trimtab.registries.entries import Complaints, gather, read_entry
+from trimtab.registries.entries import Complaints, gather, read_entry, text_or_json
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,11 @@ def test_complaints_are_logged_once_and_again_after_they_had_gone(caplog):
     for skipped in (("x",), ("x",), ("x", "y"), (), ("x",)):
         complaints.about("orders", skipped)
     assert caplog.messages == ["x", "y", "x"]
+
+
+def test_metadata_nested_beyond_measure_is_one_bad_entry():
+    value: list = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(InvalidInstanceError, match="nested too deeply"):
+        text_or_json(value)

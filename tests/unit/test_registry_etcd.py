@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 
+from registry_kit import etcd_registry
 from trimtab.errors import (
     ConfigurationError,
     InvalidInstanceError,
@@ -21,20 +22,26 @@ from trimtab.errors import (
 from trimtab.instance import Instance
 from trimtab.registries import Registrar, WatchableRegistry, connect
 from trimtab.registries.asking import Answer
-from trimtab.registries.etcd import EtcdRegistry
-from trimtab.registries.etcd.reading import View, read_value, services_of
-from trimtab.registries.etcd.refusals import canceled, refused
-from trimtab.registries.etcd.urls import place_of
+from trimtab.registries.etcd import EtcdSettings
+from trimtab.registries.etcd.entries import (
+    View,
+    key_of,
+    lease_ttl_s,
+    read_value,
+    services_of,
+    value_of,
+)
 from trimtab.registries.etcd.wire import (
     RangeAnswer,
     WatchMessage,
+    canceled,
     key_named,
     keys_under,
     put_of,
     read,
+    refused,
     watch_of,
 )
-from trimtab.registries.etcd.writing import key_of, lease_ttl_s, value_of
 
 MINE = Instance(id="a", host="10.0.0.1", port=80)
 
@@ -66,7 +73,7 @@ class TestUrls:
         assert isinstance(registry, WatchableRegistry)
         assert isinstance(registry, Registrar)
         assert registry.url == "etcd://h1:2379,h2:2380,[::1]:1/my/services"
-        same = EtcdRegistry("etcd://h1,h2:2380,[::1]:1/my/services", resync_s=15, timeout_s=0.5)
+        same = etcd_registry("etcd://h1,h2:2380,[::1]:1/my/services", resync_s=15, timeout_s=0.5)
         assert registry.key == same.key
         assert registry.key != connect("etcd://h1,h2:2380,[::1]:1/my/services").key
 
@@ -81,9 +88,9 @@ class TestUrls:
         ],
     )
     def test_the_path_is_the_prefix_of_the_keys(self, url, prefix, shown):
-        place = place_of(url)
-        assert (place.prefix, place.url) == (prefix, shown)
-        assert list(place.members) == ["http://h:2379"]
+        settings = EtcdSettings.from_url(url)
+        assert (settings.prefix, settings.url) == (prefix, shown)
+        assert list(settings.bases) == ["http://h:2379"]
 
     def test_poll_gives_a_registry_that_is_not_watched(self):
         registry = connect("etcd://h/s?poll=1")
@@ -97,14 +104,14 @@ class TestUrls:
         assert len({each.key for each in made}) == len(urls)
         assert {each.url for each in made} == {"etcd://h:2379/s"}
         assert not any("s3cr3t" in each.key for each in made)
-        assert place_of("etcd://m%40e:p%3Aw@h").credentials == ("m@e", "p:w")
+        assert EtcdSettings.from_url("etcd://m%40e:p%3Aw@h").login == ("m@e", "p:w")
 
     def test_tls_is_asked_for_by_the_scheme(self):
-        place = place_of("etcd+https://h/s?verify=0")
-        assert (place.url, list(place.members)) == ("etcd+https://h:2379/s", ["https://h:2379"])
-        assert place.verify.check_hostname is False
-        assert place_of("etcd+https://h").verify.check_hostname is True
-        assert place_of("etcd://h").verify is False
+        settings = EtcdSettings.from_url("etcd+https://h/s?verify=0")
+        assert (settings.url, list(settings.bases)) == ("etcd+https://h:2379/s", ["https://h:2379"])
+        assert settings.context().check_hostname is False
+        assert EtcdSettings.from_url("etcd+https://h").context().check_hostname is True
+        assert EtcdSettings.from_url("etcd://h").context() is False
         keys = {connect(f"etcd+https://h{options}").key for options in ("", "?verify=0")}
         assert len(keys) == 2
         assert connect("etcd+https://h?verify=0").key in keys
@@ -133,7 +140,7 @@ class TestUrls:
 
     def test_another_scheme_is_not_taken(self):
         with pytest.raises(ConfigurationError, match=r"write etcd://host:2379"):
-            EtcdRegistry("http://h:2379")
+            etcd_registry("http://h:2379")
 
 
 class TestQuestions:

@@ -11,6 +11,7 @@ from random import Random
 import httpx
 import pytest
 
+from registry_kit import etcd_registry
 from trimtab.errors import (
     NotRegisteredError,
     RegistryAnswerError,
@@ -21,8 +22,7 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance
-from trimtab.registries.etcd import EtcdPolledRegistry, EtcdRegistry
-from trimtab.registries.etcd.writing import value_of
+from trimtab.registries.etcd.entries import value_of
 
 pytestmark = pytest.mark.anyio
 MINE = Instance(id="a", host="10.0.0.1", port=80)
@@ -66,9 +66,9 @@ class Etcd:
             return httpx.Response(200, stream=answer)
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
 
-    def registry(self, url="etcd://h:1/s", kind=EtcdRegistry, **settings):
+    def registry(self, url="etcd://h:1/s", **settings):
         transport = httpx.MockTransport(self)
-        return kind(url, transport=transport, rng=Random(1), **settings)
+        return etcd_registry(url, transport=transport, rng=Random(1), **settings)
 
     def names(self):
         return [name for name, _ in self.asked]
@@ -148,7 +148,7 @@ class TestReading:
         etcd = Etcd(range=[listed(MINE)], watch=[Body(CREATED, PUT)])
         for _ in range(20):
             registry = etcd.registry(resync_s=20)
-            registry._rng = Random(len(asked))
+            registry.watch.__self__._rng = Random(len(asked))
             await first(registry, 2)
         waits = {each for each in asked if each != 5}
         assert len(waits) > 10
@@ -211,7 +211,7 @@ class TestReading:
                 await go_on.wait()
             return httpx.Response(200, json=answer)
 
-        registry = EtcdPolledRegistry("etcd://h/s", transport=httpx.MockTransport(handle))
+        registry = etcd_registry(poll=True, url="etcd://h/s", transport=httpx.MockTransport(handle))
         await registry.fetch("orders")
         slow = asyncio.ensure_future(registry.fetch("orders"))
         await arrived.wait()
@@ -323,7 +323,7 @@ class TestTokens:
             is_first = request.headers["authorization"] == "t1"
             return OLD_TOKEN if is_first else httpx.Response(200, json=listed(MINE))
 
-        registry = EtcdPolledRegistry(self.URL, transport=httpx.MockTransport(handle))
+        registry = etcd_registry(poll=True, url=self.URL, transport=httpx.MockTransport(handle))
         await asyncio.gather(*(registry.fetch("orders") for _ in range(5)))
         assert asked.count("/v3/auth/authenticate") == 2
 
@@ -335,7 +335,7 @@ class TestTokens:
         assert "s3cr3t" not in str(caught.value)
 
     @pytest.mark.parametrize("status", [400, 502])
-    async def test_what_a_server_repeats_of_secrets_is_not_told(self, status):
+    async def test_secrets_that_a_server_repeats_are_hidden(self, status):
         login = httpx.Response(status, text='no: {"name":"me","password":"s3cr3t \\"x"}')
         etcd = Etcd(authenticate=[login])
         with pytest.raises(RegistryError, match="no: ") as caught:
@@ -440,7 +440,7 @@ class TestLeases:
             (listed(MINE, lease="1"), alive(0), "its lease has lapsed"),
         ],
     )
-    async def test_what_is_forgotten_is_said(self, found, renewed, said):
+    async def test_a_forgotten_registration_is_an_error(self, found, renewed, said):
         _, registry = await self.registered(range=[found], keepalive=[renewed])
         with pytest.raises(NotRegisteredError, match=said):
             await registry.heartbeat("orders", MINE)

@@ -20,8 +20,7 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance, Status
-from trimtab.registries import Registrar, WatchableRegistry, connect
-from trimtab.registries.eureka import EurekaRegistry
+from trimtab.registries import Registrar, WatchableRegistry, connect, eureka
 
 URL = "eureka://eureka.test:8761"
 MINE = Instance(id="a:orders/1", host="10.0.0.1", port=80)
@@ -48,7 +47,7 @@ def application(*infos):
 
 class Server(Answering):
     def registry(self, url=URL, **settings):
-        return EurekaRegistry(url, transport=self.transport, **settings)
+        return registry_kit.made(eureka, url, transport=self.transport, **settings)
 
     def fetch(self, **settings):
         return asyncio.run(self.registry(**settings).fetch("orders"))
@@ -282,16 +281,14 @@ class TestUrls:
         assert "hunter2" not in registry.key
 
     def test_options(self):
-        registry = connect("eureka+https://[::1],h2:80/eureka/v2/?verify=0&address=ip&timeout=3s")
+        url = "eureka+https://[::1],h2:80/eureka/v2/?verify=0&address=ip&timeout=3s"
+        registry, settings = connect(url), eureka.EurekaSettings.from_url(url)
         assert registry.url == "eureka+https://[::1]:8761,h2:80/eureka/v2"
-        assert registry._prefer_ip
-        assert registry._members._timeout_s == 3
+        assert settings.prefer_ip
+        assert settings.timeout_s == 3
         assert isinstance(registry, Registrar)
         assert not isinstance(registry, WatchableRegistry)
-        assert (
-            registry.key
-            == connect("eureka+https://[::1],h2:80/eureka/v2/?verify=0&address=ip&timeout=3s").key
-        )
+        assert registry.key == connect(url).key
 
     @pytest.mark.parametrize(
         ("url", "said"),

@@ -16,7 +16,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance
 from trimtab.registries import Registry, WatchableRegistry, connect
 from trimtab.registries import file as module
-from trimtab.registries.file import FilePolledRegistry, FileRegistry
+from trimtab.registries.file import FileSettings, make
 
 ORDERS = (Instance(host="h1", port=80), Instance(host="h2", port=80, weight=2, zone="a"))
 TEXTS = {
@@ -28,7 +28,7 @@ TEXTS = {
 
 
 def fetched(path, service="orders"):
-    return asyncio.run(FilePolledRegistry(path).fetch(service))
+    return asyncio.run(make(FileSettings.of(path, poll=True)).fetch(service))
 
 
 @pytest.mark.parametrize("ending", TEXTS)
@@ -96,7 +96,7 @@ def test_from_url_chooses_what_can_be_watched(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert not isinstance(connect(url), WatchableRegistry)
     with pytest.raises(ConfigurationError, match=r"pip install 'trimtab\[file\]'"):
-        FileRegistry(tmp_path / "services.json")
+        make(FileSettings.of(tmp_path / "services.json"))
 
 
 def test_yaml_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_yaml_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_yaml)
     with pytest.raises(ConfigurationError, match=r"YAML needs PyYAML: pip install"):
-        FilePolledRegistry(tmp_path / "services.yaml")
+        make(FileSettings.of(tmp_path / "services.yaml", poll=True))
 
 
 async def next_with(listings, ports, deadline_s=20):
@@ -135,7 +135,7 @@ class TestWatching:
             write(tmp_path / f"v{number}/services.json", port)
         (tmp_path / "data").symlink_to("v1")
         (tmp_path / "services.json").symlink_to("data/services.json")
-        listings = FileRegistry(tmp_path / "services.json").watch("orders")
+        listings = make(FileSettings.of(tmp_path / "services.json")).watch("orders")
         await next_with(listings, [81])
         (tmp_path / "data.new").symlink_to("v2")
         (tmp_path / "data.new").replace(tmp_path / "data")
@@ -146,7 +146,7 @@ class TestWatching:
     async def test_a_torn_file_is_told_and_a_new_watch_goes_on(self, tmp_path):
         path = tmp_path / "services.json"
         write(path, 81)
-        registry = FileRegistry(path)
+        registry = make(FileSettings.of(path))
         listings = registry.watch("orders")
         await next_with(listings, [81])
         path.write_text('{"orders": ["h:8')
@@ -162,7 +162,7 @@ class TestWatching:
         monkeypatch.setattr(module, "_LOOK_AGAIN_MS", 100)
         path = tmp_path / "services.json"
         write(path, 81)
-        listings = FileRegistry(path).watch("orders")
+        listings = make(FileSettings.of(path)).watch("orders")
         await next_with(listings, [81])
         await next_with(listings, [81])
         path.unlink()

@@ -15,7 +15,7 @@ from trimtab.errors import (
 )
 from trimtab.instance import Instance, Status
 from trimtab.registries import Registry, WatchableRegistry, connect
-from trimtab.registries.http import HttpRegistry
+from trimtab.registries.http import HttpSettings, make
 
 pytestmark = pytest.mark.anyio
 URL = "http://inventory.test/v1/{service}"
@@ -36,7 +36,7 @@ class Endpoint:
         return answer
 
     def registry(self, url=URL, **settings):
-        return HttpRegistry(url, transport=httpx.MockTransport(self), **settings)
+        return make(HttpSettings(template=url, transport=httpx.MockTransport(self), **settings))
 
 
 def listing(*entries, **headers):
@@ -174,7 +174,7 @@ async def test_a_server_that_hangs_is_given_up_after_the_time_for_the_whole():
     async def hang(request):
         await asyncio.Event().wait()
 
-    registry = HttpRegistry(URL, timeout_s=0.05, transport=httpx.MockTransport(hang))
+    registry = make(HttpSettings(template=URL, timeout_s=0.05, transport=httpx.MockTransport(hang)))
     with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.05 s"):
         await registry.fetch("orders")
 
@@ -264,14 +264,14 @@ async def test_a_url_carries_its_options_after_the_hash():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"timeout_s": 0}, "timeout_s is 0; it must be more than 0"),
+        ({"timeout_s": 0}, "timeout_s is 0; it must be above 0"),
         ({"revalidate_every": -1}, "revalidate_every is -1"),
         ({"mapping": {"hots": "ip"}}, "mapping: unknown field 'hots'; known are host"),
     ],
 )
 async def test_wrong_settings_are_refused_when_it_is_made(settings, message):
     with pytest.raises(ConfigurationError, match=message):
-        HttpRegistry(URL, **settings)
+        make(HttpSettings(template=URL, **settings))
 
 
 async def test_after_closing_it_refuses():

@@ -10,7 +10,7 @@ from random import Random
 import httpx
 import pytest
 
-from registry_kit import recorded
+from registry_kit import made, recorded
 from trimtab.errors import (
     ConfigurationError,
     RegistryAnswerError,
@@ -20,9 +20,10 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance, Status
-from trimtab.registries import WatchableRegistry, connect
-from trimtab.registries.kubernetes import KubernetesPolledRegistry, KubernetesRegistry, urls
-from trimtab.registries.kubernetes import watched as module
+from trimtab.registries import WatchableRegistry, connect, kubernetes
+from trimtab.registries.kubernetes import KubernetesSettings
+from trimtab.registries.kubernetes import reader as module
+from trimtab.registries.kubernetes import settings as settings_module
 from trimtab_sim.loop import run
 
 URL = "kubernetes://api.test:6443/shop"
@@ -69,11 +70,11 @@ class ApiServer:
                 await asyncio.Event().wait()
             yield json.dumps(event).encode() + b"\n"
 
-    def registry(self, kind=KubernetesRegistry, url=PLAIN, **settings):
-        return kind(url, transport=httpx.MockTransport(self), **settings)
+    def registry(self, url=PLAIN, **settings):
+        return made(kubernetes, url, transport=httpx.MockTransport(self), **settings)
 
     def fetch(self, service="orders", **settings):
-        return asyncio.run(self.registry(KubernetesPolledRegistry, **settings).fetch(service))
+        return asyncio.run(self.registry(poll=True, **settings).fetch(service))
 
 
 def listed(*items, **settings):
@@ -184,7 +185,7 @@ class TestPorts:
             (({"name": "any", "port": None},), "any", "no TCP port"),
         ],
     )
-    def test_none_that_fits(self, ports, wanted, said):
+    def test_no_port_fits(self, ports, wanted, said):
         with pytest.raises(RegistryAnswerError, match=f"slice 's1': {said}"):
             listed(slice_(endpoints=[endpoint(), endpoint("10.0.0.2")], ports=ports), port=wanted)
 
@@ -264,7 +265,7 @@ class TestTrouble:
     @pytest.mark.parametrize(
         "service", ["Orders", "a,b=c", "", "a_b", "-a", "x" * 64, "orders.Shop", "orders/x", "a."]
     )
-    def test_a_name_that_is_none_is_never_asked_for(self, service):
+    def test_an_impossible_name_is_never_asked_for(self, service):
         server = ApiServer(slices())
         if service == "a.":
             assert server.fetch(service).instances == ()
@@ -420,7 +421,7 @@ def pod(tmp_path, monkeypatch):
     (tmp_path / "token").write_text("of-the-pod\n")
     (tmp_path / "namespace").write_text("mall\n")
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
-    monkeypatch.setattr(urls, "_POD", tmp_path)
+    monkeypatch.setattr(settings_module, "_POD", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
     return tmp_path
@@ -428,23 +429,26 @@ def pod(tmp_path, monkeypatch):
 
 class TestUrls:
     def test_a_pod_knows_all_by_itself(self, pod):
-        place = urls.place_of("kubernetes:///")
-        assert (place.base, place.namespace) == ("https://10.96.0.1:6443", "mall")
+        place = KubernetesSettings.from_url("kubernetes:///")
+        assert (place.bases[0], place.namespace) == ("https://10.96.0.1:6443", "mall")
         assert place.url == "kubernetes://10.96.0.1:6443/mall"
         assert place.headers() == {"Authorization": "Bearer of-the-pod"}
-        assert place.verify.get_ca_certs()
+        assert place.context().get_ca_certs()
 
     def test_a_pod_may_say_otherwise(self, pod, monkeypatch):
-        place = urls.place_of("kubernetes:///shop?token=mine")
+        place = KubernetesSettings.from_url("kubernetes:///shop?token=mine")
         assert (place.namespace, place.token, place.token_file) == ("shop", "mine", None)
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
-        assert urls.place_of("kubernetes:///").base == "https://[fd00::1]:6443"
+        assert KubernetesSettings.from_url("kubernetes:///").bases[0] == "https://[fd00::1]:6443"
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
         monkeypatch.delenv("KUBERNETES_SERVICE_PORT")
-        assert urls.place_of("kubernetes:///").base == "https://kubernetes.default.svc:443"
+        assert (
+            KubernetesSettings.from_url("kubernetes:///").bases[0]
+            == "https://kubernetes.default.svc:443"
+        )
 
     def test_outside_a_pod_the_host_must_be_named(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(urls, "_POD", tmp_path)
+        monkeypatch.setattr(settings_module, "_POD", tmp_path)
         with pytest.raises(ConfigurationError, match="this is no pod"):
             connect("kubernetes:///shop")
 
@@ -452,7 +456,8 @@ class TestUrls:
         registry = connect("kubernetes://[::1]/shop?port=http&wait=2m&timeout=3s&tls=0")
         assert isinstance(registry, WatchableRegistry)
         assert registry.url == "kubernetes://[::1]:443/shop?port=http"
-        assert (registry._wait_s, registry._timeout_s) == (120, 3)
+        settings = KubernetesSettings.from_url("kubernetes://h/shop?wait=2m&timeout=3s&tls=0")
+        assert (settings.wait_s, settings.timeout_s) == (120, 3)
         polled = connect("kubernetes://h?poll&verify=0")
         assert not isinstance(polled, WatchableRegistry)
         assert polled.url == "kubernetes://h:443/default"

@@ -19,9 +19,8 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance, Status
-from trimtab.registries import Registrar, WatchableRegistry, connect
-from trimtab.registries.nacos import NacosRegistry
-from trimtab.registries.nacos import adapter as module
+from trimtab.registries import Registrar, WatchableRegistry, connect, nacos
+from trimtab.registries.nacos import registry as module
 from trimtab_sim.loop import run
 
 URL = "nacos://nacos.test:8848"
@@ -43,7 +42,7 @@ def hosts(*entries):
 
 class Server(Answering):
     def registry(self, url=URL, **settings):
-        return NacosRegistry(url, transport=self.transport, **settings)
+        return registry_kit.made(nacos, url, transport=self.transport, **settings)
 
     def fetch(self, **settings):
         return asyncio.run(self.registry(**settings).fetch("orders"))
@@ -276,10 +275,10 @@ class TestLogin:
                 await both_asked.wait()
             return recorded("expired", 403)
 
-        registry = NacosRegistry("nacos://a:b@h", transport=httpx.MockTransport(answer))
+        registry = registry_kit.made(nacos, "nacos://a:b@h", transport=httpx.MockTransport(answer))
 
         async def main():
-            await registry._asker._token(("a", "b"))
+            await registry_kit.reader_of(registry)._asker._token(("a", "b"))
             await asyncio.gather(registry.fetch("early"), registry.fetch("late"))
 
         asyncio.run(main())
@@ -369,7 +368,7 @@ class TestWriting:
         assert (params["ip"], params["port"]) == ("10.0.0.1", "80")
         assert params.get("heartBeat") == ("true" if api == "v3" else None)
 
-    def test_an_old_server_says_less(self):
+    def test_an_old_server_answers_with_fewer_fields(self):
         server = Server(httpx.Response(200, json={"clientBeatInterval": 5000}))
         asyncio.run(server.registry().heartbeat("orders", MINE))
         assert len(server.asked) == 1
@@ -426,8 +425,9 @@ class TestUrls:
         url = "nacos+https://u:p@[::1],h2:80/n/?verify=0&api=v3&group=g&cluster=a&cluster=b"
         registry = connect(f"{url}&timeout=3s&namespace=shop")
         assert registry.url == "nacos+https://[::1]:8848,h2:80/n"
-        assert (registry._group, registry._clusters) == ("g", ("a", "b"))
-        assert registry._members._timeout_s == 3
+        settings = nacos.NacosSettings.from_url(f"{url}&timeout=3s&namespace=shop")
+        assert (settings.group, settings.clusters) == ("g", ("a", "b"))
+        assert settings.timeout_s == 3
         assert isinstance(registry, Registrar)
         assert not isinstance(registry, WatchableRegistry)
         assert registry.key == connect(f"{url}&timeout=3s&namespace=shop").key

@@ -1,61 +1,83 @@
-from __future__ import annotations
-
-import asyncio
+"""Lists that never change."""
 
 import pytest
 
-from trimtab.errors import ConfigurationError
-from trimtab.instance import Instance
-from trimtab.registries import WatchableRegistry, connect, connecting
-from trimtab.registries.static import StaticRegistry
-from trimtab.testing import FakeRegistry
+from trimtab import ConfigurationError, Instance
+from trimtab.registries import WatchableRegistry, connect
+from trimtab.registries.static import StaticRegistry, from_url
+from trimtab_sim.loop import run
 
 
-def test_a_url_lists_addresses_with_weight_and_zone():
+def listed(registry, service="orders"):
+    return run(registry.fetch(service)).instances
+
+
+def test_a_url_lists_hosts_ports_weights_and_zones():
+    registry = from_url("static://10.0.0.1:80, db.example:81;weight=2.5;zone=east,[::1]:82/")
+    assert listed(registry) == (
+        Instance(host="10.0.0.1", port=80),
+        Instance(host="db.example", port=81, weight=2.5, zone="east"),
+        Instance(host="::1", port=82),
+    )
+    assert registry.url == "static://10.0.0.1:80,db.example:81,[::1]:82"
+    assert not isinstance(registry, WatchableRegistry)
+    assert run(registry.services()) == []
+
+
+def test_a_scheme_makes_it():
     registry = connect("static://h1:80;weight=2;zone=a, [::1]:81/")
-    listing = asyncio.run(registry.fetch("any"))
-    assert listing.instances == (
+    assert listed(registry, "any") == (
         Instance(host="h1", port=80, weight=2, zone="a"),
         Instance(host="::1", port=81),
     )
     assert registry.url == "static://h1:80,[::1]:81"
-    assert not isinstance(registry, WatchableRegistry)
-    assert asyncio.run(registry.services()) == []
-
-
-def test_a_service_of_its_own_beats_the_list_for_all():
-    one, two = Instance(host="h", port=1), Instance(host="h", port=2)
-    registry = StaticRegistry([one], services={"orders": [two]})
-    assert asyncio.run(registry.fetch("orders")).instances == (two,)
-    assert asyncio.run(registry.fetch("billing")).instances == (one,)
-    assert asyncio.run(registry.services()) == ["orders"]
-    assert registry.key != StaticRegistry([one]).key
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
+    ("url", "said"),
     [
         ("static://", "lists no host:port"),
-        ("static://h1", "'h1' is not host:port"),
+        ("static:///", "lists no host:port"),
+        ("static://a", "'a' is not host:port"),
+        ("static://a:1,", "'' is not host:port"),
+        ("static://:80", "':80' is not host:port"),
+        ("static://a:x", "'a:x'"),
+        ("static://a:99999", "99999"),
         ("static://h1:80,h2:99999", "'h2:99999': Port out of range"),
-        ("static://h1:80;weight=much", "weight 'much' is not a number"),
-        ("static://h1:80;wieght=2", "unknown option 'wieght'; known are weight, zone"),
-        ("static://h1:80;weight=-1", "weight is -1.0"),
+        ("static://a:0", "port is 0"),
+        ("static://[::1:80", "Invalid IPv6"),
+        ("static://a:1/path", "is not host:port"),
+        ("static://me@a:1", "is not host:port"),
+        ("static://a:1;weight=x", "weight 'x' is not a number"),
+        ("static://a:1;weight=nan", "weight is nan"),
+        ("static://a:1;weight=-1", "weight is -1.0"),
+        ("static://a:1;color=red", "unknown option 'color'; known are weight, zone"),
     ],
 )
-def test_a_wrong_entry_is_named(url, message):
-    with pytest.raises(ConfigurationError, match=message):
-        connect(url)
+def test_what_cannot_be_read_is_named(url, said):
+    for make in (from_url, connect):
+        with pytest.raises(ConfigurationError, match=said.replace("[", r"\[")):
+            make(url)
 
 
-def test_a_third_party_adds_a_scheme_by_an_entry_point(monkeypatch):
-    class Entry:
-        def load(self):
-            return FakeRegistry
+def test_services_may_have_lists_of_their_own():
+    a, b = (Instance(host=host, port=1) for host in "ab")
+    registry = StaticRegistry([a], services={"orders": [b], "none": []})
+    assert listed(registry) == (b,)
+    assert listed(registry, "none") == ()
+    assert listed(registry, "users") == (a,)
+    assert run(registry.services()) == ["none", "orders"]
+    run(registry.aclose())
+    assert listed(registry) == (b,)
+    assert registry.key != StaticRegistry([a]).key
 
-    def entry_points(*, group, name):
-        assert group == "trimtab.registries"
-        return [Entry()] if name == "polaris" else []
 
-    monkeypatch.setattr(connecting, "entry_points", entry_points)
-    assert connect("polaris://h:1").url == "fake://polaris://h:1"
+def test_of_duplicates_the_last_counts():
+    heavy = Instance(host="a", port=1, weight=2)
+    assert listed(from_url("static://a:1,b:1,a:1;weight=2")) == (heavy, Instance(host="b", port=1))
+
+
+def test_equal_lists_are_one_registry():
+    assert from_url("static://a:1").key == from_url("static://a:1/").key
+    assert from_url("static://a:1").key != from_url("static://a:1;weight=2").key
+    assert from_url("static://a:1").key != from_url("static://a:1;zone=x").key

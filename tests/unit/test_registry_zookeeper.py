@@ -9,33 +9,30 @@ import pytest
 
 from trimtab.errors import ConfigurationError, RegistryRequestError
 from trimtab.registries import Registrar, WatchableRegistry, connect, zookeeper
-from trimtab.registries.zookeeper import (
-    DubboPolledRegistry,
-    DubboRegistry,
-    ZooKeeperPolledRegistry,
-    ZooKeeperRegistry,
-)
-from trimtab.registries.zookeeper.paths import node_name, parent_of
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.layouts import node_name, parent_of
 
 
 @pytest.mark.parametrize(
-    ("url", "kind", "shown"),
+    ("url", "can_watch", "can_write", "shown"),
     [
-        ("zk://h", ZooKeeperRegistry, "zk://h:2181/services"),
-        ("zk://h1:1,h2:2,h3", ZooKeeperRegistry, "zk://h1:1,h2:2,h3:2181/services"),
-        ("zk://h/", ZooKeeperRegistry, "zk://h:2181/services"),
-        ("zk://h/a/b%20c/?poll", ZooKeeperPolledRegistry, "zk://h:2181/a/b c"),
-        ("zk://h?dubbo", DubboRegistry, "zk://h:2181/dubbo"),
-        ("zk://h/other?dubbo=1&poll=1", DubboPolledRegistry, "zk://h:2181/other"),
-        ("zk://[::1]:5,[::2]/x", ZooKeeperRegistry, "zk://[::1]:5,[::2]:2181/x"),
-        ("zk://u:p%40ss@h?acl=creator", ZooKeeperRegistry, "zk://h:2181/services"),
+        ("zk://h", True, True, "zk://h:2181/services"),
+        ("zk://h1:1,h2:2,h3", True, True, "zk://h1:1,h2:2,h3:2181/services"),
+        ("zk://h/", True, True, "zk://h:2181/services"),
+        ("zk://h/a/b%20c/?poll", False, True, "zk://h:2181/a/b c"),
+        ("zk://h?dubbo", True, False, "zk://h:2181/dubbo"),
+        ("zk://h/other?dubbo=1&poll=1", False, False, "zk://h:2181/other"),
+        ("zk://[::1]:5,[::2]/x", True, True, "zk://[::1]:5,[::2]:2181/x"),
+        ("zk://u:p%40ss@h?acl=creator", True, True, "zk://h:2181/services"),
     ],
 )
-def test_a_url_names_the_members_the_base_and_the_kind(url, kind, shown):
+def test_a_url_names_the_members_the_base_and_the_layout(url, can_watch, can_write, shown):
     registry = connect(url)
-    assert type(registry) is kind
+    assert isinstance(registry, WatchableRegistry) is can_watch
+    assert isinstance(registry, Registrar) is can_write
+    assert ZooKeeperSettings.from_url(url).dubbo == ("dubbo" in url)
     assert registry.url == shown
-    assert "p@ss" not in f"{registry.key} {registry!r}"
+    assert "p@ss" not in f"{registry.key} {registry!r} {ZooKeeperSettings.from_url(url)!r}"
 
 
 @pytest.mark.parametrize(
@@ -72,12 +69,12 @@ def test_a_wrong_url_is_refused_with_its_reason_and_without_secrets(url, complai
 
 def test_tls_is_on_when_asked_for_or_implied_and_verifies():
     for options in ("tls", "verify=1"):
-        context = connect(f"zk://h?{options}")._ensemble._sessions._settings.tls
+        context = ZooKeeperSettings.from_url(f"zk://h?{options}").context()
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
     for options in ("", "tls=0"):
-        assert connect(f"zk://h?{options}")._ensemble._sessions._settings.tls is None
-    trusting = connect("zk://h?verify=0")._ensemble._sessions._settings.tls
+        assert ZooKeeperSettings.from_url(f"zk://h?{options}").context() is None
+    trusting = ZooKeeperSettings.from_url("zk://h?verify=0").context()
     assert trusting.verify_mode is ssl.CERT_NONE
 
 
@@ -140,6 +137,6 @@ def test_without_kazoo_the_remedy_is_named(monkeypatch):
 
 
 def test_without_pure_sasl_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr("trimtab.registries.zookeeper.adapter.find_spec", lambda name: None)
+    monkeypatch.setattr("trimtab.registries.zookeeper.settings.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="pip install pure-sasl"):
         connect("zk://u:p@h?sasl")

@@ -24,15 +24,16 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.instance import Instance
-from trimtab.registries.zookeeper.ephemeral import put, remove
-from trimtab.registries.zookeeper.folder import Folder
-from trimtab.registries.zookeeper.leases import Leases
+from trimtab.registries.zookeeper import ZooKeeperSettings
+from trimtab.registries.zookeeper.ensemble import Sessions, SessionsPerLoop
+from trimtab.registries.zookeeper.reader import Folder
 from trimtab.registries.zookeeper.session import Session
-from trimtab.registries.zookeeper.sessions import Sessions, SessionsPerLoop
+from trimtab.registries.zookeeper.writer import ZooKeeperWriter, put, remove
 
 A = Instance(id="a", host="10.0.0.1", port=80)
 OURS, THEIRS, ABSENT = SimpleNamespace(ephemeralOwner=1), SimpleNamespace(ephemeralOwner=2), None
 TAKEN_OVER = [True, "/a"]
+SETTINGS = ZooKeeperSettings(url="zk://h:1/s", hosts="h:1", base="/s")
 
 
 class Scripted:
@@ -110,7 +111,7 @@ async def test_a_node_that_others_keep_changing_is_given_up():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("failures", [[NoAuthError(), RolledBackError()], [ConnectionLoss()]])
-async def test_a_take_over_that_is_not_allowed_or_cut_off_is_told(failures):
+async def test_a_take_over_that_is_denied_or_cut_off_is_an_error(failures):
     with pytest.raises(type(failures[0])):
         await put(Scripted(NodeExistsError(), THEIRS, failures), "/a", b"")
 
@@ -122,7 +123,7 @@ async def test_a_node_that_went_before_it_was_removed_is_no_error():
 
 
 @pytest.mark.anyio
-async def test_whose_a_node_is_nobody_knows_when_the_connection_broke_meanwhile():
+async def test_the_owner_of_a_node_is_unknown_after_a_broken_connection():
     session = Scripted(OURS)
     session.id = None
     with pytest.raises(ConnectionLoss):
@@ -132,10 +133,10 @@ async def test_whose_a_node_is_nobody_knows_when_the_connection_broke_meanwhile(
 @pytest.mark.anyio
 async def test_a_node_that_goes_under_a_heartbeat_is_not_registered():
     ensemble = Ensemble("/a", OURS, NoNodeError())
-    leases = Leases(ensemble, least_session_s=0.5)
-    await leases.begin("/s", "orders", A, ttl_s=2)
+    writer = ZooKeeperWriter(SETTINGS, ensemble)
+    await writer.register("orders", A, ttl_s=2)
     with pytest.raises(NotRegisteredError):
-        await leases.renew("/s", "orders", A.with_(weight=2))
+        await writer.heartbeat("orders", A.with_(weight=2))
 
 
 def stat(**fields):
@@ -167,7 +168,7 @@ async def test_a_node_without_data_is_an_empty_one():
 
 
 @pytest.mark.anyio
-async def test_a_reading_that_broke_is_begun_again_whole():
+async def test_an_interrupted_reading_begins_again():
     folder = Folder("/s", with_data=True)
     session = Scripted("/s", (["a", "b"], stat()), (b"A", stat()), (b"B", stat()))
     await folder.read(session, None, watch=False)
@@ -180,7 +181,7 @@ async def test_a_reading_that_broke_is_begun_again_whole():
 
 
 @pytest.mark.anyio
-async def test_what_has_children_of_its_own_stays_known_and_stays_out():
+async def test_a_child_with_children_is_no_instance():
     folder = Folder("/s", with_data=True)
     nested = SimpleNamespace(czxid=1, pzxid=1, mzxid=1, numChildren=1)
     session = Scripted("/s", (["a", "dir"], stat()), (b"A", stat()), (b"", nested))
@@ -259,7 +260,7 @@ async def test_a_question_that_kazoo_refuses_holds_no_place():
 
 
 @pytest.mark.anyio
-async def test_events_of_sessions_tell_nothing_and_those_of_nodes_do():
+async def test_only_events_of_nodes_are_reported():
     heard = []
     session = Session(IdleClient(), heard.append)
     session.on_event(SimpleNamespace(type=EventType.NONE, path=None))
@@ -318,7 +319,7 @@ async def test_a_suspension_counts_from_its_beginning_and_ends_when_connected(mo
 
 
 def test_what_a_loop_left_behind_is_ended_when_the_registry_is_closed():
-    registry, left = SessionsPerLoop("here", None), Session.__new__(Session)
+    registry, left = SessionsPerLoop(SETTINGS), Session.__new__(Session)
     left.stop = (ended := threading.Event()).set
 
     async def leave():
@@ -331,7 +332,7 @@ def test_what_a_loop_left_behind_is_ended_when_the_registry_is_closed():
         asyncio.run(leave())
 
 
-def test_two_who_follow_one_service_are_both_told():
+def test_two_watches_of_one_service_both_see_a_change():
     sessions = Sessions(None)
     with sessions.alarm("/s") as one:
         with sessions.alarm("/s") as two:

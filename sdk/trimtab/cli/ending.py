@@ -17,6 +17,7 @@ import httpx
 from cyclopts.exceptions import CycloptsError, UnknownOptionError
 
 from trimtab.errors import ConfigurationError, RegistryUnavailableError, TrimtabError
+from trimtab.hiding import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,9 +35,6 @@ __all__ = [
 ]
 
 DONE, FAILED, WRONG, INTERRUPTED, READER_LEFT, TERMINATED = 0, 1, 2, 130, 141, 143
-_SECRET = re.compile(
-    r"((?:token|secret|passw\w*|pwd|api_?key|auth\w*|credential)=)[^\s&'\",;)]+", re.IGNORECASE
-)
 _QUIET = logging.NullHandler()
 _LINE_BREAKS = re.compile(r"\s*\n\s*")
 
@@ -67,7 +65,7 @@ def ended(command: Callable[[], object]) -> int:
 
 def warn(message: str) -> None:
     """Print a message on standard error, in one line and without secrets."""
-    line = _SECRET.sub(r"\1...", _LINE_BREAKS.sub(" ", message.strip()))
+    line = masked(_LINE_BREAKS.sub(" ", message.strip()))
     print(f"trimtab: {line}", file=sys.stderr)
 
 

@@ -14,8 +14,8 @@ from trimtab.check import Check
 from trimtab.cli.ending import DONE, shown_log
 from trimtab.cli.inputs import LOCAL, Positive, Seconds, Source, read_address, read_pairs
 from trimtab.errors import ConfigurationError, TrimtabError
+from trimtab.hiding import shown
 from trimtab.instance import Instance
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence

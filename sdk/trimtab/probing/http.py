@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from trimtab.health.probing import ProbeResult
+from trimtab.hiding import shown
 from trimtab.http import AsyncInnerTransport, Family, SharedContext
 from trimtab.instance import Status
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     import ssl

@@ -1,4 +1,8 @@
-"""One question to a server over HTTP: bounded in time and size, its troubles in our words."""
+"""One question to a server over HTTP: bounded in time and size, with errors of our own.
+
+httpx writes the URL of every request to its log, and servers like to repeat in an error page what
+they were asked. So secrets are kept out of the logged URL, and taken out of a server's words.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import ssl
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -19,22 +24,23 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
+from trimtab.hiding import SECRET, shown
 from trimtab.registries.clients import Clients
-from trimtab.registries.hiding import confided, without
-from trimtab.registries.options import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["Answer", "Asker", "parse_json", "refusal"]
+__all__ = ["Answer", "Asker", "confided", "parse_json", "refusal", "without"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _DETAIL_LENGTH = 200
+_SHORTEST_SECRET = 4
+"""A shorter value would tear words apart, and is no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the headers, the whole body, and to which request."""
+    """One answer: the status, the headers, the whole body, and the request."""
 
     status: int
     headers: httpx.Headers
@@ -119,10 +125,10 @@ class Asker:
 
         Ends when the server ends the answer. Close it (`aclosing`) to give back the connection.
         The answer must begin within `timeout_s`, and then never be silent for `silence_s`.
-        `refused` makes the error that an answer other than 200 stands for.
+        `refused` makes the error for an answer other than 200.
 
         Raises:
-            TimeoutError: silence; it is for the caller to say whether that is trouble.
+            TimeoutError: silence; the caller decides whether that is an error.
             RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
             RegistryAnswerError: a line is too large, or the compression is broken.
             ClosedError: after `aclose`.
@@ -166,7 +172,7 @@ class Asker:
     async def _stream(
         self, method: str, url: str, *, params: Any = None, **options: Any
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request, its secrets out of sight of httpx's log; what tests make sees them."""
+        """Send a request, its secrets hidden from httpx's log; a transport of tests sees them."""
         real = httpx.URL(url) if params is None else httpx.URL(url, params=params)
         if self._settings["transport"] is None:
             url, more = confided(real)
@@ -207,7 +213,7 @@ class Asker:
         return Answer(response.status_code, response.headers, bytes(body), response.request)
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """Cut the body at line ends; what follows the last one is torn, and left out."""
+        """Cut the body at line ends; an unfinished last line is left out."""
         rest = bytearray()
         async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -228,21 +234,21 @@ class Asker:
 
 
 def refusal(place: str, answer: Answer) -> Exception:
-    """Make the error that an answer other than 200 stands for."""
-    said = f"{place}: HTTP {answer.status}" + (f": {answer.detail}" if answer.detail else "")
+    """Make the error for an answer other than 200."""
+    message = f"{place}: HTTP {answer.status}" + (f": {answer.detail}" if answer.detail else "")
     match answer.status:
         case 401 | 403:
-            return RegistryDeniedError(f"{said}; check the token or its rights")
+            return RegistryDeniedError(f"{message}; check the token or its rights")
         case 408 | 425 | 429:
-            return RegistryUnavailableError(said)
+            return RegistryUnavailableError(message)
         case status if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            return RegistryUnavailableError(said)
+            return RegistryUnavailableError(message)
         case status if status >= httpx.codes.BAD_REQUEST:
-            return RegistryRequestError(said)
+            return RegistryRequestError(message)
         case _ if "location" in answer.headers:
             to = shown(answer.headers["location"])
-            return RegistryRequestError(f"{said}: redirects to {to}; name the final URL")
-    return RegistryAnswerError(f"{said}; 200 was expected")
+            return RegistryRequestError(f"{message}: redirects to {to}; name the final URL")
+    return RegistryAnswerError(f"{message}; 200 was expected")
 
 
 def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True) -> Any:
@@ -258,3 +264,34 @@ def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True
         if body.lstrip()[:1] == b"<":
             hint = " (it looks like HTML: is a proxy or a login page in between?)"
         raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}{hint}") from error
+
+
+def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:
+    """Return the URL as it may be logged, and the options of httpx that send the real one."""
+    if shown(str(url)) == str(url):
+        return str(url), {}
+    options: dict[str, Any] = {"extensions": {"target": url.raw_path}}
+    if url.userinfo:
+        options["auth"] = httpx.BasicAuth(url.username, url.password)
+    return shown(str(url)), options
+
+
+def without(text: str, request: httpx.Request) -> str:
+    """Return the text without the secrets of the request."""
+    for secret in sorted(_secrets(request), key=len, reverse=True):
+        text = text.replace(secret, "...")
+    return text
+
+
+def _secrets(request: httpx.Request) -> Iterator[str]:
+    target = request.extensions.get("target", request.url.raw_path).decode("ascii", "replace")
+    sent = list(request.headers.multi_items())
+    for pair in target.partition("?")[2].split("&"):
+        name, _, value = pair.partition("=")
+        sent += [(name, value), (name, unquote(value))]
+    for name, value in sent:
+        if SECRET.search(name):
+            # A scheme before it, such as `Bearer`, is no secret.
+            yield from (
+                part for part in (value, *value.split()[1:]) if len(part) >= _SHORTEST_SECRET
+            )

@@ -43,7 +43,7 @@ class Clients:
 
     @contextmanager
     def one(self) -> Iterator[httpx.AsyncClient]:
-        """Give a client for one question: the first that is not busy, to keep connections warm."""
+        """Lend a client for one question: the first that is not busy, to keep connections warm."""
         found = next((each for each in self._all if each.busy < self._at_most), None)
         if found is None:
             found = _Client(self._make())

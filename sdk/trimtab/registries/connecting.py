@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from trimtab.errors import ConfigurationError
-from trimtab.registries.options import shown
+from trimtab.hiding import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

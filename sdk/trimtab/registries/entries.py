@@ -1,4 +1,4 @@
-"""From what people and servers write about an instance to an `Instance`."""
+"""Read instances as people and servers write them; skip and log what cannot be read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "Complaints", "gather", "read_entry", "text_or_json"]
 
 FIELDS = ("host", "port", "id", "scheme", "weight", "zone", "metadata", "status", "address")
-"""What an entry may say. `address` is `host:port` in one."""
+"""The fields of an entry. `address` is `host:port` in one."""
 
-# What other registries call the same four states; compared in lower case.
+# Other registries' words for the same four states, in lower case.
 _STATUS_WORDS: dict[object, Status] = {
     **{status.value: status for status in Status},
     **dict.fromkeys(("up", "healthy", "ok", "serving", "alive", "true"), Status.PASSING),
@@ -58,7 +58,7 @@ def read_entry(entry: object) -> Instance:
 def gather(
     entries: Iterable[Any], read: Callable[[Any], Instance], *, place: str
 ) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
-    """Read all entries; give the instances and a message per entry that had to be left out.
+    """Read all entries; return the instances, and a message per entry that was left out.
 
     Raises:
         RegistryAnswerError: there are entries, and not one can be read.
@@ -81,23 +81,23 @@ def gather(
 
 
 class Complaints:
-    """Log what was skipped, once, and not again at every poll."""
+    """Logs each skipped entry once, and not again at every poll."""
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[str, ...]] = {}
+        self._logged: dict[str, tuple[str, ...]] = {}
 
     def about(self, service: str, skipped: tuple[str, ...]) -> None:
         """Log the messages that are new since the last answer about this service."""
-        before = self._said.pop(service, ())
+        before = self._logged.pop(service, ())
         for message in skipped:
             if message not in before:
                 _log.warning("%s", message)
         if skipped:
-            self._said[service] = skipped
+            self._logged[service] = skipped
 
 
 def text_or_json(value: object) -> str:
-    """Give text as it is and anything else as JSON: metadata is text.
+    """Return text as it is and other values as JSON: metadata is text.
 
     Raises:
         InvalidInstanceError: it is nested too deeply.
@@ -120,7 +120,7 @@ def _address(text: object) -> dict[str, Any]:
 
 
 def _converted(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Accept the spellings that differ without doubt; `Instance` judges the rest."""
+    """Accept other spellings of the same value; `Instance` checks the rest."""
     result = dict(fields)
     if isinstance(result["port"], str) and result["port"].isdecimal():
         result["port"] = int(result["port"])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import tomllib
 from contextlib import aclosing
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,40 +26,94 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
+from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import Complaints, gather, read_entry
-from trimtab.registries.options import digest, flag, read_options
 from trimtab.registries.protocol import Listing
+from trimtab.registries.urls import Settings, digest, flag, read_options
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["FilePolledRegistry", "FileRegistry", "from_url"]
+__all__ = ["FileReader", "FileSettings", "FileWatch", "from_url", "make"]
 
 _MAX_BYTES = 16 * 2**20
-# How often the file is looked at even when the system told nothing: network file systems tell
-# nothing, and a change between the first reading and the start of the watch would be missed.
+# How often the file is checked although no event has come: network file systems send none, and a
+# change between the first reading and the start of the watch would be missed.
 _LOOK_AGAIN_MS = 1000
 
 
-class FilePolledRegistry:
-    """Read a table of services from a file whenever asked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSettings(Settings):
+    """Which file is read.
+
+    Attributes:
+        path: absolute; ends in .json, .toml, .yaml or .yml.
+        poll: whether the file is only read when asked for, and not watched.
+    """
+
+    path: Path
+    poll: bool = False
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], *, poll: bool = False) -> FileSettings:
+        """Make the settings for a path, which may be relative."""
+        absolute = Path(path).absolute()
+        return cls(url=absolute.as_uri(), path=absolute, poll=poll)
+
+    @classmethod
+    def from_url(cls, url: str) -> FileSettings:
+        """Read `file:///path/services.json[?poll]`; polled also where `watchfiles` is missing.
+
+        Raises:
+            ConfigurationError: the URL names no absolute path, or another host.
+        """
+        parts = urlsplit(url)
+        if parts.netloc not in {"", "localhost"} or parts.path in {"", "/"}:
+            raise ConfigurationError(
+                f"registry URL {url!r}: write an absolute path, like file:///etc/app/services.json"
+            )
+        options = read_options(url, parts.query, known=("poll",))
+        poll = flag(url, options, "poll") or find_spec("watchfiles") is None
+        return cls.of(unquote(parts.path), poll=poll)
+
+
+def from_url(url: str) -> ComposedRegistry:
+    """Make the registry that the URL describes.
+
+    Raises:
+        ConfigurationError: the URL or one of its options is wrong.
+    """
+    return make(FileSettings.from_url(url))
+
+
+def make(settings: FileSettings) -> ComposedRegistry:
+    """Make the registry.
+
+    Raises:
+        ConfigurationError: the file's ending is unknown, or an extra is missing.
+    """
+    reader = FileReader(settings)
+    watch = None if settings.poll else FileWatch(settings, reader)
+    return ComposedRegistry(settings, reader, watch=watch)
+
+
+class FileReader:
+    """Reads a table of services from a file.
 
     Reading is synchronous: the file is small and local.
 
     Args:
-        path: ends in .json, .toml, .yaml or .yml.
+        settings: see `FileSettings`.
 
     Raises:
-        ConfigurationError: another ending, or YAML without the extra `file`.
+        ConfigurationError: the file's ending is unknown, or YAML needs the extra `file`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).absolute()
+    def __init__(self, settings: FileSettings) -> None:
+        self._path = settings.path
         self._parse = _parser(self._path)
         self._complaints = Complaints()
-        self.url = self._path.as_uri()
-        self.key = f"{type(self).__name__} {self.url}"
 
     async def fetch(self, service: str) -> Listing:
         """Read the file and give the list of the service.
@@ -112,28 +167,32 @@ class FilePolledRegistry:
         return table
 
 
-class FileRegistry(FilePolledRegistry):
-    """Read a table of services from a file, and again whenever the file changes.
+class FileWatch:
+    """Reads the file again whenever it changes.
 
     The directory is watched, not the file: publishers rename a new file over the old one.
 
+    Args:
+        settings: see `FileSettings`.
+        reader: reads the file.
+
     Raises:
-        ConfigurationError: also when `watchfiles` (the extra `file`) is not installed.
+        ConfigurationError: `watchfiles` (the extra `file`) is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(path)
+    def __init__(self, settings: FileSettings, reader: FileReader) -> None:
+        self._path, self._reader = settings.path, reader
         if find_spec("watchfiles") is None:
             raise ConfigurationError(
-                f"{self.url}: watching needs watchfiles: pip install 'trimtab[file]', "
-                "or use FilePolledRegistry"
+                f"{settings.url}: watching needs watchfiles: pip install 'trimtab[file]', "
+                "or use poll"
             )
 
     async def watch(self, service: str) -> AsyncIterator[Listing]:
         """Yield the list now, after each change of the file, and about once a second."""
         from watchfiles import awatch  # noqa: PLC0415 - an extra, wanted only here
 
-        seen, listing = self._mark(), await self.fetch(service)
+        seen, listing = self._mark(), await self._reader.fetch(service)
         yield listing
         looks = awatch(
             self._path.parent,
@@ -146,32 +205,16 @@ class FileRegistry(FilePolledRegistry):
             async for changes in looks:
                 mark = self._mark()
                 if mark != seen or any(Path(path) == self._path for _, path in changes):
-                    seen, listing = mark, await self.fetch(service)
+                    seen, listing = mark, await self._reader.fetch(service)
                 yield listing
 
     def _mark(self) -> tuple[int, int, int]:
-        """Give what changes when the file does, also through symbolic links."""
+        """Return values that change with the file, also through symbolic links."""
         try:
             stat = self._path.stat()
         except OSError as error:
             raise RegistryUnavailableError(f"{self._path}: {error.strerror}") from error
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def from_url(url: str) -> FilePolledRegistry:
-    """Read `file:///path/services.json[?poll]`; it is watched if that can be.
-
-    Raises:
-        ConfigurationError: the URL names no absolute path, or another host.
-    """
-    parts = urlsplit(url)
-    if parts.netloc not in {"", "localhost"} or parts.path in {"", "/"}:
-        raise ConfigurationError(
-            f"registry URL {url!r}: write an absolute path, like file:///etc/app/services.json"
-        )
-    options = read_options(url, parts.query, known=("poll",))
-    polled = flag(url, options, "poll") or find_spec("watchfiles") is None
-    return (FilePolledRegistry if polled else FileRegistry)(unquote(parts.path))
 
 
 def _parser(path: Path) -> Callable[[str], Any]:

@@ -1,7 +1,7 @@
 """`http(s)://host/path/{service}`: any endpoint that answers with a JSON list of instances.
 
-What the endpoint's answer looks like is told by a mapping. In a URL it stands after the `#`,
-which is never sent::
+A mapping says where the fields of an instance are in the answer. In a URL it follows the
+`#`, which is never sent::
 
     https://inventory.example/v2/{service}?env=prod#items=data.instances&host=ip&port=ports.0
 
@@ -11,7 +11,7 @@ Polled, conditionally where the server gives an ETag or a Last-Modified.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -19,17 +19,20 @@ import httpx
 from cachetools import LRUCache
 
 from trimtab.errors import ConfigurationError, RegistryAnswerError, RegistryRequestError
+from trimtab.hiding import shown
 from trimtab.registries.asking import Answer, Asker, parse_json, refusal
+from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import FIELDS, Complaints, gather, read_entry
-from trimtab.registries.options import digest, duration_s, read_options, shown
+from trimtab.registries.members import MemberSettings
 from trimtab.registries.protocol import Listing
+from trimtab.registries.urls import Tls, above_zero, duration_s, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from trimtab.instance import Instance
 
-__all__ = ["HttpRegistry", "from_url"]
+__all__ = ["HttpReader", "HttpSettings", "from_url", "make"]
 
 _MAX_SERVICES_REMEMBERED = 4096
 _MISSING = object()
@@ -44,13 +47,12 @@ class _Seen:
     polls: int = 0
 
 
-class HttpRegistry:
-    """Poll an HTTP endpoint for the list of a service.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings(MemberSettings):
+    """How an endpoint is asked, and how its answer is read.
 
-    An entry of the list is "host:port" or a table; with `mapping`, any table.
-
-    Args:
-        url: `{service}` in it stands for the service's name.
+    Attributes:
+        template: the endpoint's URL; `{service}` in it stands for the service's name.
         mapping: dotted paths in an entry per field of an instance (`{"host": "ip", "port":
             "ports.0"}`; also `address`, which is `host:port` in one), or a callable that makes
             entries of the whole answer. Without it entries use our own names; others are ignored.
@@ -61,49 +63,99 @@ class HttpRegistry:
         token: sent as a bearer token.
         auth: any httpx authentication, instead.
         headers: sent with every question.
-        timeout_s: how long a question may take as a whole.
-        max_bytes: the largest answer that is read.
         revalidate_every: ask unconditionally every so many polls: servers whose ETag is made of
             the second and the size miss a change within the same second.
-        verify: an SSL context, or whether to check certificates.
-        transport: used instead of the network, in tests and simulations.
 
     Raises:
         ConfigurationError: a setting is wrong.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        mapping: Mapping[str, str] | Callable[[Any], Iterable[Any]] | None = None,
-        items: str = "",
-        services_url: str | None = None,
-        token: str | None = None,
-        auth: Any = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 10.0,
-        max_bytes: int = 16 * 2**20,
-        revalidate_every: int = 30,
-        verify: Any = True,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        _check(url, mapping, timeout_s, revalidate_every)
-        self.url = shown(url)
-        self.key = f"http {self.url} " + digest(
-            *(url, mapping, items, services_url, token, auth, headers, verify, transport)
+    url: str = ""
+    bases: tuple[str, ...] = ()
+    template: str = field(repr=False)
+    mapping: Mapping[str, str] | Callable[[Any], Iterable[Any]] | None = None
+    items: str = ""
+    services_url: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    auth: Any = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    max_bytes: int = 16 * 2**20
+    revalidate_every: int = 30
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", shown(self.template))
+        if self.tls is None and "https://" in f"{self.template} {self.services_url}":
+            object.__setattr__(self, "tls", Tls())
+        above_zero(self, "timeout_s")
+        if not _is_usable(self.template):
+            raise ConfigurationError(
+                f"registry URL {self.url!r}: write http(s)://host[:port]/path/{{service}}"
+            )
+        if self.revalidate_every < 0:
+            raise ConfigurationError(
+                f"revalidate_every is {self.revalidate_every!r}; it must be 0 or more"
+            )
+        unknown = [name for name in _paths(self.mapping) if name not in FIELDS]
+        if unknown:
+            raise ConfigurationError(
+                f"mapping: unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}"
+            )
+
+    @classmethod
+    def from_url(cls, url: str) -> HttpSettings:
+        """Read an endpoint's URL; the options stand after `#`, which is never sent.
+
+        They are `items`, `services_url`, `token`, `timeout` and the fields of an instance, each
+        with its dotted path.
+
+        Raises:
+            ConfigurationError: an option is unknown or wrong.
+        """
+        endpoint, _, fragment = url.partition("#")
+        known = ("items", "services_url", "token", "timeout", *FIELDS)
+        options = read_options(url, fragment, known=known)
+        values = {name: texts[0] for name, texts in options.items()}
+        return cls(
+            template=endpoint,
+            mapping={name: values[name] for name in FIELDS if name in values} or None,
+            items=values.get("items", ""),
+            services_url=values.get("services_url"),
+            token=values.get("token"),
+            timeout_s=duration_s(url, options, "timeout", 10.0),
         )
-        self._template, self._services_url = url, services_url
-        self._mapping, self._items = mapping, items
-        self._timeout_s, self._revalidate_every = timeout_s, revalidate_every
-        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def from_url(url: str) -> ComposedRegistry:
+    """Make the registry that the URL describes.
+
+    Raises:
+        ConfigurationError: the URL or one of its options is wrong.
+    """
+    return make(HttpSettings.from_url(url))
+
+
+def make(settings: HttpSettings) -> ComposedRegistry:
+    """Make the registry; it is polled."""
+    return ComposedRegistry(settings, HttpReader(settings))
+
+
+class HttpReader:
+    """Asks an HTTP endpoint for the list of a service; an entry is "host:port" or a table.
+
+    Args:
+        settings: see `HttpSettings`.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
+        bearer = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
         self._asker = Asker(
-            self.url,
-            headers={"Accept": "application/json", **(headers or {}), **bearer},
-            auth=auth,
-            verify=verify if "https://" in f"{url} {services_url}" else False,
-            max_bytes=max_bytes,
-            transport=transport,
+            settings.url,
+            headers={"Accept": "application/json", **(settings.headers or {}), **bearer},
+            auth=settings.auth,
+            verify=settings.context(),
+            max_bytes=settings.max_bytes,
+            transport=settings.transport,
         )
         self._seen: LRUCache[str, _Seen] = LRUCache(_MAX_SERVICES_REMEMBERED)
         self._complaints = Complaints()
@@ -116,13 +168,17 @@ class HttpRegistry:
             RegistryError: see `trimtab.registries.protocol`.
         """
         seen = self._seen.get(service)
-        conditions = seen.conditions if seen and seen.polls < self._revalidate_every else {}
-        url = self._template.replace("{service}", quote(service, safe=""))
-        answer = await self._asker.ask("GET", url, timeout_s=self._timeout_s, headers=conditions)
+        conditions = (
+            seen.conditions if seen and seen.polls < self._settings.revalidate_every else {}
+        )
+        url = self._settings.template.replace("{service}", quote(service, safe=""))
+        answer = await self._asker.ask(
+            "GET", url, timeout_s=self._settings.timeout_s, headers=conditions
+        )
         if answer.status == httpx.codes.NOT_MODIFIED and seen and conditions:
             self._seen[service] = _Seen(seen.listing, seen.conditions, seen.polls + 1)
             return seen.listing
-        place = f"{self.url}: {service!r}"
+        place = f"{self._settings.url}: {service!r}"
         if answer.status != httpx.codes.OK:
             raise refusal(place, answer)
         listing = self._listing(place, service, answer)
@@ -131,17 +187,19 @@ class HttpRegistry:
         return listing
 
     async def services(self) -> list[str]:
-        """Name the services, if there is an endpoint that tells.
+        """Name the services, if there is an endpoint for them.
 
         Raises:
             RegistryRequestError: no `services_url` was given.
         """
-        if self._services_url is None:
+        if self._settings.services_url is None:
             raise RegistryRequestError(
-                f"{self.url}: give services_url= to say where all services are listed"
+                f"{self._settings.url}: give services_url= to say where all services are listed"
             )
-        place = shown(self._services_url)
-        answer = await self._asker.ask("GET", self._services_url, timeout_s=self._timeout_s)
+        place = shown(self._settings.services_url)
+        answer = await self._asker.ask(
+            "GET", self._settings.services_url, timeout_s=self._settings.timeout_s
+        )
         if answer.status != httpx.codes.OK:
             raise refusal(place, answer)
         return sorted(parse_json(place, answer.body, list[str] | dict[str, Any]))
@@ -152,12 +210,14 @@ class HttpRegistry:
 
     def _listing(self, place: str, service: str, answer: Answer) -> Listing:
         data = parse_json(place, answer.body)
-        if callable(self._mapping):
-            entries = _called(self._mapping, data, place)
+        if callable(self._settings.mapping):
+            entries = _called(self._settings.mapping, data, place)
         else:
-            entries = _at(data, self._items.replace("{service}", service))
+            entries = _at(data, self._settings.items.replace("{service}", service))
         if not isinstance(entries, list):
-            where = f"at {self._items!r}" if self._items else "as the whole answer"
+            where = (
+                f"at {self._settings.items!r}" if self._settings.items else "as the whole answer"
+            )
             found = "nothing" if entries is _MISSING else type(entries).__name__
             raise RegistryAnswerError(
                 f"{place}: {found} {where}; a list of instances must be there "
@@ -170,63 +230,29 @@ class HttpRegistry:
 
     def _read(self, entry: object) -> Instance:
         if isinstance(entry, dict):
-            if self._mapping is None:
+            if self._settings.mapping is None:
                 entry = {name: entry[name] for name in FIELDS if name in entry}
-            elif not callable(self._mapping):
-                found = {name: _at(entry, path) for name, path in self._mapping.items()}
+            elif not callable(self._settings.mapping):
+                found = {name: _at(entry, path) for name, path in self._settings.mapping.items()}
                 entry = {name: value for name, value in found.items() if value is not _MISSING}
         return read_entry(entry)
 
 
-def from_url(url: str) -> HttpRegistry:
-    """Read an endpoint's URL; what stands after `#` are options.
-
-    They are `items`, `services_url`, `token`, `timeout` and the fields of an instance, each
-    with its dotted path.
-
-    Raises:
-        ConfigurationError: an option is unknown or wrong.
-    """
-    endpoint, _, fragment = url.partition("#")
-    known = ("items", "services_url", "token", "timeout", *FIELDS)
-    options = read_options(url, fragment, known=known)
-    values = {name: texts[0] for name, texts in options.items()}
-    return HttpRegistry(
-        endpoint,
-        mapping={name: values[name] for name in FIELDS if name in values} or None,
-        items=values.get("items", ""),
-        services_url=values.get("services_url"),
-        token=values.get("token"),
-        timeout_s=duration_s(url, options, "timeout", 10.0),
-    )
-
-
-def _check(url: str, mapping: object, timeout_s: float, revalidate_every: int) -> None:
+def _is_usable(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        usable = usable and parts.port != 0
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError(
-            f"registry URL {shown(url)!r}: write http(s)://host[:port]/path/{{service}}"
-        )
-    if not timeout_s > 0:
-        raise ConfigurationError(f"timeout_s is {timeout_s!r}; it must be more than 0")
-    if revalidate_every < 0:
-        raise ConfigurationError(f"revalidate_every is {revalidate_every!r}; it must be 0 or more")
-    if mapping is None or callable(mapping):
-        return
-    unknown = [name for name in dict(mapping) if name not in FIELDS]  # type: ignore[call-overload]
-    if unknown:
-        raise ConfigurationError(
-            f"mapping: unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}"
-        )
+        return False
+
+
+def _paths(mapping: object) -> dict[str, str]:
+    """Return the dotted paths per field; none where a callable reads the answer."""
+    return {} if mapping is None or callable(mapping) else dict(mapping)  # type: ignore[call-overload]
 
 
 def _conditions(answer: Answer) -> dict[str, str]:
-    """Give the validators back as they came: a weak ETag of a compressing server too."""
+    """Return the validators back as they came: a weak ETag of a compressing server too."""
     pairs = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
     return {ask: answer.headers[name] for name, ask in pairs if name in answer.headers}
 

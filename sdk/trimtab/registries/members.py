@@ -1,135 +1,174 @@
-"""Several servers that answer over HTTP for one registry: where they are, and asking one."""
+"""Several members that answer over HTTP for one registry; one of them is asked at a time.
+
+A member that fails is left, and the next question goes to the next member.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ssl  # noqa: TC003 - dataclasses want their types
+from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
 import httpx
 
 from trimtab.errors import ConfigurationError, RegistryUnavailableError
+from trimtab.hiding import shown
 from trimtab.registries.asking import Answer, Asker
-from trimtab.registries.endpoints import TLS_OPTIONS, Endpoints, credentials, hosts_of, tls_of
-from trimtab.registries.options import digest, read_options, shown
+from trimtab.registries.urls import (
+    TLS_OPTIONS,
+    Settings,
+    Tls,
+    above_zero,
+    credentials,
+    path_of,
+    places_of,
+    tls_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from random import Random
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Members", "Place", "place_of", "split_url"]
+__all__ = ["Endpoints", "MemberSettings", "Members", "read_members", "tls_if_secure"]
 
-# The first is also what a member says that has just started and knows nothing yet.
+# 403 is also the answer of a member that has just started and does not know the others yet.
 _ASK_ANOTHER = (httpx.codes.FORBIDDEN, httpx.codes.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a registry is.
+class MemberSettings(Settings):
+    """Settings of every registry whose members are asked over HTTP.
 
     Attributes:
-        url: for people, without secrets.
-        bases: the base of the HTTP URLs of each member.
-        login: user and password, if the URL has them.
-        verify: an SSL context; False where there is no TLS.
-        mark: differs when the login or the TLS options do.
+        bases: the base of each member's HTTP URLs, in the order of the URL.
+        login: user and password, if there are any.
+        tls: the files for TLS, or a context made of them; None means plain HTTP.
+        timeout_s: bound on each question, above 0.
+        max_bytes: the largest answer that is read.
+        transport: used instead of the network, in tests and simulations.
     """
 
-    url: str
     bases: tuple[str, ...]
-    login: tuple[str, str] | None
-    verify: Any
-    mark: str
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    tls: Tls | ssl.SSLContext | None = None
+    timeout_s: float = 10.0
+    max_bytes: int = 64 * 2**20
+    transport: httpx.AsyncBaseTransport | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        above_zero(self, "timeout_s")
+
+    def context(self) -> ssl.SSLContext | bool:
+        """Return the TLS context; False for plain HTTP.
+
+        Raises:
+            ConfigurationError: a file cannot be read.
+        """
+        return self.tls.context(self.url) if isinstance(self.tls, Tls) else self.tls or False
+
+    def asker(
+        self,
+        place: str,
+        context: ssl.SSLContext | bool,  # noqa: FBT001 - as httpx has it
+        headers: Mapping[str, str],
+    ) -> Asker:
+        """Make what asks one member, which messages call `place`."""
+        return Asker(
+            place,
+            headers=headers,
+            verify=context,
+            max_bytes=self.max_bytes,
+            transport=self.transport,
+        )
 
 
-def place_of(url: str, *, kind: str, port: int, path: str) -> Place:
-    """Read `kind://[user:password@]h1:p,h2:p/path` or `kind+https://`, with the options of TLS.
+def read_members(
+    url: str, options: Mapping[str, list[str]], *, kind: str, port: int, path: str
+) -> dict[str, Any]:
+    """Read `kind://[user:password@]h1:p,h2:p/path` or `kind+https://` into `MemberSettings`.
 
     Args:
-        url: the URL.
-        kind: its scheme, for plain HTTP.
+        url: the URL, without options.
+        options: the options, of which those for TLS are read.
+        kind: the scheme for plain HTTP.
         port: of a host that names none.
-        path: what stands for an empty one.
+        path: the default path.
 
     Raises:
         ConfigurationError: a host, the scheme or a TLS option is wrong.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {kind, f"{kind}+https"} or parts.fragment:
+    scheme = url.partition("://")[0]
+    if scheme not in {kind, f"{kind}+https"} or "#" in url:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write {kind}://host:{port}{path} or {kind}+https://..."
         )
-    secure = parts.scheme == f"{kind}+https"
-    options = read_options(url, parts.query, known=TLS_OPTIONS)
-    if options and not secure:
-        raise ConfigurationError(
-            f"registry URL {shown(url)!r}: {next(iter(options))}= is for TLS; write {kind}+https://"
-        )
-    hosts = [
-        f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-        for host, number in hosts_of(url, default_port=port)
-    ]
-    where = parts.path.rstrip("/") or path
-    login = credentials(url)
-    return Place(
-        url=f"{parts.scheme}://{','.join(hosts)}{where}",
-        bases=tuple(f"{'https' if secure else 'http'}://{host}{where}" for host in hosts),
-        login=login,
-        verify=tls_of(url, options) if secure else False,
-        mark=digest(login, options),
-    )
+    tls = tls_if_secure(url, options)
+    hosts, where = places_of(url, default_port=port), path_of(url).rstrip("/") or path
+    return {
+        "url": f"{scheme}://{','.join(hosts)}{where}",
+        "bases": tuple(f"{'https' if tls else 'http'}://{host}{where}" for host in hosts),
+        "login": credentials(url),
+        "tls": tls,
+    }
 
 
-def split_url(
-    url: str, *, known: Collection[str], kept: Collection[str], repeatable: Collection[str] = ()
-) -> tuple[str, dict[str, list[str]]]:
-    """Split a URL into one with the options in `kept` alone, and the options in `known`.
+def tls_if_secure(url: str, options: Mapping[str, list[str]]) -> Tls | None:
+    """Read the TLS options where the scheme ends in `+https`; None elsewhere.
 
     Raises:
-        ConfigurationError: an option is in neither, or given twice and not in `repeatable`.
+        ConfigurationError: an option is wrong, or stands with a scheme for plain HTTP.
     """
-    base, _, query = url.partition("?")
-    options = read_options(url, query, known=(*known, *kept), repeatable=repeatable)
-    left = {name: options[name][0] for name in kept if name in options}
-    rest = {name: values for name, values in options.items() if name in known}
-    return f"{base}?{urlencode(left)}" if left else base, rest
+    scheme = url.partition("://")[0]
+    if scheme.endswith("+https"):
+        return tls_of(url, options)
+    for name in TLS_OPTIONS:
+        if name in options:
+            raise ConfigurationError(
+                f"registry URL {shown(url)!r}: {name}= is for TLS; write {scheme}+https://"
+            )
+    return None
+
+
+class Endpoints:
+    """Choose the member to ask: the same one until it fails, then the next.
+
+    Each client begins at a random member, so that a fleet does not crowd on the first. A reader
+    that finds a member unavailable calls `failed` and raises; the next question then goes to the
+    next member.
+
+    Args:
+        members: their names, base URLs for example; at least one.
+        rng: the source of chance for where to begin.
+    """
+
+    def __init__(self, members: Sequence[str], *, rng: Random | None = None) -> None:
+        self.members = tuple(members)
+        self._at = (rng or Random()).randrange(len(self.members))
+
+    @property
+    def current(self) -> str:
+        """The member to ask."""
+        return self.members[self._at]
+
+    def failed(self, member: str) -> None:
+        """Turn to the next member, unless another question has done so before."""
+        if member == self.current:
+            self._at = (self._at + 1) % len(self.members)
 
 
 class Members:
     """Ask one member until it fails; then the next question goes to another.
 
     Args:
-        place: where they are.
-        headers: sent with every question.
-        timeout_s: bound on each question, above 0.
-        max_bytes: the largest answer that is read.
-        transport: used instead of the network, in tests and simulations.
+        settings: where they are, and how to ask.
         rng: the source of chance for the member to begin with.
-
-    Raises:
-        ConfigurationError: the bound is wrong.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        *,
-        headers: dict[str, str],
-        timeout_s: float,
-        max_bytes: int,
-        transport: httpx.AsyncBaseTransport | None,
-        rng: Random | None,
-    ) -> None:
-        if not timeout_s > 0:
-            raise ConfigurationError(f"{place.url}: timeout_s is {timeout_s!r}; it must be above 0")
-        self._timeout_s = timeout_s
-        self._endpoints = Endpoints(place.bases, rng=rng)
-        self._asker = Asker(
-            place.url,
-            headers={"Accept": "application/json", **headers},
-            verify=place.verify,
-            max_bytes=max_bytes,
-            transport=transport,
+    def __init__(self, settings: MemberSettings, *, rng: Random | None) -> None:
+        self._timeout_s = settings.timeout_s
+        self._endpoints = Endpoints(settings.bases, rng=rng)
+        self._asker = settings.asker(
+            settings.url, settings.context(), {"Accept": "application/json"}
         )
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:

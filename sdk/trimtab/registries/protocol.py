@@ -1,13 +1,13 @@
 """What a registry must be able to do: the one protocol that every adapter follows.
 
-An adapter is *dumb*: it translates. It asks once and answers or raises; it never retries,
-never backs off, never keeps the last good list, never guesses. All of that stands once, in
-`trimtab.discovery` and `trimtab.registration`, for every registry.
+An adapter only translates. It asks once and answers or raises; it never retries, never backs off,
+never keeps the last good list, never guesses. All of that is written once, for every registry, in
+`trimtab.discovery` and `trimtab.registration`.
 
 Adapters are asyncio code (or work under any loop, as httpx does) and measure time, where they
 must, by `asyncio.get_running_loop().time()`, so that they run in virtual time as they are.
 
-How an adapter speaks of trouble:
+How an adapter reports errors:
 
 | it raises                | when                                 | what the caller does   |
 |--------------------------|--------------------------------------|------------------------|
@@ -42,9 +42,9 @@ class Listing:
 
     Attributes:
         instances: all instances, healthy and not; ids are distinct.
-        version: an opaque mark, equal when nothing changed; "" when the registry has none.
+        version: an opaque mark, equal when nothing changed; "" if the registry has no such mark.
         reset: the registry lost its memory (an index went backwards, it was restarted): what
-            it says now deserves suspicion.
+            answers now is doubtful.
         skipped: one message per entry that could not be read.
     """
 
@@ -56,7 +56,7 @@ class Listing:
 
 @runtime_checkable
 class Registry(Protocol):
-    """The reading side: gives whole lists, asked one at a time.
+    """The reading side: answers with whole lists, one per question.
 
     `key` tells registries apart: two objects with equal keys name the same registry with the
     same rights and options, and share one supervisor per service. `url` is for people, without
@@ -82,7 +82,7 @@ class Registry(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give back connections and files. Calling it again does nothing."""
+        """Close connections and files. Calling it again does nothing."""
         ...
 
 
@@ -95,7 +95,7 @@ class WatchableRegistry(Registry, Protocol):
 
         Ends only by raising a registry error, or when it is closed (`aclose` of the generator,
         cancellation), which gives back its connection. Yielding an unchanged list is allowed:
-        it says that the list is still fresh.
+        it means that the list is still fresh.
         """
         ...
 
@@ -119,10 +119,10 @@ class Registrar(Protocol):
 
 @runtime_checkable
 class CheckingRegistrar(Registrar, Protocol):
-    """A registrar whose registry runs checks of an instance by itself."""
+    """A registrar whose registry runs checks of an instance itself."""
 
     def can_check(self, check: Check) -> bool:
-        """Say whether the registry carries out such a check; else the registrant does."""
+        """Tell whether the registry can run such a check; else the registrant runs it."""
         ...
 
     async def register(

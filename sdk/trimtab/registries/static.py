@@ -36,7 +36,7 @@ class StaticRegistry:
         self.key = f"static {self._any!r} {self._services!r}"
 
     async def fetch(self, service: str) -> Listing:
-        """Give the list of the service."""
+        """Return the list of the service."""
         return Listing(instances=self._services.get(service, self._any), version="static")
 
     async def services(self) -> list[str]:

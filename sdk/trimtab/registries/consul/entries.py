@@ -1,8 +1,8 @@
-"""What Consul says, in our words: health entries to instances. No I/O.
+"""Read Consul's health entries into instances. No I/O.
 
 Every check of an entry counts, those of the node too: after a node's death the service's own
-TTL check stays "passing", and only `serfHealth` tells. Maintenance is a failing check with a
-known name; it means draining.
+TTL check stays "passing", and only `serfHealth` turns critical. Maintenance is a failing check with
+a known name; it means draining.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _read(place: str, raws: Sequence[msgspec.Raw]) -> tuple[tuple[Instance, ...]
 
     def read(entry: _Entry | msgspec.Raw) -> Instance:
         if isinstance(entry, msgspec.Raw):
-            entry = _entry(entry)  # Raises again, and is told of there.
+            entry = _entry(entry)  # Raises again; `gather` then names the entry.
         return _instance(entry, shared_id=nodes_per_id[entry.service.id] > 1)
 
     return gather(entries, read, place=place)
@@ -155,7 +155,7 @@ def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
 
 
 def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
-    """Give an id that is unique in the list: Consul's own are unique per node only.
+    """Return an id that is unique in the list: Consul's own are unique per node only.
 
     An id left out at registration is the service's name, on every node.
     """
@@ -165,8 +165,8 @@ def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
 
 
 def _weight(weights: _Weights, exact: str | None, status: Status) -> float:
-    """Give the weight; `exact`, which our registrar writes, holds what Consul's integers cannot."""
-    # Not made a float here: `Instance` refuses what fits none, and names the entry.
+    """Return the weight; our registrar writes weights that are no integers into `exact`."""
+    # Not made a float here: `Instance` refuses too large numbers, and names the entry.
     if status is Status.WARNING:
         return weights.warning
     try:

@@ -1,4 +1,4 @@
-"""The reading side of Consul: one whole list per question.
+"""Ask Consul for whole lists: of a service's health entries, or by a prepared query.
 
 Sources: developer.hashicorp.com/consul/api-docs (health, catalog, features/blocking,
 features/consistency), and the behaviour of Consul 1.8.7 where it differs from them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -16,115 +16,88 @@ from cachetools import LRUCache
 
 from trimtab.errors import RegistryAnswerError, RegistryUnavailableError
 from trimtab.registries.asking import parse_json
-from trimtab.registries.consul.agent import Agent
-from trimtab.registries.consul.entries import read_health
-from trimtab.registries.consul.headers import check_age, hidden_by_acl, index_of
-from trimtab.registries.consul.question import Consistency, Question
-from trimtab.registries.consul.rights import check_catalog, check_sight
-from trimtab.registries.consul.urls import agents_of
-from trimtab.registries.endpoints import Endpoints
+from trimtab.registries.consul.agent import (
+    Agent,
+    check_age,
+    check_catalog,
+    check_sight,
+    hidden_by_acl,
+    index_of,
+)
+from trimtab.registries.consul.entries import read_executed, read_health
 from trimtab.registries.entries import Complaints
-from trimtab.registries.options import digest
+from trimtab.registries.members import Endpoints
 from trimtab.registries.protocol import Listing
+from trimtab.registries.urls import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from random import Random
-
-    import httpx
 
     from trimtab.instance import Instance
     from trimtab.registries.asking import Answer
+    from trimtab.registries.consul.settings import ConsulSettings
 
-__all__ = ["ConsulReader", "Reading"]
+__all__ = ["Agents", "ConsulReader", "PreparedReader", "Reading"]
 
 _MAX_SERVICES_REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A list, and the index up to which it holds; None where a proxy has dropped that."""
+    """A list, and the index up to which it holds; None if a proxy has dropped the header."""
 
     listing: Listing
     index: int | None
 
 
-class ConsulReader:
-    """Ask Consul for lists, without blocking.
+class Agents:
+    """The agents of a registry, of one datacenter; the first is also the one to write to.
 
-    Several agents may be named for reading, of one datacenter. One is asked until it does not
-    answer, or answers what cannot be read; then the next one. What one agent's index says means
-    nothing to another, and is never compared.
+    One agent is asked until it does not answer, or its answer cannot be read; then the next one.
 
     Args:
-        url: `consul://host:port[,host:port...]` or `consul+https://...`; a path is a prefix.
-        token: the ACL token; needs service:read and node:read. Environment variables are not
-            read: pass `os.environ["CONSUL_HTTP_TOKEN"]` if that is where it lies.
-        datacenter: another than the agent's own.
-        tags: instances must have all of them; they are also given to what is registered here.
-        near: "_agent" or a node: instances sorted by distance from it.
-        only_passing: let Consul leave out the others; better leave them in, and see them.
-        filter_: an expression of Consul's filter language.
-        consistency: "stale" reads from any server, also without a leader; "consistent" asks
-            the leader to verify that it is one.
-        max_stale_s: refuse a stale answer whose server has not heard its leader for longer.
-        timeout_s: bound on a question that does not block. Without a leader Consul holds it
-            for 7 s.
-        max_bytes: the largest answer that is read.
-        verify: an SSL context, or whether to check certificates.
-        verify_name: what stands for the SSL context in `key`, where an equal one is made anew
-            each time; the object itself by default.
-        rng: which agent is asked first.
-        transport: used instead of the network, in tests and simulations.
+        settings: see `ConsulSettings`.
+        rng: chooses the agent to begin with.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a file of `tls` cannot be read.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        datacenter: str | None = None,
-        tags: Iterable[str] = (),
-        near: str | None = None,
-        only_passing: bool = False,
-        filter_: str | None = None,
-        consistency: Consistency = "default",
-        max_stale_s: float = 30.0,
-        timeout_s: float = 8.0,
-        max_bytes: int = 64 * 2**20,
-        verify: Any = True,
-        verify_name: str = "",
-        rng: Random | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        agents, self.url = agents_of(url)
-        self._question = Question(
-            datacenter=datacenter,
-            tags=tuple(tags),
-            near=near,
-            only_passing=only_passing,
-            filter_=filter_,
-            consistency=consistency,
-        )
-        self._max_stale_s, self._timeout_s = max_stale_s, timeout_s
-        settings = (self._question, max_stale_s, timeout_s, max_bytes, token, transport)
-        marks = digest(*settings, verify_name or verify)
-        self.key = f"{type(self).__name__} {self.url} {marks}"
-        self._agents = {
-            base: Agent(
-                base,
-                shown,
-                headers={"X-Consul-Token": token} if token else {},
-                verify=verify if base.startswith("https:") else False,
-                max_bytes=max_bytes,
-                transport=transport,
-            )
-            for base, shown in agents
-        }
-        self._endpoints = Endpoints(tuple(self._agents), rng=rng)
+    def __init__(self, settings: ConsulSettings, *, rng: Random | None = None) -> None:
+        context = settings.context()
+        self._all = {base: Agent(settings, base, context) for base in settings.bases}
+        self.home = self._all[settings.bases[0]]
+        self.endpoints = Endpoints(settings.bases, rng=rng)
+
+    @contextmanager
+    def asked(self) -> Iterator[Agent]:
+        """Choose the agent to ask; if that fails, the next question goes to the next agent."""
+        member = self.endpoints.current
+        try:
+            yield self._all[member]
+        except (RegistryUnavailableError, RegistryAnswerError):
+            self.endpoints.failed(member)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for agent in self._all.values():
+            await agent.aclose()
+
+
+class ConsulReader:
+    """Asks for lists of health entries, without holding a question.
+
+    The index of one agent means nothing to another, and is never compared with it.
+
+    Args:
+        settings: see `ConsulSettings`.
+        agents: the agents to ask.
+    """
+
+    def __init__(self, settings: ConsulSettings, agents: Agents) -> None:
+        self._settings, self._agents = settings, agents
         self._indexes: LRUCache[tuple[str, str], int] = LRUCache(_MAX_SERVICES_REMEMBERED)
         self._complaints = Complaints()
 
@@ -135,8 +108,8 @@ class ConsulReader:
             RegistryError: see `trimtab.registries.protocol`. RegistryDeniedError also for an
                 empty list of a service that the token may not see.
         """
-        with self._asked() as agent:
-            return (await self._health(agent, service)).listing
+        with self._agents.asked() as agent:
+            return (await self.health(agent, service)).listing
 
     async def services(self) -> list[str]:
         """Name the services in the catalog.
@@ -145,35 +118,26 @@ class ConsulReader:
             RegistryError: see `trimtab.registries.protocol`. RegistryDeniedError also for an
                 empty catalog, if the token hides it.
         """
-        params = self._question.whole()
-        with self._asked() as agent:
-            answer = await agent.read("/v1/catalog/services", params, timeout_s=self._timeout_s)
+        params = self._settings.whole()
+        with self._agents.asked() as agent:
+            answer = await agent.read(
+                "/v1/catalog/services", params, timeout_s=self._settings.timeout_s
+            )
             names = parse_json(agent.url, answer.body, dict[str, msgspec.Raw])
             hidden_by_acl(agent.url, answer, is_empty=not names)
             if not names:
-                await check_catalog(agent, params, timeout_s=self._timeout_s)
+                await check_catalog(agent, params, timeout_s=self._settings.timeout_s)
         return sorted(names)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        for agent in self._agents.values():
-            await agent.aclose()
+        await self._agents.aclose()
 
-    @contextmanager
-    def _asked(self) -> Iterator[Agent]:
-        """Give the agent to ask; if that fails, the next question goes to the next agent."""
-        member = self._endpoints.current
-        try:
-            yield self._agents[member]
-        except (RegistryUnavailableError, RegistryAnswerError):
-            self._endpoints.failed(member)
-            raise
-
-    async def _health(
+    async def health(
         self, agent: Agent, service: str, index: int = 0, wait_s: float = 0.0
     ) -> Reading:
         """Ask for the list; with an index, wait until it is no longer the newest."""
-        params, timeout_s = self._question.narrowed(), self._timeout_s
+        params, timeout_s = self._settings.narrowed(), self._settings.timeout_s
         if index:
             params += [("index", str(index)), ("wait", f"{round(wait_s * 1000)}ms")]
             # Consul adds up to a sixteenth, and holds a question for 7 s without a leader.
@@ -183,16 +147,16 @@ class ConsulReader:
             path,
             params,
             timeout_s=timeout_s,
-            is_stale=self._question.is_stale,
+            is_stale=self._settings.is_stale,
             is_held=index > 0,
         )
         place = f"{agent.url}: {service!r}"
-        check_age(place, answer, max_stale_s=self._max_stale_s)
+        check_age(place, answer, max_stale_s=self._settings.max_stale_s)
         instances, skipped = read_health(place, answer.body)
         skipped += hidden_by_acl(place, answer, is_empty=not instances)
         if not instances:
-            whole = self._question.whole()
-            await check_sight(agent, service, whole, timeout_s=self._timeout_s)
+            whole = self._settings.whole()
+            await check_sight(agent, service, whole, timeout_s=self._settings.timeout_s)
         return self._reading(agent, service, answer, instances, skipped=skipped)
 
     def _reading(
@@ -213,3 +177,67 @@ class ConsulReader:
             Listing(instances=instances, version=digest(instances), reset=reset, skipped=skipped),
             index,
         )
+
+
+class PreparedReader:
+    """Executes prepared queries; the service's name is the query's name or id.
+
+    A query chooses instances and other datacenters itself. Consul cannot hold such a question, so
+    queries are polled. What failed over to another datacenter carries its name as
+    `metadata["datacenter"]`, and a warning is logged. A query leaves out critical instances
+    itself. An empty list is believed, on versions before 1.11 also if the token is the cause: a
+    query may carry a token of its own.
+
+    Args:
+        settings: see `ConsulSettings`.
+        agents: the agents to ask.
+    """
+
+    def __init__(self, settings: ConsulSettings, agents: Agents) -> None:
+        self._settings, self._agents = settings, agents
+        self._complaints = Complaints()
+
+    async def fetch(self, service: str) -> Listing:
+        """Execute the query of this name or id.
+
+        Raises:
+            RegistryError: see `trimtab.registries.protocol`; RegistryRequestError if there is no
+                such query.
+        """
+        path = f"/v1/query/{quote(service, safe='')}/execute"
+        with self._agents.asked() as agent:
+            answer = await agent.read(
+                path,
+                self._settings.sorted_(),
+                timeout_s=self._settings.timeout_s,
+                is_stale=self._settings.is_stale,
+            )
+            place = f"{agent.url}: query {service!r}"
+            check_age(place, answer, max_stale_s=self._settings.max_stale_s)
+            instances, skipped, elsewhere = read_executed(place, answer.body)
+            skipped += hidden_by_acl(place, answer, is_empty=not instances)
+        failover = (f"{place}: failed over to datacenter {elsewhere!r}",) if elsewhere else ()
+        self._complaints.about(service, skipped + failover)
+        return Listing(instances=instances, version=digest(instances), skipped=skipped)
+
+    async def services(self) -> list[str]:
+        """Name the prepared queries that the token may see; by id where one has no name.
+
+        Raises:
+            RegistryError: see `trimtab.registries.protocol`.
+        """
+        with self._agents.asked() as agent:
+            answer = await agent.read(
+                "/v1/query", self._settings.whole(), timeout_s=self._settings.timeout_s
+            )
+            queries = parse_json(agent.url, answer.body, list[_Query])
+        return sorted(query.name or query.id for query in queries)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._agents.aclose()
+
+
+class _Query(msgspec.Struct, rename="pascal"):
+    id: str = msgspec.field(name="ID")
+    name: str = ""

@@ -3,9 +3,9 @@
 dns+srv://10.0.0.53,10.0.0.54:5353/svc.example     SRV records of _orders._tcp.svc.example
 dns+srv://127.0.0.1:8600/service.consul?name={service}.{domain}&tcp     Consul's own DNS
 dns+a:///svc.example?port=8080                     A and AAAA records of orders.svc.example,
-                                                   asked of the system's nameservers
+                                                   from the system's nameservers
 
-| option                       | what it says                                                    |
+| option                       | meaning                                                         |
 |------------------------------|-----------------------------------------------------------------|
 | `name`                       | the name to ask for: `_{service}._tcp.{domain}` (srv) and       |
 |                              | `{service}.{domain}` (a); `{domain}` is the path                |
@@ -13,13 +13,16 @@ dns+a:///svc.example?port=8080                     A and AAAA records of orders.
 | `priority=all`               | dns+srv only: list every priority, not the lowest alone         |
 | `family=4`, `family=6`       | A records alone, or AAAA alone; without it both: a host that    |
 |                              | has both is listed twice                                        |
-| `tcp`                        | ask over TCP: for servers that cut an answer and do not say so, |
-|                              | as Consul does. One that says so is asked over TCP in any case  |
+| `tcp`                        | ask over TCP: for servers that cut an answer without marking    |
+|                              | it, as Consul does. A marked one is asked again over TCP anyway |
 | `timeout=5s`                 | how long a reading may take as a whole                          |
 | `min_interval`, `max_interval` | the TTL is obeyed between these two: 1s and 5m                |
 | `poll`                       | do not obey TTLs; let discovery poll at its own interval        |
 
 Needs dnspython: the extra `dns`.
+
+`reader` has the settings, the reader and the watch; `records` makes instances of records,
+`nameservers` asks one question.
 """
 
 from __future__ import annotations
@@ -28,15 +31,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from trimtab.errors import ConfigurationError
-from trimtab.registries.options import shown
+from trimtab.hiding import shown
 
 if TYPE_CHECKING:
-    from trimtab.registries.dns.adapter import DnsPolledRegistry
+    from trimtab.registries.composed import ComposedRegistry
 
 __all__ = ["from_url"]
 
 
-def from_url(url: str) -> DnsPolledRegistry:
+def from_url(url: str) -> ComposedRegistry:
     """Make the registry that the URL describes; it obeys TTLs unless it says `poll`.
 
     Raises:
@@ -48,5 +51,5 @@ def from_url(url: str) -> DnsPolledRegistry:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: DNS needs dnspython: pip install 'trimtab[dns]'"
         ) from error
-    urls = import_module("trimtab.registries.dns.urls")
-    return cast("DnsPolledRegistry", urls.read_url(url))
+    reader = import_module("trimtab.registries.dns.reader")
+    return cast("ComposedRegistry", reader.make(reader.DnsSettings.from_url(url)))

@@ -1,8 +1,18 @@
-"""The two ways that DNS tells of instances: SRV records, and plain addresses."""
+"""The records of DNS as instances: SRV records with their targets, and plain addresses.
+
+RFC 2782's priority is a tier: clients use the lowest number that can be reached. Our lists have no
+tiers, and so only the lowest one is listed; `all_priorities` lists them all, each instance with its
+`metadata["priority"]`.
+
+A weight may be 0: "a very small chance", beside others above 0, and no preference where all are 0.
+Ours takes 0 as "no traffic", and so such a record gets a hundredth of the smallest weight beside
+it, or 1 like all the others. A target with several addresses shares its weight out among them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -10,12 +20,13 @@ from cachetools import LRUCache
 from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
-from trimtab.errors import RegistryUnavailableError
-from trimtab.registries.dns.reading import Offer, offered, read_addresses, read_offers
-from trimtab.registries.dns.resolving import Asked, Nameservers, absolute
+from trimtab.errors import InvalidInstanceError, RegistryUnavailableError
+from trimtab.instance import Instance
+from trimtab.registries.dns.nameservers import Asked, Nameservers, absolute
+from trimtab.registries.entries import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dns.name import Name
     from dns.rdata import Rdata
@@ -23,18 +34,27 @@ if TYPE_CHECKING:
     from dns.rdtypes.IN.AAAA import AAAA
     from dns.rdtypes.IN.SRV import SRV
 
-    from trimtab.instance import Instance
-
-__all__ = ["AddressRecords", "Reading", "Records", "SrvRecords"]
+__all__ = [
+    "AddressRecords",
+    "Offer",
+    "Reading",
+    "Records",
+    "SrvRecords",
+    "offered",
+    "read_addresses",
+    "read_offers",
+]
 
 _MAX_LOOKUPS_AT_ONCE = 16
 _MAX_TARGETS_REMEMBERED = 4096
 _RETRY_S = 5.0
+_NOT_OFFERED = "."
+_ZERO_RATIO = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What DNS lists of one service, and for how long that holds."""
+    """The instances of one service in DNS, and how long the answer holds."""
 
     instances: tuple[Instance, ...]
     skipped: tuple[str, ...]
@@ -42,7 +62,7 @@ class Reading:
 
 
 class Records(Protocol):
-    """A way to ask DNS for the instances that a name stands for."""
+    """Asks DNS for the instances of a name."""
 
     async def read(self, place: str, name: str) -> Reading:
         """Ask for the instances of a name."""
@@ -53,7 +73,7 @@ class AddressRecords:
     """One instance per A or AAAA record, all on one port.
 
     Args:
-        nameservers: whom to ask.
+        nameservers: answer the questions.
         kinds: A, AAAA or both.
         port: the port of every instance.
     """
@@ -71,14 +91,14 @@ class AddressRecords:
 class SrvRecords:
     """One instance per SRV record and address of its target.
 
-    Addresses that come along with the records are taken, the others are asked for. A target
-    whose address nobody can tell at the moment keeps the one it had, as RFC 8767 has it for
-    resolvers: the list must not shrink with every lost packet.
+    Addresses in the same answer are taken, the others are asked for. A target whose address
+    cannot be had at the moment keeps its last one, as RFC 8767 has it for resolvers: the list must
+    not shrink with every lost packet.
 
     Args:
-        nameservers: whom to ask.
+        nameservers: answer the questions.
         kinds: A, AAAA or both.
-        all_priorities: see `trimtab.registries.dns.reading`.
+        all_priorities: list every priority, not only the lowest.
     """
 
     def __init__(
@@ -89,7 +109,7 @@ class SrvRecords:
         self._known: LRUCache[str, _Addresses] = LRUCache(_MAX_TARGETS_REMEMBERED)
 
     async def read(self, place: str, name: str) -> Reading:
-        """Ask for the SRV records of a name, and for what addresses they lack."""
+        """Ask for the SRV records of a name, and for the addresses that are missing."""
         asked = await self._nameservers.ask(absolute(place, name), RdataType.SRV)
         offers = offered(_offers(asked), all_priorities=self._all_priorities)
         found = await self._targets(place, asked, offers)
@@ -101,10 +121,10 @@ class SrvRecords:
     async def _targets(
         self, place: str, asked: Asked, offers: Iterable[Offer]
     ) -> dict[str, _Addresses]:
-        """Find the addresses of all targets; those that nobody knows have none.
+        """Find the addresses of all targets; a target without any has an empty list.
 
         Raises:
-            RegistryUnavailableError: not one can be told, and one of them only for the moment.
+            RegistryUnavailableError: no target has an address, and one of them only for the moment.
         """
         known = _brought_along(asked, self._kinds)
         found = {offer.target: known.get(offer.target, _NOTHING) for offer in offers}
@@ -134,6 +154,71 @@ class SrvRecords:
                 return error
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Offer:
+    """One SRV record; `target` in lower case and with its last dot."""
+
+    priority: int
+    target: str
+    port: int
+    weight: int
+
+
+def offered(offers: Iterable[Offer], *, all_priorities: bool = False) -> list[Offer]:
+    """Return the records that count, sorted: servers shuffle them.
+
+    A target of "." means that the service is not offered.
+    """
+    there = sorted(offer for offer in offers if offer.target != _NOT_OFFERED)
+    if all_priorities:
+        return there
+    return [offer for offer in there if offer.priority == there[0].priority]
+
+
+def read_offers(
+    place: str, offers: Sequence[Offer], addresses: Mapping[str, Sequence[str]]
+) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
+    """Make an instance per record and address; name the records that make none.
+
+    Raises:
+        RegistryAnswerError: there are records, and none makes an instance.
+    """
+    least: dict[int, float] = defaultdict(lambda: 1 / _ZERO_RATIO)
+    for offer in offers:
+        if offer.weight:
+            least[offer.priority] = min(least.get(offer.priority, offer.weight), offer.weight)
+    entries = [
+        (offer, address, (offer.weight or least[offer.priority] * _ZERO_RATIO) / len(found))
+        for offer in offers
+        for found in [addresses.get(offer.target) or [""]]
+        for address in sorted(found)
+    ]
+    return gather(entries, _instance, place=place)
+
+
+def read_addresses(
+    place: str, addresses: Iterable[str], port: int
+) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
+    """Make an instance per address."""
+    return gather(sorted(addresses), lambda address: Instance(host=address, port=port), place=place)
+
+
+def _instance(entry: tuple[Offer, str, float]) -> Instance:
+    offer, address, weight = entry
+    target = offer.target.removesuffix(".")
+    if not address:
+        raise InvalidInstanceError(f"target {target} has no address")
+    try:
+        return Instance(
+            host=address,
+            port=offer.port,
+            weight=weight,
+            metadata={"priority": str(offer.priority), "target": target},
+        )
+    except InvalidInstanceError as error:
+        raise InvalidInstanceError(f"target {target}: {error}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Addresses:
     texts: tuple[str, ...]
@@ -148,10 +233,10 @@ async def _addresses(
 ) -> _Addresses:
     """Ask for all addresses of a name: half of them would look like a loss of instances."""
     answers = await asyncio.gather(*(nameservers.ask(name, kind) for kind in kinds))
-    # A family that is not there may have its absence forgotten sooner than addresses change.
-    telling = [answer for answer in answers if answer.records] or answers
-    texts = (record.address for answer in telling for record in _hosts(answer.records))
-    return _Addresses(tuple(texts), min(answer.ttl_s for answer in telling))
+    # The absence of a family may expire sooner than the addresses of the other.
+    filled = [answer for answer in answers if answer.records] or answers
+    texts = (record.address for answer in filled for record in _hosts(answer.records))
+    return _Addresses(tuple(texts), min(answer.ttl_s for answer in filled))
 
 
 def _hosts(records: Iterable[Rdata]) -> Iterable[A | AAAA]:

@@ -1,11 +1,13 @@
-"""Questions to the members of an etcd cluster, one at a time, with a token where it takes one."""
+"""Ask the members of an etcd cluster, one at a time, with a token if they want one."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -13,33 +15,34 @@ from trimtab.errors import (
     RegistryAnswerError,
     RegistryUnavailableError,
 )
-from trimtab.registries.asking import Answer, Asker
-from trimtab.registries.endpoints import Endpoints
-from trimtab.registries.etcd.auth import Tokens
-from trimtab.registries.etcd.refusals import (
+from trimtab.registries.etcd.wire import (
+    TokenAnswer,
+    WatchMessage,
     auth_is_off,
     canceled,
     error_of,
     needs_token,
+    read,
     refused,
     words_in,
     words_of,
 )
-from trimtab.registries.etcd.wire import TokenAnswer, WatchMessage, read
+from trimtab.registries.members import Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
     from random import Random
 
-    from trimtab.registries.etcd.urls import Place
+    from trimtab.registries.asking import Answer
+    from trimtab.registries.etcd.settings import EtcdSettings
     from trimtab.registries.etcd.wire import WatchResult
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "Tokens"]
 
 _HEADERS = {
-    # A member that has lost its leader then says so at once, instead of being silent.
+    # A member that has lost its leader then answers so at once, instead of being silent.
     "Grpc-Metadata-hasleader": "true",
-    # Whoever compresses a stream of lines holds them back.
+    # A proxy that compresses a stream of lines holds them back.
     "Accept-Encoding": "identity",
 }
 
@@ -48,36 +51,22 @@ class Gateway:
     """One cluster's JSON gateways; the current member is asked until it fails.
 
     Args:
-        place: where the members are.
-        timeout_s: bound on each question.
-        max_bytes: the largest answer, and the largest message of a watch.
-        rng: the source of chance for the member to begin with.
-        transport: used instead of the network.
+        settings: see `EtcdSettings`.
+        rng: chooses the member to begin with.
+
+    Raises:
+        ConfigurationError: a file of `tls` cannot be read.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        *,
-        timeout_s: float,
-        max_bytes: int,
-        rng: Random,
-        transport: httpx.AsyncBaseTransport | None,
-    ) -> None:
-        self._timeout_s = timeout_s
-        self._endpoints = Endpoints(list(place.members), rng=rng)
+    def __init__(self, settings: EtcdSettings, *, rng: Random) -> None:
+        self._timeout_s, self._login = settings.timeout_s, settings.login
+        self._endpoints = Endpoints(settings.bases, rng=rng)
+        context = settings.context()
         self._askers = {
-            member: Asker(
-                shown,
-                headers=_HEADERS,
-                verify=place.verify,
-                max_bytes=max_bytes,
-                transport=transport,
-            )
-            for member, shown in place.members.items()
+            base: settings.asker(settings.name_of(base), context, _HEADERS)
+            for base in settings.bases
         }
-        self._credentials = place.credentials
-        self._tokens = Tokens(self._authenticate) if place.credentials else None
+        self._tokens = Tokens(self._authenticate) if settings.login else None
 
     async def ask(
         self, path: str, question: dict[str, Any], shape: Any, *, timeout_s: float | None = None
@@ -131,7 +120,7 @@ class Gateway:
 
     @contextmanager
     def _member(self) -> Iterator[str]:
-        """Give the member to ask, and turn to the next one if it does not answer well."""
+        """Choose the member to ask, and turn to the next one if it does not answer well."""
         member = self._endpoints.current
         try:
             yield member
@@ -165,8 +154,8 @@ class Gateway:
         )
 
     async def _authenticate(self) -> str:
-        assert self._credentials is not None
-        user, password = self._credentials
+        assert self._login is not None
+        user, password = self._login
         with self._member() as member:
             answer = await self._post(
                 member,
@@ -184,13 +173,42 @@ class Gateway:
             return found.token
 
 
+class Tokens:
+    """Keeps one token for all questions, and asks for a new one at most once at a time.
+
+    Passwords are slow to check by design: a thousand watches whose token has lapsed must not ask
+    for a thousand new ones.
+
+    Args:
+        authenticate: asks for a token; "" while etcd has authentication turned off.
+    """
+
+    def __init__(self, authenticate: Callable[[], Awaitable[str]]) -> None:
+        self._authenticate = authenticate
+        self._token: str | None = None
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            WeakKeyDictionary()
+        )
+
+    async def get(self, *, instead_of: str | None = None) -> str:
+        """Return the token; a new one if the present one is the one that etcd has just refused.
+
+        Raises:
+            RegistryError: etcd gives no token.
+        """
+        async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            if self._token is None or self._token == instead_of:
+                self._token = await self._authenticate()
+            return self._token
+
+
 def _bearing(token: str) -> dict[str, str]:
     # Without the word Bearer, which etcd would take for a part of the token.
     return {"Authorization": token} if token else {}
 
 
 def _without(password: str, answer: Answer) -> Answer:
-    """Take the password out of a refusal: servers like to repeat what they were asked."""
+    """Take the password out of a refusal: servers like to repeat the question."""
     spellings = {json.dumps(password)[1:-1], password}
     body = answer.body
     for each in spellings:

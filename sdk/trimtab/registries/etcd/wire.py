@@ -1,18 +1,41 @@
-"""The JSON of etcd's gRPC gateway: questions and answers. No I/O.
+"""The JSON of etcd's gRPC gateway: questions, answers, and refusals. No I/O.
 
 Bytes travel as base64, 64-bit numbers as text, and what is zero, false or empty is left out.
 An unknown field of a question is silently ignored, so that a typing error would watch the wrong
 key for ever: questions are made here and nowhere else.
+
+Refusals come in four shapes:
+
+    unary  3.4  {"error": "text", "message": "text", "code": 14}
+    unary  3.5  {"code": 14, "message": "text", "details": []}
+    stream 3.4  {"error": {"grpc_code": 14, "http_code": 503, "message": "text"}}
+    stream 3.5  {"error": {"code": 14, "message": "text", "details": []}}
+
+The gRPC code and the message decide; the HTTP status says little ("user name is empty" is 400).
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Annotated, Any
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
+import httpx
 import msgspec
 
-from trimtab.registries.asking import parse_json
+from trimtab.errors import (
+    NotRegisteredError,
+    RegistryAnswerError,
+    RegistryCursorLostError,
+    RegistryDeniedError,
+    RegistryError,
+    RegistryRequestError,
+    RegistryUnavailableError,
+)
+from trimtab.registries.asking import parse_json, refusal, without
+
+if TYPE_CHECKING:
+    from trimtab.registries.asking import Answer
 
 __all__ = [
     "Event",
@@ -24,11 +47,18 @@ __all__ = [
     "TokenAnswer",
     "WatchMessage",
     "WatchResult",
+    "auth_is_off",
+    "canceled",
+    "error_of",
     "key_named",
     "keys_under",
+    "needs_token",
     "put_of",
     "read",
+    "refused",
     "watch_of",
+    "words_in",
+    "words_of",
 ]
 
 
@@ -44,7 +74,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class KeyValue(msgspec.Struct, frozen=True):
-    """A key with what it holds; of a deleted one only the key is told."""
+    """A key with what it holds; a deleted one has only the key."""
 
     key: bytes = b""
     value: bytes = b""
@@ -134,7 +164,7 @@ def watch_of(prefix: str, *, revision: int) -> dict[str, Any]:
 
 
 def _range(prefix: str) -> dict[str, Any]:
-    """Give the range of keys with a prefix: up to the prefix with its last byte raised.
+    """Return the range of keys with a prefix: up to the prefix with its last byte raised.
 
     UTF-8 has no byte 0xff, so that raising it never carries. All keys are from zero to zero.
     """
@@ -145,3 +175,110 @@ def _range(prefix: str) -> dict[str, Any]:
 
 def _base64(data: bytes) -> str:
     return b64encode(data).decode()
+
+
+class _Code(IntEnum):
+    """The gRPC codes that mean more than "wrong question"."""
+
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+_LOG_IN = "; write etcd://user:password@..., or check them"
+_WITHOUT_TOKEN = (
+    (_Code.UNAUTHENTICATED, ""),
+    (_Code.INVALID_ARGUMENT, "user name is empty"),
+    (_Code.INVALID_ARGUMENT, "auth store is old"),
+)
+_MEANINGS: tuple[tuple[_Code, str, type[RegistryError], str], ...] = (
+    *((code, words, RegistryDeniedError, _LOG_IN) for code, words in _WITHOUT_TOKEN),
+    (_Code.INVALID_ARGUMENT, "authentication failed", RegistryDeniedError, _LOG_IN),
+    (_Code.PERMISSION_DENIED, "", RegistryDeniedError, "; check the rights of the user"),
+    (_Code.NOT_FOUND, "lease not found", NotRegisteredError, ""),
+    (_Code.OUT_OF_RANGE, "compacted", RegistryCursorLostError, ""),
+    (_Code.CANCELLED, "", RegistryUnavailableError, ""),
+    (_Code.UNKNOWN, "", RegistryUnavailableError, ""),
+    (_Code.DEADLINE_EXCEEDED, "", RegistryUnavailableError, ""),
+    (_Code.RESOURCE_EXHAUSTED, "", RegistryUnavailableError, ""),
+    (_Code.ABORTED, "", RegistryUnavailableError, ""),
+    (_Code.INTERNAL, "", RegistryUnavailableError, ""),
+    (_Code.UNAVAILABLE, "", RegistryUnavailableError, ""),
+    (_Code.DATA_LOSS, "", RegistryUnavailableError, ""),
+)
+"""A code, words in the message, their error, and the remedy."""
+_LENGTH = 200
+
+
+def words_of(decoded: Any) -> tuple[int, str]:
+    """Return the gRPC code and the message of a decoded refusal; 0 if it has no code."""
+    table = decoded if isinstance(decoded, dict) else {"message": decoded}
+    if isinstance(table.get("error"), dict):
+        table = table["error"]
+    codes = (table.get("grpc_code"), table.get("code"))
+    code = next((each for each in codes if type(each) is int), 0)
+    message = table.get("message") or table.get("error") or ""
+    return code, " ".join(str(message).split())[:_LENGTH]
+
+
+def words_in(answer: Answer) -> tuple[int, str]:
+    """Return the gRPC code and the message of a refusal; 0 if it is not one of etcd's."""
+    try:
+        code, message = words_of(parse_json("", answer.body))
+    except RegistryAnswerError:
+        return 0, ""
+    return code, message if answer.request is None else without(message, answer.request)
+
+
+def refused(place: str, answer: Answer) -> Exception:
+    """Make the error for an answer other than 200."""
+    code, message = words_in(answer)
+    if not code:  # The answer of a proxy, or of another server.
+        if answer.status == httpx.codes.NOT_FOUND:
+            return RegistryRequestError(
+                f"{place}: HTTP 404: {answer.detail}; is it etcd 3.4 or newer, with its gRPC "
+                "gateway on?"
+            )
+        return refusal(place, answer)
+    return error_of(place, code, message)
+
+
+def error_of(place: str, code: int, message: str) -> RegistryError:
+    """Make the error for a gRPC code with its message."""
+    text = f"{place}: {message or 'no reason given'} (code {code})"
+    for of, words, kind, remedy in _MEANINGS:
+        if code == of and words in message:
+            return kind(text + remedy)
+    return RegistryRequestError(text)
+
+
+def canceled(place: str, compact_revision: int, reason: str) -> RegistryError:
+    """Make the error of a watch that etcd has cancelled, which leaves its stream open."""
+    text = f"{place}: etcd has cancelled the watch: {reason[:_LENGTH] or 'no reason given'}"
+    if "permission denied" in reason.lower():
+        return RegistryDeniedError(f"{text}; check the rights of the user")
+    if compact_revision:
+        text += f"; the history before revision {compact_revision} is compacted"
+    return RegistryCursorLostError(text)
+
+
+def needs_token(code: int, message: str) -> bool:
+    """Tell whether a question was refused because it had no valid token."""
+    return any(code == of and words in message for of, words in _WITHOUT_TOKEN)
+
+
+def auth_is_off(answer: Answer) -> bool:
+    """Tell whether etcd has authentication turned off, and takes questions without a token."""
+    code, message = words_in(answer)
+    return code == _Code.FAILED_PRECONDITION and "not enabled" in message

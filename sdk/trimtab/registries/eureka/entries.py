@@ -1,6 +1,6 @@
-"""What Eureka says of an instance, and what we say to it. No I/O.
+"""Translate Eureka's instances into ours, and ours into Eureka's. No I/O.
 
-Eureka has no field for weight, zone and scheme; they stand in its metadata, the zone where
+Eureka has no field for weight, zone and scheme; they are in its metadata, the zone where
 Spring Cloud keeps it too. Its JSON is made from XML: a port is `{"$": 8080, "@enabled": "true"}`,
 its number text in old versions; a list of one is, with some servers, the one; empty metadata is
 `{"@class": "java.util.Collections$EmptyMap"}`.
@@ -119,7 +119,7 @@ def one_or_many(place: str, raw: msgspec.Raw) -> list[msgspec.Raw]:
 def registration(service: str, instance: Instance, *, ttl_s: float) -> dict[str, Any]:
     """Write the body that registers an instance.
 
-    Eureka keeps leases in whole seconds, and waits for twice what it was told before it drops one.
+    Eureka keeps leases in whole seconds, and waits for twice the lease before it drops one.
     """
     secure = instance.scheme == "https"
     lease_s = max(math.ceil(ttl_s), 1)
@@ -129,7 +129,7 @@ def registration(service: str, instance: Instance, *, ttl_s: float) -> dict[str,
         "instanceId": instance.id,
         "app": service.upper(),
         "hostName": instance.host,
-        # Required by newer servers, which do not look what it is.
+        # Newer servers require it, and do not check it.
         "ipAddr": instance.host,
         "vipAddress": service,
         "secureVipAddress": service,
@@ -150,7 +150,7 @@ def registration(service: str, instance: Instance, *, ttl_s: float) -> dict[str,
 
 
 def status_word(instance: Instance) -> str:
-    """Say an instance's status in Eureka's words; it has none for a warning."""
+    """Return Eureka's word for an instance's status; there is none for a warning."""
     return _WORDS.get(instance.status, "DOWN")
 
 
@@ -165,28 +165,28 @@ def _metadata(instance: Instance) -> dict[str, str]:
 
 
 def _instance(info: _Info, *, prefer_ip: bool) -> Instance:
-    said = {name: text_or_json(value) for name, value in (info.metadata or {}).items()}
-    said.pop(_CLASS, None)
+    metadata = {name: text_or_json(value) for name, value in (info.metadata or {}).items()}
+    metadata.pop(_CLASS, None)
     names = (info.ip_addr, info.host_name) if prefer_ip else (info.host_name, info.ip_addr)
-    port, scheme = _port(info, said)
+    port, scheme = _port(info, metadata)
     status = _STATUSES.get(info.status.upper(), Status.CRITICAL)
-    if status is Status.PASSING and said.get("status") == Status.WARNING:
+    if status is Status.PASSING and metadata.get("status") == Status.WARNING:
         status = Status.WARNING
     return Instance(
         id=info.instance_id,
         host=names[0] or names[1],
         port=port,
         scheme=scheme,
-        weight=_weight(said),
-        zone=said.get("zone", ""),
-        metadata={name: value for name, value in said.items() if name not in OWN_METADATA},
+        weight=_weight(metadata),
+        zone=metadata.get("zone", ""),
+        metadata={name: value for name, value in metadata.items() if name not in OWN_METADATA},
         status=status,
     )
 
 
-def _port(info: _Info, said: Mapping[str, str]) -> tuple[int, str | None]:
-    """Give the port to call and its scheme: the plain one if both are enabled."""
-    for port, scheme in ((info.port, said.get("scheme")), (info.secure_port, "https")):
+def _port(info: _Info, metadata: Mapping[str, str]) -> tuple[int, str | None]:
+    """Return the port to call and its scheme: the plain one if both are enabled."""
+    for port, scheme in ((info.port, metadata.get("scheme")), (info.secure_port, "https")):
         if port is not None and port.is_open:
             number = str(port.number)
             if not number.isdecimal():
@@ -195,9 +195,9 @@ def _port(info: _Info, said: Mapping[str, str]) -> tuple[int, str | None]:
     raise InvalidInstanceError(f"{info.instance_id!r}: neither port nor securePort is enabled")
 
 
-def _weight(said: Mapping[str, str]) -> float:
+def _weight(metadata: Mapping[str, str]) -> float:
     try:
-        weight = float(said.get("weight", "1"))
+        weight = float(metadata.get("weight", "1"))
     except ValueError:
         return 1.0
     return weight if weight >= 0 and math.isfinite(weight) else 1.0

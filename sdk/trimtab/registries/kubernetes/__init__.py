@@ -5,7 +5,7 @@ kubernetes:///shop?port=http            services of the namespace `shop`, their 
 kubernetes://10.0.0.1:6443/shop?token_file=/run/token&ca=/run/ca.crt
 kubernetes://127.0.0.1:8001/shop?tls=0  through `kubectl proxy`
 
-| option                        | what it says                                                   |
+| option                        | meaning                                                        |
 |-------------------------------|----------------------------------------------------------------|
 | `port`                        | a port's name or number; needed where a service has several    |
 | `token`, `token_file`         | the bearer token; a file is read again for each question, since |
@@ -19,22 +19,40 @@ A service may be named with its namespace: `orders.shop`, `orders.shop.svc.clust
 token needs `list` and `watch` on `endpointslices` of the group `discovery.k8s.io`.
 
 Tested against recorded answers, not a real server.
+
+`settings` reads the URL; `reader` lists and watches, `slices` translates EndpointSlices.
 """
 
 from __future__ import annotations
 
-from trimtab.registries.kubernetes.polled import KubernetesPolledRegistry
-from trimtab.registries.kubernetes.urls import read_url
-from trimtab.registries.kubernetes.watched import KubernetesRegistry
+from typing import TYPE_CHECKING
 
-__all__ = ["KubernetesPolledRegistry", "KubernetesRegistry", "from_url"]
+from trimtab.registries.composed import ComposedRegistry
+from trimtab.registries.kubernetes.reader import KubernetesReader, KubernetesWatch
+from trimtab.registries.kubernetes.settings import KubernetesSettings
+
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["KubernetesSettings", "from_url", "make"]
 
 
-def from_url(url: str) -> KubernetesPolledRegistry:
+def from_url(url: str) -> ComposedRegistry:
     """Make the registry that the URL describes; it can be watched unless it says `poll`.
 
     Raises:
         ConfigurationError: the URL or one of its options is wrong.
     """
-    base, settings, poll = read_url(url)
-    return (KubernetesPolledRegistry if poll else KubernetesRegistry)(base, **settings)
+    return make(KubernetesSettings.from_url(url))
+
+
+def make(settings: KubernetesSettings, *, rng: Random | None = None) -> ComposedRegistry:
+    """Make the registry; `rng` spreads the lengths of watches.
+
+    Raises:
+        ConfigurationError: a file of `tls` cannot be read.
+    """
+    asker = settings.asker(settings.url, settings.context(), {"Accept": "application/json"})
+    reader = KubernetesReader(settings, asker)
+    watch = None if settings.poll else KubernetesWatch(settings, asker, reader, rng=rng)
+    return ComposedRegistry(settings, reader, watch=watch)

@@ -1,33 +1,60 @@
-"""One ZooKeeper session, used from one event loop: the bridge to kazoo's threads.
+"""One ZooKeeper session on one event loop: kazoo's client, and the bridge to its threads.
 
 kazoo calls back on its threads, and its blocking calls wait for ever where there is no quorum.
-So nothing here blocks: a question is sent by kazoo's `..._async`, and its answer carried over to
-the loop. How long to wait is the caller's business (`asyncio.timeout`).
+So nothing here blocks: a question is sent by kazoo's `..._async`, and its answer is carried over
+to the loop. The caller bounds the wait (`asyncio.timeout`).
 
-What a session goes through: *connected*; *suspended*, which nobody can tell from a short blip
-until a member answers again (kazoo never guesses that a session is lost); then connected again,
-or *lost*: kazoo begins a new session at once, and the nodes that lived by the old one are gone.
-At every loss of the connection all watches are gone.
+A session is *connected*; or *suspended*, which cannot be told from a short interruption until a
+member answers again (kazoo never guesses that a session is lost); then connected again, or *lost*:
+kazoo begins a new session at once, and the nodes of the old one are gone. All watches are gone at
+every loss of the connection.
+
+Deviations from kazoo's defaults, and why:
+
+- A silent member is left after 2 s and not after a whole session: one behind a firewall, or one
+  that hangs, whose kernel still accepts connections, must not keep us from the others.
+- TLS uses our own context (kazoo's would not check host names), and bytes that TLS has decrypted
+  already count as readable: `select` does not see them, and an answer would wait there until the
+  next one came.
+- Reconnecting is tried at least about once a second; kazoo's own backoff grows to an hour.
+- kazoo warns at each attempt, in each of its clients. The last warning is kept for our one
+  message, and logged at the level DEBUG.
+- kazoo logs whole requests at that level, those with the password too; these are left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import logging
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from kazoo.client import KazooState
+from kazoo.client import KazooClient, KazooState
 from kazoo.exceptions import ConnectionLoss
+from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.protocol.serialization import SASL, Auth, Connect
 from kazoo.protocol.states import KeeperState
 
 from trimtab.errors import RegistryDeniedError
-from trimtab.registries.zookeeper.client import THREAD_NAME
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
-__all__ = ["Session"]
+    from trimtab.registries.zookeeper.settings import ZooKeeperSettings
+
+__all__ = ["THREAD_NAME", "Quiet", "Session", "make_client"]
+
+THREAD_NAME = "trimtab-zookeeper"
+"""The name of kazoo's threads; each client has three."""
+_SILENCE_S = 2.0
+_RECONNECT = {"max_tries": -1, "delay": 0.1, "max_delay": 1.0}
+_NOT_A_REASON = "Transition to CONNECTING"
+_SECRETS = (Auth, Connect, SASL)
 
 # Each question puts a byte into the pipe that wakes kazoo, and a full pipe would block the loop;
 # it holds some 270.
@@ -35,9 +62,109 @@ _MAX_IN_FLIGHT = 100
 _GOODBYE_S = 2.0
 _CUT_EVERY_S = 0.1
 
+_log = logging.getLogger("trimtab.registries.zookeeper")
+
+
+def make_client(settings: ZooKeeperSettings, session_s: float) -> Any:
+    """Make a client, not started yet, that asks for sessions of `session_s`."""
+    user, password = settings.user or ("", "")
+    login = {"mechanism": "DIGEST-MD5", "username": user, "password": password}
+    return KazooClient(
+        hosts=settings.hosts,
+        timeout=session_s,
+        handler=_Threads(settings.context()),
+        default_acl=settings.acls(),
+        auth_data=[("digest", f"{user}:{password}")] if user and not settings.sasl else [],
+        sasl_options=login if settings.sasl else None,
+        connection_retry=_RECONNECT,
+        logger=Quiet(_log),
+    )
+
+
+class Quiet(logging.LoggerAdapter[logging.Logger]):
+    """Logs kazoo's warnings as details, and keeps the last.
+
+    Attributes:
+        last: kazoo's last warning; "" before the first.
+    """
+
+    last = ""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log for kazoo; its errors stay errors, its finest level is dropped."""
+        if level < logging.DEBUG or any(isinstance(arg, _SECRETS) for arg in args):
+            return
+        if level == logging.WARNING and msg != _NOT_A_REASON:
+            self.last = str(msg) % args
+        if level in {logging.INFO, logging.WARNING}:
+            level = logging.DEBUG
+        super().log(level, msg, *args, **kwargs)
+
+
+class _Threads(SequentialThreadingHandler):  # type: ignore[misc]  # kazoo has no types
+    """kazoo's threads and sockets; kazoo asks its handler for both.
+
+    Attributes:
+        latest: the thread started last, which in kazoo's order is that of the connection.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self.latest = threading.current_thread()
+        self._tls = tls
+        self._socket: socket.socket | None = None
+
+    def spawn(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> threading.Thread:
+        thread = threading.Thread(
+            target=function, args=args, kwargs=kwargs, name=THREAD_NAME, daemon=True
+        )
+        thread.start()
+        self.latest = thread
+        return thread
+
+    def cut(self) -> None:
+        """Break the present connection, so that kazoo's thread waits on it no longer."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def create_connection(
+        self, address: tuple[str, int], *, timeout: float, hostname: str, **_: Any
+    ) -> socket.socket:
+        try:
+            self._socket = socket.create_connection(address, min(timeout, _SILENCE_S))
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                self._socket = self._encrypted(self._tls, self._socket, hostname)
+        except TimeoutError:
+            # kazoo shows `strerror`, which a plain time-out does not have.
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+        return self._socket
+
+    @staticmethod
+    def _encrypted(tls: ssl.SSLContext, plain: socket.socket, hostname: str) -> socket.socket:
+        try:
+            return tls.wrap_socket(plain, server_hostname=hostname)
+        except BaseException:
+            plain.close()
+            raise
+
+    def select(
+        self, readers: list[Any], writers: list[Any], rest: list[Any], timeout: float | None = None
+    ) -> Any:
+        if self._tls is not None:
+            decrypted = [each for each in readers if hasattr(each, "pending") and each.pending()]
+            if decrypted:
+                return decrypted, [], []
+        if timeout is not None and len(readers) == 1:
+            # kazoo waits for an answer, to the handshake for example; otherwise it listens to
+            # its own pipe as well.
+            timeout = min(timeout, _SILENCE_S)
+        return super().select(readers, writers, rest, timeout)
+
 
 class Session:
-    """Ask ZooKeeper, and hear what it tells, on the loop that made this.
+    """Asks ZooKeeper, and reports its events on the loop that made this object.
 
     Args:
         client: a kazoo client, not started.
@@ -45,7 +172,7 @@ class Session:
             everything may have.
 
     Attributes:
-        answered_at: when ZooKeeper has answered something last, by the loop's clock.
+        answered_at: the time of ZooKeeper's last answer, by the loop's clock.
     """
 
     def __init__(self, client: Any, heard: Callable[[str | None], None]) -> None:
@@ -71,14 +198,14 @@ class Session:
 
     @property
     def trouble(self) -> str:
-        """What kazoo last complained of, if it is not connected now."""
+        """Kazoo's last warning, if it is not connected now."""
         return "" if self.client.connected else self.client.logger.last
 
     def is_over(self, after_s: float) -> bool:
-        """Tell whether to begin anew: kazoo has given up, or was suspended for too long.
+        """Tell whether to begin a new session: kazoo has given up, or is suspended too long.
 
-        Members that have lost their memory refuse, for ever, a client that has seen more than
-        they have; only a new one gets in.
+        Members that have lost their data refuse, for ever, a client that has seen newer data;
+        only a new client gets in.
         """
         if not self.client.handler.latest.is_alive():
             return True
@@ -104,7 +231,7 @@ class Session:
         """Call one of the client's `..._async` and wait for the answer.
 
         Raises:
-            KazooException: what the answer says; ConnectionLoss at once while not connected.
+            KazooException: the error in the answer; ConnectionLoss at once while not connected.
         """
         await self._slots.acquire()
         try:
@@ -150,9 +277,9 @@ class Session:
         self._soon(self._wake)
 
     def _cut(self, ended: threading.Event) -> None:
-        """Break connections for as long as kazoo hangs on them, where there is nobody to tell.
+        """Break connections for as long as kazoo waits on them without a listener.
 
-        By itself kazoo waits a whole session for an answer before it sees that it was stopped.
+        kazoo alone waits a whole session for an answer before it notices that it was stopped.
         """
         patience_s = _GOODBYE_S if self.client.connected else _CUT_EVERY_S
         while not ended.wait(patience_s):
@@ -195,5 +322,5 @@ class Session:
         try:
             self._loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
-            # The loop has ended, and nobody waits any more.
+            # The loop has ended, and no task waits for this.
             return
