@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.figures import Figures, figures
-from trimtab_sim.quiet import quiet
-from trimtab_sim.simulation import Depth, simulate
+from trimtab_sim.simulation import Depth, quiet, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,9 +6,9 @@ import asyncio
 from math import log
 from typing import TYPE_CHECKING
 
+from trimtab_sim.events import until
 from trimtab_sim.happenings import happen
 from trimtab_sim.streams import stream
-from trimtab_sim.world.moments import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from trimtab.strategies import STRATEGIES
 from trimtab_sim.invariants import complaints
-from trimtab_sim.quiet import quiet
 from trimtab_sim.schedules import scenarios
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import quiet, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

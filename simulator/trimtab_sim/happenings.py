@@ -8,9 +8,9 @@ from math import ceil
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from trimtab_sim.events import until
 from trimtab_sim.scenario import actions as a
 from trimtab_sim.scenario.content import ServerGroup
-from trimtab_sim.world.moments import until
 from trimtab_sim.world.network import Partition
 from trimtab_sim.world.places import Side
 from trimtab_sim.world.world import Runner, World
@@ -18,7 +18,7 @@ from trimtab_sim.world.world import Runner, World
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trimtab_sim.world.overlays import Overlaid
+    from trimtab_sim.world.places import Overlaid
 
 __all__ = ["choose", "happen"]
 

@@ -37,11 +37,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import simpy
 
-from trimtab_sim.bridge import Bridge
 from trimtab_sim.errors import DeadlockError, LivelockError, SimulationError
 from trimtab_sim.events import Step
 from trimtab_sim.fences import Fenced, fences
-from trimtab_sim.numbered import OrderedWeakSet, SimulatedFuture, SimulatedTask
+from trimtab_sim.futures import Bridge, OrderedWeakSet, SimulatedFuture, SimulatedTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

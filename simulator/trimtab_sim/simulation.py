@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -15,8 +17,8 @@ from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.health.eligibility import reason_against
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
-from trimtab_sim.collecting import patient_collector
 from trimtab_sim.convergence import Convergence
+from trimtab_sim.events import until
 from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
@@ -30,6 +32,7 @@ from trimtab_sim.world.wire import WireTransport
 from trimtab_sim.world.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
     from trimtab.discovery import Service
@@ -40,12 +43,13 @@ if TYPE_CHECKING:
     from trimtab_sim.world.clients import Client
     from trimtab_sim.world.http_clients import FamilyName
 
-__all__ = ["Depth", "Run", "simulate"]
+__all__ = ["Depth", "Run", "quiet", "rare_collections", "simulate"]
 
 Depth: TypeAlias = Literal["core", "client", "wire"]
 _INNER: dict[Depth, Any] = {"client": ModelTransport, "wire": WireTransport}
 # What the SDK says of a simulated world is for those who ask for logs, not for every terminal.
 logging.getLogger("trimtab").addHandler(logging.NullHandler())
+_GC_THRESHOLDS = (5_000, 10, 100)
 _SETTLE_S = 3600.0
 """How long after the last arrival a request may still go on before the run gives up on it."""
 
@@ -107,7 +111,7 @@ def simulate(
     world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
     chosen = strategy or scenario.strategies[0]
     stage = _Stage(world, chosen, depth, family)
-    with patient_collector():
+    with rare_collections():
         simulated.run(stage.play(), env=env)
     return Run(
         scenario=scenario,
@@ -147,7 +151,7 @@ class _Stage:
             for _ in range(group.count):
                 self._add_client(group)
         self.director.start()
-        await _at(loop, world.end)
+        await until(world.end)
         await self._finish_requests(loop)
         self.in_flight_left = sum(s.statistics().in_flight for s in self._services)
         for client in world.clients:
@@ -162,7 +166,7 @@ class _Stage:
         step = 2 * max(float(group.timeout) for group in self.world.scenario.clients)
         deadline = self.world.end + _SETTLE_S / 2
         while recorder.in_flight and loop.time() < deadline:
-            await _at(loop, loop.time() + step)
+            await until(loop.time() + step)
 
     def _add_client(self, group: Group) -> None:
         world = self.world
@@ -205,8 +209,7 @@ class _Stage:
         return CoreClient(world, place, group, balancer, seed=world.seed)
 
     async def _start(self, client: Client, start: float) -> None:
-        loop = asyncio.get_running_loop()
-        await _at(loop, start)
+        await until(start)
         client.start()
         while True:
             try:
@@ -232,7 +235,30 @@ class _Stage:
         service.lease.subscribe(look)
 
 
-async def _at(loop: asyncio.AbstractEventLoop, moment: float) -> None:
-    reached = loop.create_future()
-    loop.call_at(moment, reached.set_result, None)
-    await reached
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the logger `trimtab` inside the block: in a simulation faults are expected."""
+    logger = logging.getLogger("trimtab")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Run the cycle collector less often, until the end of the block.
+
+    A run makes and drops many small objects beside a world that stays, in a process that may be
+    large: scanning all of it over and over took up to a sixth of the time. Cycles are still found,
+    some megabytes later. A collector that was switched off stays off.
+    """
+    before = gc.get_threshold()
+    if before[0]:
+        gc.set_threshold(*map(max, before, _GC_THRESHOLDS))
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

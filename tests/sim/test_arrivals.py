@@ -8,7 +8,7 @@ import pytest
 
 from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Poisson, Steady, Trace
 from trimtab_sim.simulation import simulate
-from trimtab_sim.world.arrivals import source
+from trimtab_sim.world.clients import source
 
 
 def moments(arrivals, *, until, start=0.0, seed=1, factor=1.0):

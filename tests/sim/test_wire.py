@@ -11,10 +11,9 @@ import pytest
 import simpy
 
 from trimtab_sim import SimulationError
-from trimtab_sim.collecting import patient_collector
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.simulation import _Stage, simulate
+from trimtab_sim.simulation import _Stage, rare_collections, simulate
 from trimtab_sim.world.deadlines import Deadlines
 from trimtab_sim.world.http_clients import HttpClient
 
@@ -181,12 +180,12 @@ def test_deadlines_ring_in_their_order_whatever_the_order_of_coming():
 
 def test_the_collector_is_as_it_was_after_a_run():
     before = gc.get_threshold()
-    with patient_collector():
+    with rare_collections():
         assert gc.get_threshold()[2] >= 100
     assert gc.get_threshold() == before
     gc.set_threshold(0)
     try:
-        with patient_collector():
+        with rare_collections():
             assert gc.get_threshold()[0] == 0
     finally:
         gc.set_threshold(*before)

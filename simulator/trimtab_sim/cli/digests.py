@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 from trimtab_sim.figures import figures
-from trimtab_sim.quiet import quiet
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import quiet, simulate
 
 
 def main(words: list[str]) -> None:

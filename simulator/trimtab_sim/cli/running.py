@@ -24,8 +24,7 @@ from trimtab_sim.cli.options import (
 )
 from trimtab_sim.cli.progress import progress
 from trimtab_sim.errors import ScenarioError
-from trimtab_sim.quiet import quiet
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import quiet, simulate
 from trimtab_sim.streams import child_seed
 
 if TYPE_CHECKING:

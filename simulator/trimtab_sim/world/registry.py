@@ -12,10 +12,9 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import Listing
-from trimtab_sim.events import call_at
+from trimtab_sim.events import call_at, until
 from trimtab_sim.streams import stream
-from trimtab_sim.world.moments import until
-from trimtab_sim.world.overlays import Overlaid
+from trimtab_sim.world.places import Overlaid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
-from trimtab_sim.world.overlays import Overlaid
-from trimtab_sim.world.places import Place
+from trimtab_sim.world.places import Overlaid, Place
 from trimtab_sim.world.trips import reply
 
 if TYPE_CHECKING:
