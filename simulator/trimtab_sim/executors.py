@@ -15,12 +15,13 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
-from trimtab_sim.figures import Figures, figures
+from trimtab_sim.measuring import measure
 from trimtab_sim.simulation import Depth, quiet, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from trimtab_sim.figures import Figures
     from trimtab_sim.scenario import Scenario
 
     Progress: TypeAlias = "Callable[[int, int], None]"
@@ -78,7 +79,7 @@ def work(tasks: Sequence[Task]) -> list[Figures]:
     """Do a chunk of runs: what an executor is handed."""
     with quiet():
         return [
-            figures(
+            measure(
                 simulate(task.scenario, strategy=task.strategy, seed=task.seed, depth=task.depth)
             )
             for task in tasks

@@ -55,7 +55,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 _MOST_DETAILS = 5
 # Per clause: its unit, and the figure. `success_ratio` is a least, all others are a most.
 _CLAUSES: dict[str, tuple[Unit, Callable[[Figures], float | None]]] = {
-    "views_converged_within": ("s", lambda run: run.settling.slowest_s),
+    "views_converged_within": ("s", lambda run: run.convergence.slowest_s),
     "traffic_off_dead_within": ("s", lambda run: run.traffic_off_dead_s),
     "success_ratio": ("share", lambda run: run.success_ratio),
     "p50": ("s", lambda run: run.p50),
@@ -131,9 +131,9 @@ def _failures(
 def _within_bound(
     runs: Sequence[Figures], replications: Sequence[int], replay: Callable[[int], str]
 ) -> Judgement:
-    counts = [run.settling.violation_count for run in runs]
-    first = next((run for run in runs if run.settling.violation_count), None)
-    shown = first.settling.violations[:_MOST_DETAILS] if first else []
+    counts = [run.convergence.violation_count for run in runs]
+    first = next((run for run in runs if run.convergence.violation_count), None)
+    shown = first.convergence.violations[:_MOST_DETAILS] if first else []
     worst = max(counts)
     return Judgement(
         strategy=runs[0].strategy,

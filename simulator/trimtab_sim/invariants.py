@@ -20,7 +20,7 @@ from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings
 from trimtab.retry import RetryPolicy
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.errors import SimulationError
-from trimtab_sim.figures import figures
+from trimtab_sim.measuring import measure
 from trimtab_sim.recorder import BINS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def calm_from(run: Run) -> float:
 
 def _does_not_add_up(run: Run) -> Iterator[str]:
     try:
-        figures(run)
+        measure(run)
     except SimulationError as error:
         yield str(error)
 
@@ -101,8 +101,8 @@ def _sees_wrongly(run: Run) -> Iterator[str]:
     for change in run.convergence.changes:
         due = max(change.at, heal) + after_s
         if change.superseded_at is None and due < end:
-            for client, settled in change.settled.items():
-                if settled is None or settled > due:
+            for client, agreed in change.agreed_at.items():
+                if agreed is None or agreed > due:
                     yield (
                         f"client {client} does not agree on the {change.kind} of "
                         f"{change.instance} at {change.at:.3f} s by {due:.3f} s"

@@ -77,7 +77,7 @@ _ALL = (
         name="converged",
         label="last view right",
         unit="s",
-        of=lambda run: run.settling.slowest_s if run.settling.changes else None,
+        of=lambda run: run.convergence.slowest_s if run.convergence.changes else None,
         is_skewed=True,
     ),
     Metric(

@@ -1,8 +1,8 @@
-"""The oracle table: which world is run, and what theory says of it.
+"""The oracle table: which scenario is run, and what theory says about it.
 
-Tolerances are set to about five standard errors of the full run, so that the table holds for any
-seed and fails for any error of a few per cent. At high load queues vary slowly and wildly, which
-takes requests by the million to see past; those have the wide ones.
+Tolerances are about five standard errors of the full run, so that the table holds for any seed and
+fails for any error of a few per cent. At high load queues vary slowly and widely, and precise means
+take requests by the million; those rows have wide tolerances.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["TABLE", "Experiment", "Oracle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oracle:
-    """One number that theory knows.
+    """One number that theory gives.
 
     Attributes:
         label: for the table.
-        of: which of the measured numbers it is about.
+        of: the name of the measured number.
         expected: what theory says.
         kind: "equal" within the tolerance, or a bound for every replication.
         tolerance: of an equality, as a share of what is expected.
@@ -41,7 +41,7 @@ class Oracle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A world, how often it is run, and what is known of it."""
+    """A scenario, the number of its replications, and its oracles."""
 
     name: str
     measure: Callable[[runs.Trial], dict[str, float]]
@@ -134,7 +134,7 @@ _QUEUES = (
         load=0.7,
         servers=500,
         requests=60_000,
-        settled=50,
+        warmup_times=50,
         reps=6,
         mean=("least_request of 500, load 0.7", oracles.supermarket_mean(0.7, 2), 0.02),
     ),
@@ -144,11 +144,11 @@ _QUEUES = (
         load=0.9,
         servers=500,
         requests=100_000,
-        settled=200,
+        warmup_times=200,
         reps=6,
         mean=("least_request of 500, load 0.9", oracles.supermarket_mean(0.9, 2), 0.025),
     ),
-    # No closed form: a few lines of heapq say 2.074 where the mean field has 1.947.
+    # No closed form: a simulation of a few lines with heapq gives 2.074, the mean field 1.947.
     _queue(
         "two-choices-10",
         strategy="least_request",
@@ -284,13 +284,13 @@ _FAULTS = (
         name="retry-storm-no-budget",
         measure=partial(runs.storm, budget="budget_ratio = 1000\nbudget_min_per_s = 1000000"),
         reps=3,
-        oracles=(_at_most("time-outs tried again, no budget: success after", "tail", 0.0),),
+        oracles=(_at_most("retried time-outs, no budget: success after", "tail", 0.0),),
     ),
     Experiment(
         name="retry-storm-budget",
         measure=partial(runs.storm, budget="budget_ratio = 0.1\nbudget_min_per_s = 0"),
         reps=3,
-        oracles=(_at_least("time-outs tried again, budget: success after", "tail", 0.99),),
+        oracles=(_at_least("retried time-outs, budget: success after", "tail", 0.99),),
     ),
     Experiment(
         name="retry-storm",

@@ -144,7 +144,7 @@ def _bounds_met(result: Result) -> list[tuple[str, float]]:
     widest: dict[str, float] = {}
     for runs in result.runs.values():
         for run in runs:
-            for change in run.settling.changes:
+            for change in run.convergence.changes:
                 widest[change.kind] = max(widest.get(change.kind, 0.0), change.bound_s)
     kinds: dict[float, list[str]] = {}
     for kind, bound_s in widest.items():

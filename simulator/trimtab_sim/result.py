@@ -138,7 +138,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     def times_to_converge(self, strategy: str) -> npt.NDArray[np.float64]:
         """Return, for every change of every replication, how long the last client took."""
-        return np.array([s for run in self.runs[strategy] for s in run.settling.last_times])
+        return np.array([s for run in self.runs[strategy] for s in run.convergence.last_times])
 
     def warmup(self, strategy: str) -> Warmup:
         """Return what MSER-5 says of the warm-up: bins to discard, out of 240.

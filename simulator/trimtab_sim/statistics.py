@@ -211,7 +211,7 @@ class Warmup:
     Attributes:
         discard: how many observations; a multiple of 5.
         reached: whether a steady state shows. False when the best cut is at half of the
-            series: then the series is too short, or the system never settles.
+            series: then the series is too short, or the system has no steady state.
     """
 
     discard: int

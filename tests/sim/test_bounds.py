@@ -209,9 +209,9 @@ def test_bounds_are_not_far_from_what_happens(scenario):
     run = simulate(scenario(text, duration=3000, servers=20, clients=clients))
     calm_s = Bounds(run.scenario)("death", 0.0) - Bounds(run.scenario).doubt_s
     slowest = max(
-        max(settled.values()) - change.at
+        max(agreed.values()) - change.at
         for change in run.convergence.changes
-        if (settled := change.settled) and change.kind == "death" and None not in settled.values()
+        if (agreed := change.agreed_at) and change.kind == "death" and None not in agreed.values()
     )
     assert 0.8 * calm_s < slowest <= calm_s
 

@@ -38,7 +38,7 @@ def test_a_view_that_knew_before_has_converged_at_once(two):
     two.view_changed(1, ["b"], 11.0)
     two.view_changed(0, ["b", "a"], 12.5)
     two.truth_changed("a", "add", 13.0)
-    assert two.changes[-1].settled == {0: 13.0, 1: None}
+    assert two.changes[-1].agreed_at == {0: 13.0, 1: None}
     assert two.changes[-2].superseded_at == 13.0
 
 
@@ -47,7 +47,7 @@ def test_agreement_counts_from_when_it_lasts(two):
     for moment, view in ((12.0, ["b"]), (14.0, ["a", "b"]), (17.0, ["b"])):
         two.view_changed(0, view, moment)
         two.view_changed(1, ["b"], moment)
-    assert two.changes[-1].settled == {0: 17.0, 1: 12.0}
+    assert two.changes[-1].agreed_at == {0: 17.0, 1: 12.0}
     assert two.times() == [7.0, 2.0]
     assert two.last_times() == [7.0]
     # Within the bound of a death, a view may waver.

@@ -11,7 +11,7 @@ from trimtab.strategies.random import RandomChoice
 from trimtab_sim import Result, Scenario, Sweep, compare, run, sweep
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.executors import Task, _chunks, perform
-from trimtab_sim.settling import ViolationFigures
+from trimtab_sim.figures import ViolationFigures
 from trimtab_sim.streams import child_seed
 from trimtab_sim.tables import Table
 
@@ -296,7 +296,7 @@ def test_an_expectation_that_fails_says_how_to_see_it_again():
 def test_views_beyond_their_bound_are_named():
     result = expecting(views_within_bound=True)
     runs = result.runs["random"]
-    change = runs[1].settling.changes[0]
+    change = runs[1].convergence.changes[0]
     violation = msgspec.convert(
         {
             "client": 1,
@@ -310,8 +310,8 @@ def test_views_beyond_their_bound_are_named():
         },
         ViolationFigures,
     )
-    late = msgspec.structs.replace(runs[1].settling, violations=[violation], violation_count=1)
-    runs[1] = msgspec.structs.replace(runs[1], settling=late)
+    late = msgspec.structs.replace(runs[1].convergence, violations=[violation], violation_count=1)
+    runs[1] = msgspec.structs.replace(runs[1], convergence=late)
     judgement = result.judgements()[0]
     assert judgement.failed == [1]
     assert judgement.details == ["client 1 was late"]

@@ -268,7 +268,7 @@ def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world
         # Whom nobody ever picks, no client is judged by.
         world.convergence.client_started(0)
         world.crash(world.runners[5])
-        assert world.convergence.changes[-1].settled == {}
+        assert world.convergence.changes[-1].agreed_at == {}
         return counts, sorted(world.registry.registered)
 
     counts, registered = in_world(town, script)

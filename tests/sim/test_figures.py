@@ -5,11 +5,11 @@ import msgspec
 import pytest
 
 from trimtab_sim.errors import SimulationError
-from trimtab_sim.figures import Figures, _well_after, figures
+from trimtab_sim.figures import Figures
+from trimtab_sim.measuring import _thinned, _well_after, measure
 from trimtab_sim.metrics import METRICS, metric, written
 from trimtab_sim.recorder import BINS
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.settling import _thinned
 from trimtab_sim.simulation import simulate
 from trimtab_sim.sketches import Quantiles, Sketch
 
@@ -40,7 +40,7 @@ EVENTFUL = """
 
 
 def taken(text, strategy="round_robin", seed=3):
-    return figures(simulate(Scenario.from_toml(text), strategy=strategy, seed=seed))
+    return measure(simulate(Scenario.from_toml(text), strategy=strategy, seed=seed))
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +123,14 @@ def test_well_again_is_after_the_last_failure_before_the_next_event(bad_bins, wa
 
 
 def test_changes_and_how_long_they_took(eventful):
-    settling = eventful.settling
-    kinds = [(change.kind, change.instance) for change in settling.changes]
+    convergence = eventful.convergence
+    kinds = [(change.kind, change.instance) for change in convergence.changes]
     assert ("death", "s0") in kinds
     assert ("add", "s5") in kinds
-    assert settling.times == sorted(settling.times)
-    assert settling.slowest_s >= settling.max_s >= settling.mean_s > 0
-    assert settling.violations == []
-    assert settling.violation_count == 0
+    assert convergence.times == sorted(convergence.times)
+    assert convergence.slowest_s >= convergence.max_s >= convergence.mean_s > 0
+    assert convergence.violations == []
+    assert convergence.violation_count == 0
 
 
 def test_a_view_that_is_never_right_counts_with_the_time_it_had():
@@ -150,11 +150,11 @@ def test_a_view_that_is_never_right_counts_with_the_time_it_had():
         action = "crash"
         """
     )
-    death = next(change for change in found.settling.changes if change.kind == "death")
+    death = next(change for change in found.convergence.changes if change.kind == "death")
     assert death.last_s is None
-    assert death.waited_s == found.settling.slowest_s == 80.0
+    assert death.waited_s == found.convergence.slowest_s == 80.0
     # The outage excuses it.
-    assert found.settling.violation_count == 0
+    assert found.convergence.violation_count == 0
 
 
 def test_a_late_view_is_a_violation_with_its_text():
@@ -163,7 +163,7 @@ def test_a_late_view_is_a_violation_with_its_text():
     run = simulate(scenario, strategy="random", seed=1)
     for change in run.convergence.changes:
         change.bound_s = 0.001
-    found = figures(run).settling
+    found = measure(run).convergence
     assert found.violation_count == len(found.violations) > 0
     assert "the bound is 0.001 s" in found.violations[0].text
 

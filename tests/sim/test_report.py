@@ -186,7 +186,7 @@ def test_changes_that_never_reach_anybody_count_as_such():
     deaf = _TOML.replace("[discovery]\npoll_interval_s = 1.0", "")
     deaf += '\n[[timeline]]\nat = "5s"\naction = "partition"\nfrom = "clients"\nto = "registry"\n'
     picture = draw_convergence(run(Scenario.from_toml(deaf), reps=1))
-    assert re.search(r"0 of \d settled", picture)
+    assert re.search(r"0 of \d followed", picture)
 
 
 def test_figures_that_some_replications_lack_have_no_interval():

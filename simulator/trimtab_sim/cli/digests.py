@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from trimtab_sim.figures import figures
+from trimtab_sim.measuring import measure
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import quiet, simulate
 
@@ -21,7 +21,7 @@ def main(words: list[str]) -> None:
                 seed=int(seed),
                 depth=depth,  # type: ignore[arg-type] # checked by who started us
             )
-        print(depth, figures(run).digest)
+        print(depth, measure(run).digest)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def numbers(run: Figures) -> Numbers:
         p99=run.p99,
         p999=run.p999,
         retries_per_request=run.retries_per_request,
-        converged=run.settling.slowest_s if run.settling.changes else None,
+        converged=run.convergence.slowest_s if run.convergence.changes else None,
         traffic_off_dead=run.traffic_off_dead_s if any(s.ends for s in run.servers) else None,
     )
 

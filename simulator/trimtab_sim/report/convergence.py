@@ -8,8 +8,8 @@ from trimtab_sim.report.svg import Scale, document, line, number, path, rect, st
 from trimtab_sim.report.timelines import LEFT, RIGHT, WIDTH
 
 if TYPE_CHECKING:
+    from trimtab_sim.figures import ChangeFigures
     from trimtab_sim.result import Result
-    from trimtab_sim.settling import ChangeFigures
 
 __all__ = ["changes_by_kind", "draw_convergence"]
 
@@ -23,7 +23,9 @@ def changes_by_kind(result: Result, strategy: str) -> dict[str, list[ChangeFigur
 
     Those who were there before anybody looked have joined nothing.
     """
-    changes = [one for run in result.runs[strategy] for one in run.settling.changes if one.at > 0]
+    changes = [
+        one for run in result.runs[strategy] for one in run.convergence.changes if one.at > 0
+    ]
     by_kind = {kind: [one for one in changes if one.kind == kind] for kind in _WORDS}
     return {kind: found for kind, found in by_kind.items() if found}
 
@@ -72,7 +74,7 @@ def _panel(kind: str, changes: list[ChangeFigures], top: float) -> list[str]:
     return parts
 
 
-def _count(changes: list[ChangeFigures], settled: int) -> str:
-    if settled == len(changes):
-        return f"{settled} changes"
-    return f"{settled} of {len(changes)} settled"
+def _count(changes: list[ChangeFigures], agreed: int) -> str:
+    if agreed == len(changes):
+        return f"{agreed} changes"
+    return f"{agreed} of {len(changes)} followed"

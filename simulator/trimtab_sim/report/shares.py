@@ -111,7 +111,7 @@ def _states(run: Figures, names: list[str]) -> npt.NDArray[np.int64]:
     row = {name: place for place, name in enumerate(names)}
     found = np.full((len(names), BINS), _THERE)
     seen: list[str] = []
-    for change in run.settling.changes:
+    for change in run.convergence.changes:
         if change.instance in row:
             place, since = row[change.instance], round(change.at / run.bin_s)
             if change.kind == "add" and change.instance not in seen:
