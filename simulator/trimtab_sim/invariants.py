@@ -70,7 +70,7 @@ def calm_from(run: Run) -> float:
     heal = run.scenario.about.heal or 0.0
     changes = [change.at for change in run.convergence.changes]
     ends = [runner.server.ended_at for runner in run.world.runners if not runner.server.is_alive]
-    return max(heal, *changes, *ends, 0.0) + Bounds(run.scenario).after_trouble_s()
+    return max(heal, *changes, *ends, 0.0) + Bounds(run.scenario).after_recovery_s()
 
 
 def _does_not_add_up(run: Run) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _sees_wrongly(run: Run) -> Iterator[str]:
     yield from map(str, run.convergence.violations(end))
     if heal is None:
         return
-    after_s = Bounds(run.scenario).after_trouble_s()
+    after_s = Bounds(run.scenario).after_recovery_s()
     ready_s = run.scenario.discovery_settings.startup_timeout_s + after_s
     for one in run.world.clients:
         is_due = max(heal, one.group.start) + ready_s < end
@@ -127,7 +127,7 @@ def _calls_the_dead(run: Run) -> Iterator[str]:
 def _is_not_well_again(run: Run) -> Iterator[str]:
     scenario, calm = run.scenario, calm_from(run)
     load = scenario.offered_load
-    there = [runner.server for runner in run.world.runners if runner.is_there]
+    there = [runner.server for runner in run.world.runners if runner.is_available]
     serving = [server for server in there if server.instance.weight and not server.is_dark]
     is_judged = scenario.about.heal is not None and scenario.network.loss == 0
     if not (is_judged and serving and load is not None and _is_unsaturated(run, len(serving))):

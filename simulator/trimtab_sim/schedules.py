@@ -93,7 +93,7 @@ def _scenarios(draw: DrawFn, strategies: tuple[str, ...]) -> Scenario:
     }
     # First without an end, to learn from its own bounds how long it must go on.
     endless = _read(tree)
-    calm_s = _DRAINED_S + Bounds(endless).after_trouble_s() + forgiven_s(endless) + _CALM_S
+    calm_s = _DRAINED_S + Bounds(endless).after_recovery_s() + forgiven_s(endless) + _CALM_S
     return _read(tree | {"scenario": {"duration": _HEAL_S + round(calm_s), "heal": _HEAL_S}})
 
 
@@ -230,7 +230,7 @@ def _action(servers: int) -> SearchStrategy[dict[str, Any]]:
         _table(
             "registry_wrong", lasting, kind=st.sampled_from(["partial", "duplicate", "garbage"])
         ),
-        _table("clock_skew", lasting, of=st.sampled_from(_SIDES), offset_s=st.just(-3600.0)),
+        _table("registry_clock_skew", lasting, offset_s=st.sampled_from([-10.0, 5.0, 60.0])),
         _table("load", st.just({"duration": 10.0}), factor=st.sampled_from([2.0, 0.5])),
     )
 

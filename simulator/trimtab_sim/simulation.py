@@ -19,9 +19,9 @@ from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.convergence import Convergence
 from trimtab_sim.events import until
-from trimtab_sim.faults import Director
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
+from trimtab_sim.timeline import Director
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
 from trimtab_sim.world.looks import look_from
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from trimtab.discovery import Service
     from trimtab.instance import Snapshot
-    from trimtab_sim.faults import Event
     from trimtab_sim.scenario import Scenario
     from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.timeline import Event
     from trimtab_sim.world.clients import Client
     from trimtab_sim.world.http_clients import FamilyName
 

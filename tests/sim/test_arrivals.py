@@ -14,7 +14,7 @@ from trimtab_sim.world.clients import source
 def moments(arrivals, *, until, start=0.0, seed=1, factor=1.0):
     """All moments of a client up to a second."""
     made = source(arrivals, Random(seed), start)
-    made.lay("factor", factor)
+    made.override("factor", factor)
     found, now = [], start
     while (now := made.after(now)) < until:
         found.append(now)

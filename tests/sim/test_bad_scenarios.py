@@ -63,7 +63,7 @@ WRONG = {
     "unknown key in scenario": (
         'heal = "100s"',
         'heel = "100s"',
-        r"5: scenario.heel: nobody knows this key; did you mean 'heal'\?",
+        r"5: scenario.heel: unknown key; did you mean 'heal'\?",
     ),
     "unknown key in service": (
         "[registry]",
@@ -78,7 +78,7 @@ WRONG = {
     "unknown key of a law": (
         'mean = "10ms"',
         'mean = "10ms", cv = 2',
-        r"9: service.time.cv: nobody knows this key; known are law, mean",
+        r"9: service.time.cv: unknown key; known are law, mean",
     ),
     "unknown law": ('"exponential"', '"exponental"', r"9: service.time.law: .* 'exponential'\?"),
     "law without a name": (
@@ -200,7 +200,7 @@ WRONG = {
         "[balancer.retry]\nstatuses = 503",
         r"19: balancer.retry.statuses: 503 is wrong here; it must be a list of statuses, .*\[503\]",
     ),
-    "a failure nobody knows": (
+    "an unknown failure": (
         'strategy = "least_latency"',
         '[balancer.retry]\nfailures = ["timeouts"]',
         r"19: balancer.retry.failures: failures has 'timeouts'; known are connect_timeout, ",
@@ -514,10 +514,15 @@ WRONG = {
         '[{ zone = "a", weight = 0 }]',
         r"8: service.servers: all weights are 0",
     ),
-    "whose clock": (
+    "a clock without an offset": (
         'action = "crash"\ntargets = { count = 2 }',
-        'action = "clock_skew"\nof = "client:4"\noffset_s = -3',
-        r"29: timeline\[0\].of: there is no client:4; they are counted from 0 to 3",
+        'action = "registry_clock_skew"',
+        r"26: timeline\[0\]: 'offset_s' is missing; add offset_s = 1.0",
+    ),
+    "a client that is not there": (
+        'action = "crash"\ntargets = { count = 2 }',
+        'action = "partition"\nfrom = "client:4"\nto = "servers"',
+        r"29: timeline\[0\].from: there is no client:4; they are counted from 0 to 3",
     ),
     "whose load": (
         'action = "crash"\ntargets = { count = 2 }',
@@ -529,10 +534,10 @@ WRONG = {
         "true",
         r"8: service.servers: true is wrong here; it must be a whole number or a list",
     ),
-    "an expectation nobody knows": (
+    "an unknown expectation": (
         "[registry]",
         "[expect]\np95 = 1\n[registry]",
-        r"12: expect.p95: nobody knows this key; did you mean 'p9",
+        r"12: expect.p95: unknown key; did you mean 'p9",
     ),
     "an expectation above the whole": (
         "[registry]",

@@ -104,12 +104,12 @@ def test_zones_several_takers_and_churn_may_halve_too(scenario):
 def test_trouble_with_the_registry_counts_from_its_end(scenario):
     text = "[[timeline]]\nat = 50\naction = 'registry_outage'\nduration = 20"
     bounds = Bounds(scenario(text, duration=1000))
-    calm_s, after_s = Bounds(scenario(duration=1000))("add", 0.0), bounds.after_trouble_s("add")
+    calm_s, after_s = Bounds(scenario(duration=1000))("add", 0.0), bounds.after_recovery_s("add")
     assert bounds("add", 10.0) == close_to(calm_s)
     sooner = 50.0 - calm_s + 0.001
     assert bounds("add", sooner) == close_to(70.0 - sooner + after_s)
     assert bounds("add", 60.0) == close_to(10.0 + after_s)
-    assert bounds("lapse", 60.0) == close_to(10.0 + bounds.after_trouble_s("lapse"))
+    assert bounds("lapse", 60.0) == close_to(10.0 + bounds.after_recovery_s("lapse"))
     assert bounds("add", 70.0 + after_s + 1.0) == close_to(calm_s)
 
 
@@ -124,7 +124,7 @@ def test_troubles_end_with_the_healing_or_the_end_at_the_latest(scenario):
         ("[[churn]]\nevery = 9\nfrom = 30\ndo = {action = 'registry_stale'}\n", 1000.0),
     ):
         bounds = Bounds(scenario(text, duration=1000))
-        assert bounds("add", 60.0) == close_to(end - 60.0 + bounds.after_trouble_s("add"))
+        assert bounds("add", 60.0) == close_to(end - 60.0 + bounds.after_recovery_s("add"))
 
 
 def test_losses_add_timeouts_and_who_loses_everything_has_no_bound(scenario):

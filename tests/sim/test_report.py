@@ -12,11 +12,10 @@ from trimtab.strategies import STRATEGIES
 from trimtab_sim import Result, Scenario, run, sweep
 from trimtab_sim.report import render, write
 from trimtab_sim.report.cells import differences_grid, metrics_grid
-from trimtab_sim.report.convergence import draw_convergence
-from trimtab_sim.report.latency import draw_latency
+from trimtab_sim.report.drawing import Scale, number, ticks
 from trimtab_sim.report.outcomes import draw_outcomes
 from trimtab_sim.report.shares import draw_shares
-from trimtab_sim.report.svg import Scale, number, ticks
+from trimtab_sim.report.times import draw_convergence, draw_latency
 
 _TOML = """
 [scenario]
@@ -162,7 +161,7 @@ def test_the_same_result_gives_the_same_bytes(page, result, tmp_path):
     assert str(tmp_path) not in page
 
 
-def test_a_date_is_there_only_when_given(page, result):
+def test_a_date_is_available_only_when_given(page, result):
     assert "2031-05-06" in render(result, date="2031-05-06")
     assert not re.search(r"20[2-9]\d-\d\d-\d\d", page)
 

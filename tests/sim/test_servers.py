@@ -119,7 +119,7 @@ def test_black_holes_overlap_and_a_crash_in_one_is_silent(bench):
 def test_a_hang_takes_requests_and_answers_them_when_it_is_over(bench):
     it = bench()
     it.send(2)
-    lift = it.server.lay("is_hung", value=True)
+    lift = it.server.override("is_hung", value=True)
     it.at(5)
     assert it.outcomes() == []
     assert (it.server.busy, it.server.waiting) == (1, 1)
@@ -130,7 +130,7 @@ def test_a_hang_takes_requests_and_answers_them_when_it_is_over(bench):
 
 def test_a_crash_while_hung_breaks_off_what_was_held(bench):
     it = bench()
-    lift = it.server.lay("is_hung", value=True)
+    lift = it.server.override("is_hung", value=True)
     it.send()
     it.at(5)
     it.server.crash()
@@ -142,8 +142,8 @@ def test_a_crash_while_hung_breaks_off_what_was_held(bench):
 def test_slowness_concerns_what_is_begun_after_it(bench):
     it = bench(concurrency=9)
     it.send()
-    first = it.server.lay("factor", 3.0)
-    second = it.server.lay("factor", 0.1)
+    first = it.server.override("factor", 3.0)
+    second = it.server.override("factor", 0.1)
     it.send()
     first()
     it.send()
@@ -156,7 +156,7 @@ def test_slowness_concerns_what_is_begun_after_it(bench):
 
 def test_errors_answer_a_share_at_once(bench):
     it = bench(concurrency=1000)
-    lift = it.server.lay("error", (0.3, 502))
+    lift = it.server.override("error", (0.3, 502))
     it.send(1000)
     it.at(0.5)
     assert {(fate, status) for _, _, fate, status in it.outcomes()} == {("answered", 502)}
@@ -170,7 +170,7 @@ def test_errors_answer_a_share_at_once(bench):
 def test_refusal_is_for_new_connections_only(bench):
     it = bench()
     it.send()
-    lift = it.server.lay("is_refusing", value=True)
+    lift = it.server.override("is_refusing", value=True)
     it.send()
     lift()
     it.send()
@@ -182,7 +182,7 @@ def test_a_gray_failure_hangs_fails_or_slows_a_share(bench):
     outcomes = {}
     for effect in ("hang", "error", "slow"):
         it = bench(concurrency=1000)
-        it.server.lay("gray", Gray(share=0.25, effect=effect, status=599, factor=7.0))
+        it.server.override("gray", Gray(share=0.25, effect=effect, status=599, factor=7.0))
         it.send(1000)
         it.at(20)
         outcomes[effect] = it.outcomes()
@@ -196,8 +196,8 @@ def test_a_gray_failure_hangs_fails_or_slows_a_share(bench):
 
 def test_of_two_faults_of_one_kind_the_later_counts_until_it_is_lifted(bench):
     it = bench(concurrency=9)
-    first = it.server.lay("error", (1.0, 500))
-    second = it.server.lay("error", (1.0, 501))
+    first = it.server.override("error", (1.0, 500))
+    second = it.server.override("error", (1.0, 501))
     it.send()
     first()
     it.send()

@@ -13,7 +13,7 @@ from trimtab_sim.laws import Empirical, Exponential
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.scenario.actions import Crash, Partition
 from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Trace
-from trimtab_sim.scenario.places import line_of, parse_path, reach, written
+from trimtab_sim.scenario.complaints import line_of, parse_path, path_of, value_at
 
 SMALL = """
 scenario = { duration = "60s" }
@@ -233,7 +233,7 @@ def test_a_table_is_made_where_there_was_none():
         ("clients.count", 3, "leads nowhere"),
         ("timeline[9].at", 3, "leads nowhere"),
         ("", 3, "leads nowhere"),
-        ("service.serves", 3, "service.serves: nobody knows this key; did you mean 'servers'"),
+        ("service.serves", 3, "service.serves: unknown key; did you mean 'servers'"),
         ("service.servers", "many", "service.servers: 'many' is wrong here"),
         ("timeline[1].at", "5m", r"timeline\[1\].at: 300 s is after the end"),
     ],
@@ -294,7 +294,7 @@ def test_lines_are_found():
 
 def test_paths_are_cut_and_written():
     assert parse_path("$.timeline[2].at") == ("timeline", 2, "at")
-    assert written(("timeline", 2, "at")) == "timeline[2].at"
-    assert reach({"a": [1, {"b": 2}]}, ("a", 1, "b")) == 2
-    assert reach({"a": [1]}, ("a", 7), "nowhere") == "nowhere"
-    assert reach({"a": 1}, ("a", "b"), "nowhere") == "nowhere"
+    assert path_of(("timeline", 2, "at")) == "timeline[2].at"
+    assert value_at({"a": [1, {"b": 2}]}, ("a", 1, "b")) == 2
+    assert value_at({"a": [1]}, ("a", 7), "nowhere") == "nowhere"
+    assert value_at({"a": 1}, ("a", "b"), "nowhere") == "nowhere"

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from trimtab.cli.consoles import for_output
 from trimtab.strategies import STRATEGIES
 from trimtab_sim import experiment
-from trimtab_sim.cli.ending import DONE, FAILED
 from trimtab_sim.cli.options import (
     DEFAULT,
     Common,
@@ -22,7 +21,7 @@ from trimtab_sim.cli.options import (
     settings,
     several,
 )
-from trimtab_sim.cli.progress import progress
+from trimtab_sim.cli.terminal import DONE, FAILED, progress
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.simulation import quiet, simulate
 from trimtab_sim.streams import child_seed

@@ -7,8 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trimtab_sim.recorder import BINS
-from trimtab_sim.report.svg import Scale, document, line, number, path, rect, steps, text
-from trimtab_sim.report.timelines import LEFT, WIDTH, Lanes, moments, row_name, seconds_axis
+from trimtab_sim.report.drawing import (
+    LEFT,
+    WIDTH,
+    Lanes,
+    Scale,
+    document,
+    line,
+    moments,
+    number,
+    path,
+    rect,
+    row_name,
+    seconds_axis,
+    steps,
+    text,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt

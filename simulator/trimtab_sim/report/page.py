@@ -1,4 +1,8 @@
-"""What the report says, worked out: the template only puts it in its place."""
+"""Make the report: the template and the contents of its page.
+
+The template only arranges the texts, tables and pictures of `Page`. The same result gives the same
+bytes: there is no date unless one is given. The page has no scripts and fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,59 @@ import platform
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import jinja2
 
 from trimtab_sim.metrics import written
 from trimtab_sim.report.cells import Cell, Grid, differences_grid, metrics_grid
-from trimtab_sim.report.convergence import draw_convergence
-from trimtab_sim.report.latency import draw_latency
 from trimtab_sim.report.outcomes import draw_outcomes
 from trimtab_sim.report.shares import draw_shares
+from trimtab_sim.report.times import draw_convergence, draw_latency
 
 if TYPE_CHECKING:
     from trimtab_sim.expectations import Judgement
     from trimtab_sim.figures import EventFigures
     from trimtab_sim.result import Result
 
-__all__ = ["Page"]
+__all__ = ["Page", "render", "write"]
 
 _MOST_EVENTS = 30
 _CARD = (("p50", "p50"), ("p99", "p99"), ("retries_per_request", "retries per request"))
 _PACKAGES = ("trimtab", "simpy", "numpy", "scipy")
+
+
+def write(result: Result, directory: str | Path, *, date: str = "") -> Path:
+    """Write the report into a directory, which is made if need be; return the path of the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "index.html"
+    path.write_text(render(result, date=date), encoding="utf-8")
+    return path
+
+
+def render(result: Result, *, date: str = "") -> str:
+    """Give the report as one HTML text.
+
+    Args:
+        result: of `run` or `compare`.
+        date: written at the end, if given.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_read("report.html.j2"))
+    return template.render(
+        page=Page(result, date=date),
+        charts_css=_read("charts.css"),
+        page_css=_read("page.css"),
+    )
 
 
 @dataclass(frozen=True)
@@ -266,3 +304,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _read(name: str) -> str:
+    return (files("trimtab_sim.report") / name).read_text(encoding="utf-8")

@@ -28,7 +28,6 @@ __all__ = [
     "Add",
     "BlackHole",
     "Churn",
-    "ClockSkew",
     "Crash",
     "Errors",
     "Flap",
@@ -38,6 +37,7 @@ __all__ = [
     "OnServers",
     "Partition",
     "Refuse",
+    "RegistryClockSkew",
     "RegistryOutage",
     "RegistryRestartEmpty",
     "RegistryStale",
@@ -163,13 +163,6 @@ class Partition(_Lasting, frozen=True, kw_only=True, tag="partition", rename={"f
     both_ways: bool = True
 
 
-class ClockSkew(_Lasting, frozen=True, kw_only=True, tag="clock_skew"):
-    """The clocks of a side (as in `partition`) are `offset_s` ahead, or behind when negative."""
-
-    of: str
-    offset_s: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
-
-
 class Add(_Action, frozen=True, kw_only=True, tag="add"):
     """New servers start and register, `every` so often one."""
 
@@ -210,6 +203,18 @@ class Load(_Lasting, frozen=True, kw_only=True, tag="load"):
     clients: str = ""
 
 
+class RegistryClockSkew(_Lasting, frozen=True, kw_only=True, tag="registry_clock_skew"):
+    """The registry's clock jumps ahead by `offset_s`, or back when negative.
+
+    The registry keeps the end of each lease as a time of its own clock, as Eureka does. A jump
+    ahead ends leases at once, even those of live servers, which register again at their next
+    heartbeat. A jump back keeps dead servers listed for longer. Clients and servers measure time
+    with monotonic clocks, which do not jump.
+    """
+
+    offset_s: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+
+
 class RegistryOutage(_Lasting, frozen=True, kw_only=True, tag="registry_outage"):
     """The registry answers nothing; `how` its absence shows."""
 
@@ -247,11 +252,11 @@ Action: TypeAlias = (
     | Flap
     | Gray
     | Partition
-    | ClockSkew
     | Add
     | Remove
     | Replace
     | Load
+    | RegistryClockSkew
     | RegistryOutage
     | RegistryRestartEmpty
     | RegistryStale

@@ -12,8 +12,8 @@ from trimtab_sim.scenario.sdk import check_balancer, check_discovery, check_stra
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trimtab_sim.scenario.complaints import Steps
     from trimtab_sim.scenario.document import Scenario
-    from trimtab_sim.scenario.places import Steps
 
 __all__ = ["check"]
 
@@ -168,8 +168,6 @@ def _action(scenario: Scenario, event: Any, steps: Steps) -> Iterator[Complaint]
     if isinstance(event, actions.Partition):
         yield from _side(scenario, event.from_, (*steps, "from"))
         yield from _side(scenario, event.to, (*steps, "to"))
-    elif isinstance(event, actions.ClockSkew):
-        yield from _side(scenario, event.of, (*steps, "of"))
     elif isinstance(event, actions.Load) and event.clients:
         yield from _group(scenario, event.clients, (*steps, "clients"))
 

@@ -17,7 +17,14 @@ from trimtab_sim.errors import ScenarioError
 from trimtab_sim.laws import read_durations
 from trimtab_sim.scenario.actions import Action, Churn  # noqa: TC001 - msgspec reads them
 from trimtab_sim.scenario.checks import check
-from trimtab_sim.scenario.complaints import Complaint, explain
+from trimtab_sim.scenario.complaints import (
+    Complaint,
+    Steps,
+    explain,
+    line_of,
+    parse_path,
+    path_of,
+)
 from trimtab_sim.scenario.content import (
     About,
     Clients,
@@ -27,7 +34,6 @@ from trimtab_sim.scenario.content import (
     Service,
     Table,
 )
-from trimtab_sim.scenario.places import Steps, line_of, parse_path, written
 from trimtab_sim.scenario.sdk import balancer_arguments, schemas
 
 __all__ = ["Scenario"]
@@ -103,7 +109,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
         if found is None or complaints:
             raise ScenarioError(
                 "\n".join(
-                    f"{source}:{line}: {written(steps) or 'file'}: {message}"
+                    f"{source}:{line}: {path_of(steps) or 'file'}: {message}"
                     for line, steps, message in sorted(
                         ((line_of(text, one.steps), *one) for one in complaints),
                         key=operator.itemgetter(0),
@@ -131,7 +137,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
             )
         found, complaints = _read(tree, Path())
         if found is None or complaints:
-            lines = [f"{written(steps)}: {message}" for steps, message in complaints]
+            lines = [f"{path_of(steps)}: {message}" for steps, message in complaints]
             raise ScenarioError("\n".join(lines))
         return found
 

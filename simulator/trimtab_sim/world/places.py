@@ -20,19 +20,16 @@ class Place:
         index: which, counted from 0 in order of appearance.
         group: the clients' group; "" otherwise.
         zone: the failure domain; "" when there are none.
-        skew_s: how far its clock is ahead. Nothing here reads such a clock, and nothing in the
-            SDK does: all intervals are measured on monotonic ones.
-        messages: how many it has exchanged with the registry; numbers their luck.
+        messages: how many it has exchanged with the registry; the count keys their random draws.
     """
 
-    __slots__ = ("group", "index", "kind", "messages", "skew_s", "zone")
+    __slots__ = ("group", "index", "kind", "messages", "zone")
 
     def __init__(self, kind: str, index: int = 0, *, group: str = "", zone: str = "") -> None:
         self.kind = kind
         self.index = index
         self.group = group
         self.zone = zone
-        self.skew_s = 0.0
         self.messages = 0
 
     def __repr__(self) -> str:
@@ -78,30 +75,30 @@ class Side:
 
 
 class Overlaid:
-    """Something that faults lie over: of several in force on one attribute the latest counts.
+    """Base of what faults change: attributes with a stack of overrides, of which the latest counts.
 
-    When the last one is lifted, the attribute is exactly what it was before the first.
+    When the last override is removed, the attribute is exactly what it was before the first.
     """
 
     _layers: dict[str, list[list[Any]]]
 
-    def lay(self, name: str, value: Any) -> Callable[[], None]:
-        """Lay a value over an attribute; return how to lift it, once."""
-        # Each layer is a list of its own, so that equal ones are told apart.
+    def override(self, name: str, value: Any) -> Callable[[], None]:
+        """Override an attribute; return a function that removes the override."""
+        # Each layer is a list of its own, so that equal values are distinct.
         layers = self.__dict__.setdefault("_layers", {}).setdefault(name, [[getattr(self, name)]])
         layer = [value]
         layers.append(layer)
-        self._settle(name)
+        self._set_latest(name)
 
-        def lift() -> None:
+        def remove() -> None:
             layers[:] = [other for other in layers if other is not layer]
-            self._settle(name)
+            self._set_latest(name)
 
-        return lift
+        return remove
 
-    def look_again(self) -> None:
-        """Take note that a layer was laid or lifted."""
+    def attribute_changed(self) -> None:
+        """React to a changed attribute; subclasses may override this."""
 
-    def _settle(self, name: str) -> None:
+    def _set_latest(self, name: str) -> None:
         setattr(self, name, self._layers[name][-1][0])
-        self.look_again()
+        self.attribute_changed()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from trimtab_sim.world.network import Network
     from trimtab_sim.world.places import Place
 
-__all__ = ["PATIENCE_S", "PolledView", "RegistryModel", "WatchedView", "Writer"]
+__all__ = ["ANSWER_TIMEOUT_S", "PolledView", "RegistryModel", "WatchedView", "Writer"]
 
-PATIENCE_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
 """How long an adapter waits for an answer, as those of the SDK do."""
 _MESSAGE = {"client": 1_000_003, "server": 1_000_033, "registry": 1_000_037}
 """The registry's messages have numbers of their own; those of requests are small."""
@@ -44,6 +44,7 @@ class RegistryModel(Overlaid):
         wrong: None, or a kind of wrong answers ("partial", "duplicate", "garbage") and the share
             of the list that it concerns.
         stale: while true, readers see what they saw when it began.
+        clock_skew_s: how far its clock is ahead; leases are kept and judged by this clock.
         registered: the instances by id, as the registry itself has them.
         version: counts changes; what readers see may lag behind it.
         turn: counts what may be news to readers.
@@ -63,6 +64,7 @@ class RegistryModel(Overlaid):
         self.outage: str | None = None
         self.wrong: tuple[str, float] | None = None
         self.stale = False
+        self.clock_skew_s = 0.0
         self.registered: dict[str, Instance] = {}
         self.version = self.turn = 0
         self._env = env
@@ -80,7 +82,7 @@ class RegistryModel(Overlaid):
     def put(self, instance: Instance, *, is_old: bool = False) -> None:
         """Create or replace a registration; readers see one that `is_old` without delay."""
         known = self.registered.get(instance.id)
-        self._deadlines[instance.id] = self._env.now + self.content.ttl
+        self._deadlines[instance.id] = self._clock() + self.content.ttl
         if known != instance:
             self.registered[instance.id] = instance
             self._note_change(is_old=is_old)
@@ -89,7 +91,7 @@ class RegistryModel(Overlaid):
         """Take a heartbeat."""
         if id_ not in self.registered:
             raise NotRegisteredError(f"simulated registry: {id_} is not registered")
-        self._deadlines[id_] = self._env.now + self.content.ttl
+        self._deadlines[id_] = self._clock() + self.content.ttl
 
     def drop(self, id_: str) -> None:
         """Remove a registration, if it is there."""
@@ -110,13 +112,13 @@ class RegistryModel(Overlaid):
             times += 1
             await until(start + times * self.content.sweep)
             if self.outage is None:
-                now = self._env.now
+                now = self._clock()
                 for id_ in [id_ for id_, end in self._deadlines.items() if end <= now]:
                     self.drop(id_)
 
     def renew_all(self) -> None:
         """Begin all leases anew, as Consul does when it comes back: nobody could renew them."""
-        now = self._env.now
+        now = self._clock()
         for id_ in self._deadlines:
             self._deadlines[id_] = now + self.content.ttl
 
@@ -142,7 +144,7 @@ class RegistryModel(Overlaid):
         while self.turn == seen:
             await self._changed.wait()
 
-    def look_again(self) -> None:
+    def attribute_changed(self) -> None:
         """Let everyone who waits ask again; show what was held back, unless it still is."""
         if not self.stale:
             self._visible_version, self._visible = self._pending
@@ -153,6 +155,9 @@ class RegistryModel(Overlaid):
     def question_latency_s(self) -> float:
         """Draw the time of one question and its answer, at the registry."""
         return self._latency(self._open_uniform())
+
+    def _clock(self) -> float:
+        return self._env.now + self.clock_skew_s
 
     def _note_change(self, *, is_old: bool = False) -> None:
         self.version += 1
@@ -168,7 +173,7 @@ class RegistryModel(Overlaid):
         if state[0] > self._pending[0]:
             self._pending = state
             if not self.stale:
-                self.look_again()
+                self.attribute_changed()
 
     def _open_uniform(self) -> float:
         return 1.0 - self._rng.random() or 0.5
@@ -209,8 +214,10 @@ class _Visitor:
             await asyncio.sleep(delay)
 
     async def _wait_in_vain(self) -> NoReturn:
-        await asyncio.sleep(PATIENCE_S)
-        raise RegistryUnavailableError(f"simulated registry: no answer within {PATIENCE_S:g} s")
+        await asyncio.sleep(ANSWER_TIMEOUT_S)
+        raise RegistryUnavailableError(
+            f"simulated registry: no answer within {ANSWER_TIMEOUT_S:g} s"
+        )
 
     async def services(self) -> list[str]:
         """Name nothing: the simulated world has one service, and knows its name."""

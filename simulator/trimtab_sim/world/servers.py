@@ -103,7 +103,7 @@ class Server(Overlaid):
         self._holes = {False: 0, True: 0}
         self._plain = self._steady = True
         self._finishing = (self._finish,)
-        self.look_again()
+        self.attribute_changed()
 
     @property
     def waiting(self) -> int:
@@ -115,7 +115,7 @@ class Server(Overlaid):
         """Requests being worked on, or held by a hang."""
         return len(self._inside)
 
-    def look_again(self) -> None:
+    def attribute_changed(self) -> None:
         """Work out whether anything is wrong at all; call it after changing a fault."""
         self._plain = not (
             self.is_dark or self.is_refusing or not self.is_alive or self.error or self.gray
@@ -243,7 +243,7 @@ class Server(Overlaid):
             self.past_ends.append((self.ended_at, self.last_sent_at))
             self.ended_at = float("inf")
         self.is_alive = alive
-        self.look_again()
+        self.attribute_changed()
 
     def _answer_held(self) -> None:
         held, self._held = self._held, []

@@ -53,8 +53,8 @@ class Runner:
         self.is_replaced = False
 
     @property
-    def is_there(self) -> bool:
-        """Whether it works and is to stay."""
+    def is_available(self) -> bool:
+        """Whether it runs and is not leaving."""
         return self.server.is_alive and not self.is_leaving
 
 
@@ -184,7 +184,7 @@ class World:
         server = runner.server
         was_alive = server.is_alive
         server.reappear(stays_registered=stays_registered)
-        if runner.is_there and not was_alive:
+        if runner.is_available and not was_alive:
             self._keep_registered(runner)
 
     def remove(self, runner: Runner, drain_s: float) -> None:

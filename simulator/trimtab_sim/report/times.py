@@ -1,7 +1,9 @@
-"""How long requests took: the nines over the seconds, a line per strategy.
+"""Two pictures of how long things took: requests, and changes of the instance list.
 
-Failed requests count as never answered: a line that goes flat shows what part failed. A picture
-of the successful ones alone would flatter the strategy that fails most.
+Latency: the nines over the seconds, a line per strategy. Failed requests count as never answered,
+so a line that turns flat shows what part failed; a picture of the successful ones alone would
+flatter the strategy that fails most. Convergence: how long the last client took to follow each
+change, against the bound of its kind.
 """
 
 from __future__ import annotations
@@ -10,14 +12,27 @@ import math
 from typing import TYPE_CHECKING
 
 from trimtab_sim.metrics import written
-from trimtab_sim.report.svg import Scale, document, line, path, rect, steps, text
-from trimtab_sim.report.timelines import LEFT, RIGHT, WIDTH
+from trimtab_sim.report.drawing import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Scale,
+    document,
+    line,
+    number,
+    path,
+    rect,
+    steps,
+    text,
+    ticks,
+)
 
 if TYPE_CHECKING:
+    from trimtab_sim.figures import ChangeFigures
     from trimtab_sim.result import Result
     from trimtab_sim.sketches import Quantiles
 
-__all__ = ["draw_latency"]
+__all__ = ["changes_by_kind", "draw_convergence", "draw_latency"]
 
 _HEIGHT = 260.0
 _KEY_ROW = 18.0
@@ -25,6 +40,9 @@ _LETTER = 7.6
 """At most the width of a letter of a name, in pixels."""
 _NINES = ((0.5, "50 %"), (0.1, "90 %"), (0.01, "99 %"), (0.001, "99.9 %"), (0.0001, "99.99 %"))
 _FEWEST_S = 1e-6
+_ROW = 84.0
+_GAP = 40.0
+_WORDS = {"add": "joined", "remove": "left", "death": "died"}
 
 
 def draw_latency(result: Result, *, css: str = "") -> str:
@@ -105,3 +123,65 @@ def _curve(found: Quantiles, count: int, across: Scale, up: Scale) -> list[tuple
             return places
     places.append((across.end, places[-1][1]))
     return places
+
+
+def changes_by_kind(result: Result, strategy: str) -> dict[str, list[ChangeFigures]]:
+    """Return the changes of all replications: who joined, left in good order, died.
+
+    Those who were there before anybody looked have joined nothing.
+    """
+    changes = [
+        one for run in result.runs[strategy] for one in run.convergence.changes if one.at > 0
+    ]
+    by_kind = {kind: [one for one in changes if one.kind == kind] for kind in _WORDS}
+    return {kind: found for kind, found in by_kind.items() if found}
+
+
+def draw_convergence(result: Result, *, css: str = "") -> str:
+    """Draw the share of changes that every client had followed by a time; "" without changes.
+
+    Views depend on the registry and the polls, hardly on the strategy: the first one's.
+    """
+    by_kind = changes_by_kind(result, result.strategies[0])
+    if not by_kind:
+        return ""
+    parts: list[str] = []
+    top = 22.0
+    for kind, changes in by_kind.items():
+        parts += _panel(kind, changes, top)
+        top += _ROW + _GAP
+    return document(WIDTH, top - 8, parts, title="Times to converge, against the bounds", css=css)
+
+
+def _panel(kind: str, changes: list[ChangeFigures], top: float) -> list[str]:
+    times = sorted(one.last_s for one in changes if one.last_s is not None)
+    bounds = sorted({round(one.bound_s, 3) for one in changes})
+    longest = max([*times, bounds[-1]]) * 1.06
+    across = Scale(low=0.0, high=longest or 1.0, start=LEFT, end=WIDTH - RIGHT)
+    up = Scale(low=0.0, high=1.0, start=top + _ROW, end=top)
+    parts = [
+        text(LEFT - 8, top + 34, _WORDS[kind], style="name", anchor="end"),
+        text(LEFT - 8, top + 50, _count(changes, len(times)), style="tick", anchor="end"),
+        rect(across(bounds[0]), top, across(bounds[-1]) - across(bounds[0]), _ROW, style="bounds"),
+    ]
+    parts += [line(across(one), top, across(one), top + _ROW, style="bound") for one in bounds]
+    span = number(bounds[0]) if len(bounds) == 1 else f"{number(bounds[0])} to {number(bounds[-1])}"
+    words = f"bound: {span} s"
+    parts.append(text(across(bounds[-1]), top - 5, words, style="label", anchor="end"))
+    parts.append(line(LEFT, top + _ROW, across.end, top + _ROW, style="axis"))
+    for second in ticks(0.0, across.high, 10):
+        x = across(second)
+        parts.append(line(x, top + _ROW, x, top + _ROW + 4, style="axis"))
+        parts.append(text(x, top + _ROW + 17, f"{number(second)} s", style="tick", anchor="middle"))
+    if times:
+        places = [(across(0.0), up(0.0))]
+        for place, took in enumerate(times, 1):
+            places.append((across(took), up(place / len(changes))))
+        parts.append(path([*steps(places), f"H{number(across(longest))}"], style="line s0"))
+    return parts
+
+
+def _count(changes: list[ChangeFigures], agreed: int) -> str:
+    if agreed == len(changes):
+        return f"{agreed} changes"
+    return f"{agreed} of {len(changes)} followed"

@@ -1,34 +1,38 @@
-"""`verify` and `determinism`: whether the simulator itself is to be trusted."""
+"""The commands `verify`, `determinism` and `fuzz`: they check the simulator, and search for faults.
+
+`verify` compares the simulator with theory, `determinism` compares two processes, `fuzz` searches
+for a schedule of faults that breaks an invariant.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
+import time as wall
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
 from trimtab.cli.consoles import for_output
-from trimtab.strategies import resolve
-from trimtab_sim.cli.ending import DONE, FAILED
-from trimtab_sim.cli.options import ScenarioName, find, settings
-from trimtab_sim.cli.progress import progress
+from trimtab.strategies import STRATEGIES, resolve
+from trimtab_sim.cli.options import ScenarioName, Seconds, find, settings
+from trimtab_sim.cli.terminal import DONE, FAILED, progress
 from trimtab_sim.errors import SimulationError
+from trimtab_sim.measuring import measure
+from trimtab_sim.scenario import Scenario
+from trimtab_sim.simulation import quiet, simulate
 from trimtab_sim.tables import Table
-from trimtab_sim.verify import verify as verify_all
-from trimtab_sim.verify import verify_table
 
-if TYPE_CHECKING:
-    from trimtab_sim.scenario import Scenario
+__all__ = ["determinism", "fuzz", "print_digests", "verify"]
 
-__all__ = ["determinism", "verify"]
-
-_DEPTHS = ("core", "client", "wire")
+Depth: TypeAlias = Literal["core", "client", "wire"]
+_DEPTHS: tuple[Depth, ...] = ("core", "client", "wire")
 _HASH_SEEDS = ("1", "4242")
 _CHILD_S = 3600.0
+_PRINT_DIGESTS = "from trimtab_sim.cli.checking import print_digests; print_digests()"
 
 
 def verify(
@@ -38,7 +42,7 @@ def verify(
     jobs: int = 1,
     only: Annotated[tuple[str, ...], Parameter(negative=())] = (),
 ) -> int:
-    """Hold the simulator against what theory says.
+    """Compare the simulator with theory.
 
     Args:
         quick: A quarter of the requests, and twice the tolerance.
@@ -46,18 +50,21 @@ def verify(
         jobs: Processes; 0 takes one per core.
         only: Only the experiment of this name; can be given several times.
     """
-    began = time.perf_counter()
-    with progress("experiments") as told:
+    from trimtab_sim.verify import verify as verify_all  # noqa: PLC0415 - scipy is slow to load
+    from trimtab_sim.verify import verify_table  # noqa: PLC0415
+
+    began = wall.perf_counter()
+    with progress("experiments") as report:
         rows = verify_all(
             quick=quick,
             seed=seed,
             jobs=jobs,
             only=list(only) or None,
-            progress=None if told is None else lambda done, total, _name: told(done, total),
+            progress=None if report is None else lambda done, total, _name: report(done, total),
         )
     for_output().print(verify_table(rows).rich())
     failing = [row for row in rows if not row.holds]
-    took = f"{time.perf_counter() - began:.0f} s"
+    took = f"{wall.perf_counter() - began:.0f} s"
     print(f"{len(rows) - len(failing)} of {len(rows)} hold, in {took}")
     return FAILED if failing else DONE
 
@@ -68,7 +75,7 @@ def determinism(
     *,
     seed: int = 1,
     strategy: str | None = None,
-    depth: Annotated[tuple[Literal["core", "client", "wire"], ...], Parameter(negative=())] = (),
+    depth: Annotated[tuple[Depth, ...], Parameter(negative=())] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
 ) -> int:
     """Run a scenario in two fresh processes with different hash seeds; compare every request.
@@ -88,7 +95,7 @@ def determinism(
     depths = depth or _DEPTHS
     words = [str(seed), chosen, *depths]
     with ExitStack() as stack:
-        # Both at once: they share nothing. None outlives this command.
+        # Both at once: they share nothing. The stack kills both when this command ends.
         children = [stack.enter_context(_child(found, words, one)) for one in _HASH_SEEDS]
         for child in children:
             stack.callback(child.kill)
@@ -106,9 +113,10 @@ def determinism(
 
 
 def _models_agree(digests: dict[str, str]) -> bool:
-    """Say whether `core` and `client`, which model the same, give the same; `wire` may not.
+    """Say whether `core` and `client`, which model the same things, give the same digest.
 
-    It knows connections besides, which take a round trip and outlive a refusal of new ones.
+    `wire` may give another: it also models connections, which take a round trip to open and stay
+    open when a server refuses new ones.
     """
     if not {"core", "client"} <= digests.keys():
         return True
@@ -119,7 +127,7 @@ def _models_agree(digests: dict[str, str]) -> bool:
 
 def _child(scenario: Scenario, words: list[str], hash_seed: str) -> subprocess.Popen[str]:
     child = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
-        [sys.executable, "-m", "trimtab_sim.cli.digests", *words],
+        [sys.executable, "-c", _PRINT_DIGESTS, *words],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -141,3 +149,63 @@ def _answers(child: subprocess.Popen[str]) -> dict[str, str]:
     if child.returncode:
         raise SimulationError((errors.strip().splitlines() or ["a child process failed"])[-1])
     return dict(line.split() for line in output.splitlines())
+
+
+def print_digests() -> None:
+    """Print a line per depth, the depth and the digest: what a child of `determinism` does.
+
+    The arguments of the process are the seed, the strategy and the depths; the scenario comes on
+    standard input.
+    """
+    seed, strategy, *depths = sys.argv[1:]
+    scenario = Scenario.from_toml(sys.stdin.read())
+    for depth in depths:
+        with quiet():
+            run = simulate(
+                scenario,
+                strategy=strategy,
+                seed=int(seed),
+                depth=depth,  # type: ignore[arg-type] # checked by the parent process
+            )
+        print(depth, measure(run).digest)
+
+
+def fuzz(
+    *,
+    seed: int = 1,
+    time: Seconds = 60.0,
+    examples: int | None = None,
+    strategy: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    depth: Depth = "core",
+    out: Path = Path(),
+    replay: str | None = None,
+) -> int:
+    """Search for a schedule of faults that breaks an invariant, and shrink it.
+
+    Args:
+        seed: Of the search and of every run.
+        time: How long to search: "90s", "2m", or seconds.
+        examples: End after so many scenarios.
+        strategy: Only this strategy; can be given several times.
+        depth: How much of the client is real.
+        out: The folder for what is found.
+        replay: A scenario that was found, to run again.
+    """
+    from trimtab_sim import fuzz as search  # noqa: PLC0415 - Hypothesis is slow to load
+
+    if replay is not None:
+        broken = search.replay(find(replay), seed=seed, depth=depth)
+        print("\n".join(broken) or "every invariant holds")
+        return FAILED if broken else DONE
+    for name in strategy:
+        resolve(name)
+    result = search.fuzz(
+        seed=seed,
+        time_s=time,
+        max_examples=examples,
+        out_dir=out,
+        strategies=strategy or tuple(STRATEGIES),
+        depth=depth,
+    )
+    print(result)
+    return FAILED if result.finding else DONE
