@@ -26,14 +26,14 @@ class Oracle:
 
     Attributes:
         label: for the table.
-        of: the name of the measured number.
-        expected: what theory says.
+        figure: the name of the measured number.
+        expected: the value of theory.
         kind: "equal" within the tolerance, or a bound for every replication.
-        tolerance: of an equality, as a share of what is expected.
+        tolerance: of an equality, as a share of the expected value.
     """
 
     label: str
-    of: str
+    figure: str
     expected: float
     kind: Literal["equal", "at most", "at least"] = "equal"
     tolerance: float = 0.01
@@ -60,8 +60,8 @@ def _queue(
     """Make an experiment with `oracle_runs.plain`; means and p99 as label, expected, tolerance."""
     known = [("mean", *mean)] + ([("p99", *p99)] if p99 else [])
     oracles_ = [
-        Oracle(label=label, of=of, expected=expected, tolerance=tolerance)
-        for of, label, expected, tolerance in known
+        Oracle(label=label, figure=figure, expected=expected, tolerance=tolerance)
+        for figure, label, expected, tolerance in known
     ]
     measure = partial(runs.plain, **{"strategy": "random", "servers": 20, **world})
     return Experiment(name=name, measure=measure, reps=reps, oracles=(*oracles_, _LITTLE))
@@ -73,12 +73,12 @@ def _dialogue(name: str, measure: Any, strategy: str, oracle: Oracle) -> Experim
     )
 
 
-def _at_most(label: str, of: str, expected: float) -> Oracle:
-    return Oracle(label=label, of=of, expected=expected, kind="at most")
+def _at_most(label: str, figure: str, expected: float) -> Oracle:
+    return Oracle(label=label, figure=figure, expected=expected, kind="at most")
 
 
-def _at_least(label: str, of: str, expected: float) -> Oracle:
-    return Oracle(label=label, of=of, expected=expected, kind="at least")
+def _at_least(label: str, figure: str, expected: float) -> Oracle:
+    return Oracle(label=label, figure=figure, expected=expected, kind="at least")
 
 
 _LITTLE = _at_most("  Little's law, residue", "little", 1e-9)
@@ -174,7 +174,7 @@ _SHARES = (
         oracles=(
             Oracle(
                 label="weighted_round_robin 5:1:1, share of the first",
-                of="share",
+                figure="share",
                 expected=5 / 7,
                 tolerance=0.001,
             ),
@@ -190,7 +190,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="poll staleness, mean / interval",
-                of="mean",
+                figure="mean",
                 expected=oracles.poll_staleness_mean(1.0, _JITTER),
                 tolerance=0.03,
             ),
@@ -209,7 +209,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="all of 20 clients right, mean / interval",
-                of="last",
+                figure="last",
                 expected=oracles.all_converged_mean(1.0, 20),
                 tolerance=0.015,
             ),
@@ -222,7 +222,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="crash to view, mean s",
-                of="mean",
+                figure="mean",
                 expected=oracles.crash_view_mean(heartbeat=5, ttl=15, sweep=1, poll=5),
                 tolerance=0.02,
             ),
@@ -241,7 +241,7 @@ _FAULTS = (
         "black-hole-round-robin",
         runs.dialogue_black_hole,
         "round_robin",
-        Oracle(label="black_hole, round_robin: success", of="success", expected=0.65),
+        Oracle(label="black_hole, round_robin: success", figure="success", expected=0.65),
     ),
     _dialogue(
         "black-hole",
@@ -253,7 +253,7 @@ _FAULTS = (
         "short-outage-round-robin",
         runs.dialogue_short_outage,
         "round_robin",
-        Oracle(label="short_outage, round_robin: success", of="success", expected=0.875),
+        Oracle(label="short_outage, round_robin: success", figure="success", expected=0.875),
     ),
     _dialogue(
         "short-outage",
@@ -268,13 +268,13 @@ _FAULTS = (
         oracles=(
             Oracle(
                 label="two modes, hedged at 50 ms: p99.9 s",
-                of="p999",
+                figure="p999",
                 expected=oracles.quantile_of(_HEDGED, 0.999),
                 tolerance=0.03,
             ),
             Oracle(
                 label="two modes, hedged at 50 ms: attempts",
-                of="attempts",
+                figure="attempts",
                 expected=oracles.hedged_load(_TWO_MODES, runs.HEDGE_AFTER_S),
                 tolerance=0.001,
             ),

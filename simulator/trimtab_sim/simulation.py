@@ -1,4 +1,4 @@
-"""One run: a scenario, a strategy, a seed and a depth in; figures out."""
+"""Run one scenario once: under one strategy, with one seed, at one depth."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from trimtab_sim.streams import stream
 from trimtab_sim.timeline import Director
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
-from trimtab_sim.world.looks import look_from
 from trimtab_sim.world.model_transport import ModelTransport
 from trimtab_sim.world.places import Place
+from trimtab_sim.world.probes import probe_from
 from trimtab_sim.world.registry import PolledView, WatchedView
 from trimtab_sim.world.wire import WireTransport
 from trimtab_sim.world.world import World
@@ -47,21 +47,21 @@ __all__ = ["Depth", "Run", "quiet", "rare_collections", "simulate"]
 
 Depth: TypeAlias = Literal["core", "client", "wire"]
 _INNER: dict[Depth, Any] = {"client": ModelTransport, "wire": WireTransport}
-# What the SDK says of a simulated world is for those who ask for logs, not for every terminal.
+# Without this, Python prints the SDK's warnings about simulated faults to the terminal.
 logging.getLogger("trimtab").addHandler(logging.NullHandler())
 _GC_THRESHOLDS = (5_000, 10, 100)
-_SETTLE_S = 3600.0
-"""How long after the last arrival a request may still go on before the run gives up on it."""
+_LONGEST_REST_S = 3600.0
+"""Twice the time after the last arrival that the run waits for requests in flight."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What one run gave; `trimtab_sim.figures` makes numbers of it.
+    """One finished run; `trimtab_sim.measuring` takes its figures.
 
     Attributes:
-        events: what happened to the world.
+        events: the actions that were applied to the world.
         ended_at: the virtual second at which the last request had ended.
-        steps: SimPy's events, for judging speed.
+        in_flight_left: requests in flight in the clients' pools at the end; 0 unless picks leak.
     """
 
     scenario: Scenario
@@ -87,21 +87,21 @@ def simulate(
 ) -> Run:
     """Run a scenario once.
 
-    The result is a function of the scenario's digest, the strategy, the seed and, where the
-    depths differ in what they model, the depth: `core` and `client` never do; `wire` knows
-    connections, which take a round trip to make, are kept, and outlive a refusal of new ones.
+    The result is a function of the scenario's digest, the strategy, the seed and the depth. `core`
+    and `client` model the same things and give the same trace. `wire` also models connections,
+    which take a round trip to open, are kept, and stay open when a server refuses new ones.
 
     Args:
-        scenario: what happens.
-        strategy: instead of the scenario's (first) one.
-        seed: of all chance.
+        scenario: the scenario.
+        strategy: used instead of the scenario's (first) one.
+        seed: of all random draws.
         depth: how much of the client is real.
         family: the HTTP client of the depths `client` and `wire`.
         trace: where to write one JSON line per request.
 
     Raises:
-        SimulationError: the simulated program did what cannot be simulated, or a check of the
-            run itself failed.
+        SimulationError: the simulated program did something that cannot be simulated, or a check
+            of the run itself failed.
     """
     if depth != "core":
         load(family)
@@ -110,9 +110,9 @@ def simulate(
     convergence = Convergence(Bounds(scenario), warmup=scenario.about.warmup)
     world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
     chosen = strategy or scenario.strategies[0]
-    stage = _Stage(world, chosen, depth, family)
+    execution = _Execution(world, chosen, depth, family)
     with rare_collections():
-        simulated.run(stage.play(), env=env)
+        simulated.run(execution.run(), env=env)
     return Run(
         scenario=scenario,
         strategy=chosen,
@@ -120,15 +120,15 @@ def simulate(
         depth=depth,
         recorder=recorder,
         convergence=convergence,
-        events=stage.director.events,
+        events=execution.director.events,
         world=world,
         ended_at=env.now,
-        in_flight_left=stage.in_flight_left,
+        in_flight_left=execution.in_flight_left,
     )
 
 
-class _Stage:
-    """Puts a world together, lets it go on until its end, and takes it apart."""
+class _Execution:
+    """Build a world, run it until its end, and close it."""
 
     def __init__(self, world: World, strategy: str, depth: Depth, family: FamilyName) -> None:
         self.world = world
@@ -139,7 +139,7 @@ class _Stage:
         self._family: FamilyName = family
         self._services: list[Service] = []
 
-    async def play(self) -> None:
+    async def run(self) -> None:
         """Run the whole scenario."""
         world, scenario = self.world, self.world.scenario
         loop = asyncio.get_running_loop()
@@ -161,10 +161,10 @@ class _Stage:
             raise world.failures[0]
 
     async def _finish_requests(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let what was begun end: by an answer or by its timeout."""
+        """Wait for the requests in flight: each ends by an answer or by its timeout."""
         recorder = self.world.recorder
         step = 2 * max(float(group.timeout) for group in self.world.scenario.clients)
-        deadline = self.world.end + _SETTLE_S / 2
+        deadline = self.world.end + _LONGEST_REST_S / 2
         while recorder.in_flight and loop.time() < deadline:
             await until(loop.time() + step)
 
@@ -177,7 +177,7 @@ class _Stage:
         arguments = dict(world.scenario.balancer_arguments)
         arguments["strategy"] = self._strategy
         if "probe" in arguments:
-            arguments["look"] = look_from(world, place)
+            arguments["look"] = probe_from(world, place)
         client = self._make(group, place, view, arguments, seed)
         world.clients.append(client)
         world.spawn(self._start(client, group.start))
@@ -202,7 +202,7 @@ class _Stage:
             view,
             policies=Policies(**arguments),
             settings=discovery,
-            # As the transport does for each kind of clients: the same chance at every depth.
+            # As the transport does for each kind of clients: the same draws at every depth.
             rng=Random(rng.getrandbits(64)),
             on_removed=lambda _members: None,
         )
@@ -217,7 +217,7 @@ class _Stage:
             except ClosedError:
                 return
             except DiscoveryError:
-                # Requests go on asking; so does a process that is told to be ready first.
+                # Requests try again, and so does a process that waits until it is ready.
                 continue
             break
         self._services.append(service)
@@ -227,12 +227,12 @@ class _Stage:
         convergence, env = self.world.convergence, self.world.env
         convergence.client_started(client)
 
-        def look(_snapshot: Snapshot) -> None:
-            # What the client leaves out by itself, ejected or failing its probes, is in its view.
+        def note_view(_snapshot: Snapshot) -> None:
+            # Instances that the client ejected itself, or whose probes failed, are in its view.
             held = [one.id for one in service.suspects() if reason_against(one) is None]
             convergence.view_changed(client, (*service.eligible(), *held), env.now)
 
-        service.lease.subscribe(look)
+        service.lease.subscribe(note_view)
 
 
 @contextmanager

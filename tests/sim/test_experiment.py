@@ -137,7 +137,7 @@ def test_precision_adds_replications():
     [
         ({"reps": 0}, "reps is 0"),
         ({"precision": 2.0}, "precision is 2.0"),
-        ({"precision_of": "speed"}, "no figure is called 'speed'"),
+        ({"precision_of": "speed"}, "unknown figure 'speed'"),
         ({"strategies": ["random", "random"]}, "named twice"),
         ({"overrides": {"service.nonsense.x": 1}}, "service"),
     ],

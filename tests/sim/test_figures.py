@@ -7,7 +7,7 @@ import pytest
 from trimtab_sim.errors import SimulationError
 from trimtab_sim.figures import Figures
 from trimtab_sim.measuring import _thinned, _well_after, measure
-from trimtab_sim.metrics import METRICS, metric, written
+from trimtab_sim.metrics import METRICS, formatted, metric
 from trimtab_sim.recorder import BINS
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
@@ -240,8 +240,8 @@ def test_a_sketch_gives_back_what_it_was_made_of():
 
 def test_figures_have_names(eventful):
     for one in METRICS.values():
-        assert one.of(eventful) is not None
-    with pytest.raises(ValueError, match=r"no figure is called 'p42'; known are success_ratio"):
+        assert one.value(eventful) is not None
+    with pytest.raises(ValueError, match=r"unknown figure 'p42'; known are success_ratio"):
         metric("p42")
 
 
@@ -259,4 +259,4 @@ def test_figures_have_names(eventful):
     ],
 )
 def test_numbers_for_people(value, unit, half_width, text):
-    assert written(value, unit, half_width=half_width) == text
+    assert formatted(value, unit, half_width=half_width) == text

@@ -13,7 +13,7 @@ import simpy
 from trimtab_sim import SimulationError
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.simulation import _Stage, rare_collections, simulate
+from trimtab_sim.simulation import _Execution, rare_collections, simulate
 from trimtab_sim.world.deadlines import Deadlines
 from trimtab_sim.world.http_clients import HttpClient
 
@@ -149,7 +149,7 @@ def test_a_run_that_is_cut_short_leaves_no_request_behind(monkeypatch, depth):
     async def never(self, loop):
         """Do not wait for the requests that go on."""
 
-    monkeypatch.setattr(_Stage, "_finish_requests", never)
+    monkeypatch.setattr(_Execution, "_finish_requests", never)
     hang = _fault("hang", at="3900ms", targets='"all"')
     run = simulate(Scenario.from_toml(_WORLD + hang), seed=1, depth=depth)
     assert run.in_flight_left == 1

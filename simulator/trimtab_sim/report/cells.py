@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab_sim.metrics import METRICS, Metric, metric, written
+from trimtab_sim.metrics import METRICS, Metric, formatted, metric
 
 if TYPE_CHECKING:
     from trimtab_sim.metrics import Unit
@@ -79,8 +79,8 @@ def _value(result: Result, strategy: str, one: Metric) -> Cell:
     if found is None:
         values = result.values(strategy, one.name)
         known = values[~np.isnan(values)]
-        return Cell(written(float(known.mean()) if len(known) else None, one.unit))
-    return Cell(written(found.estimate, one.unit), half_width(found, one.unit))
+        return Cell(formatted(float(known.mean()) if len(known) else None, one.unit))
+    return Cell(formatted(found.estimate, one.unit), half_width(found, one.unit))
 
 
 def _difference(found: Interval | None, unit: Unit) -> Cell:
@@ -90,7 +90,7 @@ def _difference(found: Interval | None, unit: Unit) -> Cell:
     if unit == "share":
         text = f"{sign}{found.estimate * 100:.3g} points"
     else:
-        text = sign + written(found.estimate, unit)
+        text = sign + formatted(found.estimate, unit)
     is_sure = np.isfinite(found.half_width) and not found.contains(0.0)
     return Cell(
         text.replace("-", "\N{MINUS SIGN}"), half_width(found, unit), "sure" if is_sure else ""

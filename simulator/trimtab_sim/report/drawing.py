@@ -47,8 +47,8 @@ _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 def number(value: float) -> str:
     """Write a coordinate or a tick: at most two decimals, no trailing zeros."""
-    written = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if written == "-0" else written
+    text_ = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text_ == "-0" else text_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from trimtab_sim.metrics import written
+from trimtab_sim.metrics import formatted
 from trimtab_sim.report.cells import Cell, Grid, differences_grid, metrics_grid
 from trimtab_sim.report.outcomes import draw_outcomes
 from trimtab_sim.report.shares import draw_shares
@@ -274,7 +274,7 @@ class Page:
         found = self._result.interval(strategy, name)
         if found is None:
             return "-"
-        return written(found.estimate, "number" if name == "retries_per_request" else "s")
+        return formatted(found.estimate, "number" if name == "retries_per_request" else "s")
 
     def _worst_after(self, strategy: str, place: int) -> str:
         worst = 0.0

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from trimtab_sim import ready
-from trimtab_sim.metrics import written
+from trimtab_sim.metrics import formatted
 from trimtab_sim.report.cells import half_width
 from trimtab_sim.statistics import student_interval
 
@@ -163,7 +163,7 @@ def _value(values: Sequence[float | None], unit: Unit) -> str:
         return "-"
     found = student_interval(known)
     half = half_width(found, unit)
-    return written(found.estimate, unit) + (f" ± {half}" if half else "")
+    return formatted(found.estimate, unit) + (f" ± {half}" if half else "")
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

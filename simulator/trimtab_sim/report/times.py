@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from trimtab_sim.metrics import written
+from trimtab_sim.metrics import formatted
 from trimtab_sim.report.drawing import (
     LEFT,
     RIGHT,
@@ -107,7 +107,7 @@ def _seconds(across: Scale, top: float, y: float) -> list[str]:
             if across.low * 0.999999 <= value <= across.high * 1.000001:
                 x = across(value)
                 parts.append(line(x, top, x, y + 4, style="grid"))
-                parts.append(text(x, y + 18, written(value, "s"), style="tick", anchor="middle"))
+                parts.append(text(x, y + 18, formatted(value, "s"), style="tick", anchor="middle"))
         power *= 10
     return parts
 

@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_BAD_STATUS", "Client", "Source", "source"]
 
 FIRST_BAD_STATUS = 400
-"""From which status on a request has failed, for its caller."""
-_BREATH_S = 0.001
-"""How long a user without thought takes after a request that took no time at all."""
+"""The lowest status that counts as a failed request for the caller."""
+_LEAST_PAUSE_S = 0.001
+"""The pause of a user without think time after a request that took no time at all."""
 
 _INFINITY = float("inf")
 
 
 class Client:
-    """When a client sends; subclasses say how.
+    """A client that sends requests; subclasses define how one is sent.
 
     Attributes:
-        place: where it is.
+        place: its end of the network.
         source: the moments of an open loop.
     """
 
@@ -59,7 +59,7 @@ class Client:
         """Open the service, and wait for its first list.
 
         Raises:
-            DiscoveryError: none came in time.
+            DiscoveryError: it did not come in time.
         """
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Client:
         raise NotImplementedError
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -88,8 +88,8 @@ class Client:
             now = self.world.env.now
             pause_s = self._thinking()
             if now == started and not pause_s:
-                # Nobody fails infinitely often in an instant.
-                pause_s = _BREATH_S
+                # Without it, requests that fail at once would go on without end in one instant.
+                pause_s = _LEAST_PAUSE_S
             call_at(self.world.env, now + pause_s, self._arrive_again)
 
     def _thinking(self) -> float:
@@ -114,8 +114,7 @@ class Source(Overlaid):
     """Moments of an open loop, one after the other.
 
     Attributes:
-        factor: how many times as many requests as the scenario's clients send; changes count
-            from the next request on.
+        factor: multiplies the scenario's rate; a change counts from the next request on.
     """
 
     def __init__(self, draw: Callable[[float, float], float]) -> None:
@@ -128,7 +127,7 @@ class Source(Overlaid):
 
 
 def source(arrivals: Arrivals, rng: Random, start: float) -> Source:
-    """Make the moments of one client. A closed loop has none: answers decide."""
+    """Make the moments of one client; a closed loop has no moments of its own."""
     match arrivals:
         case Poisson():
             return Source(_poisson(arrivals.rate, rng))
@@ -166,7 +165,7 @@ def _bursty(law: Bursty, rng: Random, start: float) -> Callable[[float, float], 
             moment = now - log(1.0 - rng.random()) / rate
             if moment < until:
                 return moment
-            # Without memory, drawing anew from the change of phase on is exact.
+            # The exponential law has no memory, so a new draw from the change of phase is exact.
             now, bursting = until, not bursting
             until = now - log(1.0 - rng.random()) * (law.burst if bursting else law.calm)
 
@@ -177,7 +176,7 @@ def _diurnal(law: Diurnal, rng: Random) -> Callable[[float, float], float]:
     most = law.rate * (1.0 + law.swing)
 
     def after(now: float, factor: float) -> float:
-        # Thinning (Lewis, Shedler 1979): at the highest rate, some of them not taken.
+        # Thinning (Lewis, Shedler 1979): draw at the highest rate, and skip some.
         while True:
             now -= log(1.0 - rng.random()) / (most * factor)
             if rng.random() * most < law.rate_at(now):

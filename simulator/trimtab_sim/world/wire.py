@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "Connection", "WireTransport"]
 
 CURRENT: ContextVar[tuple[int, int]] = ContextVar("trimtab_sim_attempt")
-"""Request and attempt whose bytes the running task writes: they key the network's luck."""
+"""Request and attempt whose bytes the running task writes: they key the network's draws."""
 
-# Reading the CA bundle takes some 17 ms for each instance of each client; nothing here speaks TLS.
+# Reading the CA bundle takes some 17 ms for each instance of each client, and TLS is not used here.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _CLIENTS_APART = 10_000_019
 _NEVER = float("inf")
@@ -56,7 +56,7 @@ class WireTransport:
         self._inner._pool._network_backend = Backend(client, instance)  # noqa: SLF001 - no public way
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send a request, named so that the server's luck is that of the request."""
+        """Send a request under its id, which keys the server's random draws."""
         client = self._client
         ride = request.extensions[RIDE]
         number = client.departs(ride, client.world.route(self._instance))
@@ -69,7 +69,7 @@ class WireTransport:
 
 
 class Backend:
-    """Makes connections to whatever server has an instance's address."""
+    """Open connections to the server that has an instance's address at the time."""
 
     def __init__(self, client: HttpClient, instance: Instance) -> None:
         self._client = client
@@ -91,15 +91,15 @@ class Backend:
 
 
 class _Wait:
-    """Something that a task waits for, until a deadline; None is what comes too late."""
+    """A wait of a task until a deadline; the result is None when the deadline comes first."""
 
     def __init__(self) -> None:
         self.deadline = float("inf")
         self.is_over = False
         self._end: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
 
-    def settle(self, *, result: bool) -> None:
-        # It may have been cancelled in this very turn.
+    def finish(self, *, result: bool) -> None:
+        # It may have been cancelled in the same turn of the loop.
         if not self.is_over and not self._end.done():
             self.is_over = True
             self._end.set_result(result)
@@ -131,7 +131,7 @@ class _Handshake(_Wait):
         if world.network.is_ideal:
             self._arrive(None)
             return
-        # Requests count from 0 upwards; handshakes have numbers of their own.
+        # Requests count from 0 upwards; handshakes have large numbers.
         key = client.place.index * _CLIENTS_APART + next(client.handshakes)
         there = world.network.delay(client.place, self.server.place, key, _SYN)
         back = world.network.delay(self.server.place, client.place, key, _SYN_ACK)
@@ -145,18 +145,18 @@ class _Handshake(_Wait):
             return
         taken = server.is_alive and not server.is_refusing
         if self.back_s:
-            call_at(env, env.now + self.back_s, lambda _step: self.settle(result=taken))
+            call_at(env, env.now + self.back_s, lambda _step: self.finish(result=taken))
         else:
-            self.settle(result=taken)
+            self.finish(result=taken)
 
 
 class Connection:
-    """The client's end of a connection, with the bytes on their way: httpcore's network stream.
+    """The client's end of a connection, with the bytes in transit: httpcore's network stream.
 
-    Bytes stay in order. A lost message is not sent again, so nothing that follows it arrives.
+    Bytes stay in order. A lost message is not sent again, and no later message arrives.
 
     Args:
-        way_s: how long the server's last word takes to get here.
+        way_s: the time that the server's last message takes to the client.
     """
 
     def __init__(self, client: HttpClient, server: Server, *, way_s: float) -> None:
@@ -190,7 +190,7 @@ class Connection:
             call_at(world.env, arrival, lambda _step: self._peer.receive(buffer, request, attempt))
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Wait for bytes; raise the family's core errors when none come."""
+        """Wait for bytes; raise the family's core errors when they do not come."""
         if not self._inbox and not self._is_broken:
             self._reader = _Wait()
             if await self._reader.within(self._client, timeout) is None:
@@ -201,12 +201,12 @@ class Connection:
         return data
 
     async def aclose(self) -> None:
-        """Close: nobody waits here any more."""
+        """Close the client's end."""
         self._peer.leave()
 
     def get_extra_info(self, info: str) -> bool | None:
-        """Say whether an idle connection has something to say: that it was closed."""
-        return self._is_broken or self._peer.has_gone() if info == "is_readable" else None
+        """Return whether an idle connection is readable, which means that it was closed."""
+        return self._is_broken or self._peer.is_seen_closed() if info == "is_readable" else None
 
     def _take(self, data: bytes) -> None:
         self._inbox += data
@@ -218,4 +218,4 @@ class Connection:
 
     def _wake(self) -> None:
         if self._reader is not None:
-            self._reader.settle(result=True)
+            self._reader.finish(result=True)

@@ -1,4 +1,4 @@
-"""How a client's own probes see the servers: for the SDK, one more way to look at an instance."""
+"""The client's own probes of simulated servers, as the SDK's `Look`."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
     from trimtab_sim.world.servers import Server
     from trimtab_sim.world.world import World
 
-__all__ = ["look_from"]
+__all__ = ["probe_from"]
 
 _FIRST_PROBE = 10**12
-"""The luck of messages is keyed by request; probes have numbers that no request reaches."""
+"""Random draws of messages are keyed by request; probes have numbers that no request reaches."""
 
 
-def look_from(world: World, place: Place) -> Callable[[Check, Instance], Awaitable[Finding]]:
+def probe_from(world: World, place: Place) -> Callable[[Check, Instance], Awaitable[Finding]]:
     """Make the SDK's `Look` for a client at a place.
 
-    A probe takes the way there and back, and no time at the server. A hole swallows it, a server
-    that hangs still takes connections, one that answers errors answers HTTP probes with them.
+    A probe takes the network's time there and back, and no time at the server. A black hole does
+    not answer. A server that hangs still accepts connections. One that answers errors answers HTTP
+    probes with them.
     """
     numbers = count(_FIRST_PROBE)
 
-    async def look(check: Check, instance: Instance) -> Finding:
+    async def probe(check: Check, instance: Instance) -> Finding:
         server, number = world.route(instance), next(numbers)
         await _travel(world.network.delay(place, server.place, number, 0))
-        finding = _seen(server, check)
+        finding = _answer(server, check)
         if finding is None:
             await _travel(None)
         await _travel(world.network.delay(server.place, place, number, 1))
         assert finding is not None
         return finding
 
-    return look
+    return probe
 
 
-def _seen(server: Server, check: Check) -> Finding | None:
-    """Say how a server answers a probe; None: not at all."""
+def _answer(server: Server, check: Check) -> Finding | None:
+    """Return a server's answer to a probe; None if it does not answer."""
     if server.is_dark:
         return None
     if not server.is_alive or server.is_refusing:
@@ -62,7 +63,7 @@ def _seen(server: Server, check: Check) -> Finding | None:
 
 async def _travel(delay_s: float | None) -> None:
     if delay_s is None:
-        # Until the probe's time is up.
+        # Until the probe's timeout.
         await asyncio.get_running_loop().create_future()
     elif delay_s:
         await asyncio.sleep(delay_s)
