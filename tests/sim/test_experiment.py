@@ -138,7 +138,7 @@ def test_precision_adds_replications():
         ({"reps": 0}, "reps is 0"),
         ({"precision": 2.0}, "precision is 2.0"),
         ({"precision_of": "speed"}, "unknown figure 'speed'"),
-        ({"strategies": ["random", "random"]}, "named twice"),
+        ({"strategies": ["random", "random"]}, "listed twice"),
         ({"overrides": {"service.nonsense.x": 1}}, "service"),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_sweep_says_which_point_is_best(swept):
 
 def test_a_sweep_without_the_figure_says_so():
     found = sweep(STEADY, {"service.servers": [1]}, reps=1)
-    assert found.best("traffic_off_dead") == "no point gives traffic off dead"
+    assert found.best("traffic_off_dead") == "no point has a value of traffic off dead"
 
 
 def test_a_sweep_over_words_is_drawn_too(tmp_path):

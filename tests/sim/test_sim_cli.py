@@ -154,7 +154,7 @@ def test_settings_are_toml_or_texts():
         (["verify", "--only", "nonsense"], "nonsense"),
         (["determinism", "nope"], "nope"),
         (["determinism", "TINY", "--strategy", "worst"], "'worst'"),
-        (["new", "--from", "nonsense"], "no ready scenario 'nonsense'"),
+        (["new", "--from", "nonsense"], "unknown ready scenario 'nonsense'"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -186,7 +186,7 @@ def test_new_writes_a_scenario_that_runs(tmp_path, monkeypatch, capsys):
     assert "wrote mine.toml" in capsys.readouterr().out
     assert Scenario.load("mine.toml").about.name == "My service"
     assert main(["new", "mine.toml"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["new", "no/where"]) == 2
     assert main(["new", "--from", "black_hole"]) == 0
     assert capsys.readouterr().out == ready.text("black_hole")

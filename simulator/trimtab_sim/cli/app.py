@@ -18,7 +18,7 @@ _HELP = (
 
 # Each command's module is imported when it is called: scipy and Hypothesis take a second each.
 _COMMANDS = {
-    "run": ("running:run", "Run a scenario, and judge what it expects."),
+    "run": ("running:run", "Run a scenario, and check its expectations."),
     "compare": ("running:compare", "Compare strategies on the same random draws."),
     "sweep": ("running:sweep", "Run a scenario at every point of a grid of settings."),
     "fuzz": ("checking:fuzz", "Search for a schedule of faults that breaks an invariant."),

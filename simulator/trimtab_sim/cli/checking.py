@@ -47,8 +47,8 @@ def verify(
     Args:
         quick: A quarter of the requests, and twice the tolerance.
         seed: The root seed.
-        jobs: Processes; 0 takes one per core.
-        only: Only the experiment of this name; can be given several times.
+        jobs: Processes; 0 means one per core.
+        only: Only the experiment with this name; repeatable.
     """
     from trimtab_sim.verify import verify as verify_all  # noqa: PLC0415 - scipy is slow to load
     from trimtab_sim.verify import verify_table  # noqa: PLC0415
@@ -78,14 +78,14 @@ def determinism(
     depth: Annotated[tuple[Depth, ...], Parameter(negative=())] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
 ) -> int:
-    """Run a scenario in two fresh processes with different hash seeds; compare every request.
+    """Run a scenario in two new processes with different hash seeds; compare every request.
 
     Args:
         scenario: A scenario file, or the name of a ready one (see `list`).
         seed: Of the run.
         strategy: Instead of the scenario's.
-        depth: Only this depth; can be given several times.
-        set_: A setting to change, as path=value, such as a shorter scenario.duration.
+        depth: Only this depth; repeatable.
+        set_: A setting to change, as path=value, such as a shorter scenario.duration; repeatable.
     """
     found = find(scenario)
     for path, value in settings(list(set_)).items():
@@ -185,11 +185,11 @@ def fuzz(
     Args:
         seed: Of the search and of every run.
         time: How long to search: "90s", "2m", or seconds.
-        examples: End after so many scenarios.
-        strategy: Only this strategy; can be given several times.
+        examples: The most scenarios to run.
+        strategy: Only this strategy; repeatable.
         depth: How much of the client is real.
-        out: The folder for what is found.
-        replay: A scenario that was found, to run again.
+        out: The folder for findings.
+        replay: The file of a finding, to run again.
     """
     from trimtab_sim import fuzz as search  # noqa: PLC0415 - Hypothesis is slow to load
 

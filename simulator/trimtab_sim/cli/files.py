@@ -27,8 +27,8 @@ def new(
     """Write a commented scenario to start from.
 
     Args:
-        name: The file to write; printed when there is none.
-        from_: A ready scenario to start from, instead.
+        name: The file to write; without it, the scenario is printed.
+        from_: A ready scenario to copy, instead.
     """
     text = _start() if from_ is None else ready.text(from_)
     if name is None:
@@ -39,7 +39,7 @@ def new(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ScenarioError(f"{path} exists already; give another name") from None
+        raise ScenarioError(f"{path} already exists; choose another name") from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}; run it with: trimtab-sim run {path}")

@@ -1,4 +1,4 @@
-"""Tables as the page wants them: cells with a text, an uncertainty and an emphasis."""
+"""Tables of the report's page: cells with a text, an uncertainty and an emphasis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Grid", "differences_grid", "half_width", "metrics_grid"]
 
-_LEFT_OUT = ("max", "late_sends")
+_NOT_SHOWN = ("max", "late_sends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Grid:
 
 
 def metrics_grid(result: Result) -> Grid:
-    """Return figures by strategies, with intervals."""
+    """Return a table: figures by strategies, with intervals."""
     rows = [
         [Cell(one.label), *(_value(result, strategy, one) for strategy in result.strategies)]
         for one in _known(result)
@@ -51,7 +51,7 @@ def metrics_grid(result: Result) -> Grid:
 
 
 def differences_grid(result: Result) -> Grid:
-    """Return by how much each other strategy has more than the first one, paired."""
+    """Return a table: the paired difference of each other strategy to the first one."""
     first, *others = result.strategies
     rows = [
         [
@@ -61,15 +61,15 @@ def differences_grid(result: Result) -> Grid:
         for one in _known(result)
         if others
     ]
-    return Grid([f"more than {first}", *others], rows)
+    return Grid([f"difference to {first}", *others], rows)
 
 
 def _known(result: Result) -> list[Metric]:
-    """Return the figures that some run gives."""
+    """Return the figures that have a value in at least one run."""
     return [
         metric(name)
         for name in METRICS
-        if name not in _LEFT_OUT
+        if name not in _NOT_SHOWN
         and any(not np.isnan(result.values(one, name)).all() for one in result.strategies)
     ]
 
@@ -98,7 +98,7 @@ def _difference(found: Interval | None, unit: Unit) -> Cell:
 
 
 def half_width(found: Interval, unit: Unit) -> str:
-    """Write half of an interval with two digits; "" when there is none."""
+    """Format half of an interval with two digits; "" when there is no interval."""
     half = found.half_width
     if not np.isfinite(half) or not half:
         return ""
@@ -110,6 +110,6 @@ def half_width(found: Interval, unit: Unit) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Write a half width: more than two digits of an uncertainty say nothing."""
+    """Format a half width: more than two digits of an uncertainty mean nothing."""
     rounded = float(f"{value:.2g}")
     return f"{rounded:.0f}" if rounded >= 10 else f"{rounded:.2g}"  # noqa: PLR2004 - two digits

@@ -46,18 +46,18 @@ _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
 def number(value: float) -> str:
-    """Write a coordinate or a tick: at most two decimals, no trailing zeros."""
+    """Format a coordinate or a tick: at most two decimals, no trailing zeros."""
     text_ = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text_ == "-0" else text_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """From figures to pixels.
+    """Map figures to pixels.
 
     Attributes:
         low, high: the figures at the ends; above 0 on a logarithmic scale.
-        start, end: the pixels there; `end` may be the smaller, as upwards is.
+        start, end: the pixels there; `end` is the smaller one on an upward scale.
     """
 
     low: float
@@ -67,7 +67,7 @@ class Scale:
     is_log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a figure, not beyond the ends."""
+        """Return the pixel of a figure; figures beyond the ends are moved to them."""
         value = min(max(value, self.low), self.high)
         if self.is_log:
             part = math.log(value / self.low) / math.log(self.high / self.low)
@@ -77,7 +77,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """Return round figures from `low` to `high`, some `count` of them."""
+    """Return about `count` round figures from `low` to `high`."""
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(nice * power for nice in _NICE if nice * power >= rough * (1 - 1e-9))
@@ -87,7 +87,7 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
 
 
 def text(x: float, y: float, words: str, *, style: str = "", anchor: str = "start") -> str:
-    """Write words at a place; `anchor` is "start", "middle" or "end"."""
+    """Draw a text; `anchor` is "start", "middle" or "end"."""
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
     return f'<text x="{number(x)}" y="{number(y)}"{where}{_class(style)}>{escape(words)}</text>'
 
@@ -110,7 +110,7 @@ def path(commands: Iterable[str], *, style: str) -> str:
 
 
 def steps(places: Sequence[tuple[float, float]]) -> list[str]:
-    """Return the commands of a line that goes sideways to each place, then up or down to it."""
+    """Return the commands of a line of steps: sideways to each place, then up or down to it."""
     (x, y), *others = places
     return [f"M{number(x)} {number(y)}", *(f"H{number(x)}V{number(y)}" for x, y in others)]
 
@@ -118,14 +118,14 @@ def steps(places: Sequence[tuple[float, float]]) -> list[str]:
 def document(
     width: float, height: float, parts: Iterable[str], *, title: str, css: str = ""
 ) -> str:
-    """Put a picture together.
+    """Make a whole picture.
 
     Args:
-        width: in pixels of its own; it is scaled to where it stands.
+        width: in its own pixels; the page scales it.
         height: likewise.
         parts: its elements.
-        title: what it shows, for those who cannot see it.
-        css: taken into the picture, for one that stands alone.
+        title: what it shows, for screen readers.
+        css: included in the picture, for one in a file of its own.
     """
     size = f"{number(width)} {number(height)}"
     style = f"<style>{css}</style>" if css else ""
@@ -150,7 +150,7 @@ def moments(duration: float) -> Scale:
 
 
 def row_name(name: str, y: float) -> list[str]:
-    """Write a row's name before it; a long one is broken at underscores, and ends at `y`."""
+    """Draw a row's name to its left; a long one is broken at underscores, and ends at `y`."""
     lines = [""]
     for word in name.replace("_", "_ ").split():
         if lines[-1] and len(lines[-1]) + len(word) > _NAME_LETTERS:

@@ -1,4 +1,4 @@
-"""Good and bad requests over time, a strip per strategy: good upwards, bad downwards."""
+"""A picture of requests over time, a strip per strategy: successful upwards, failed downwards."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _UP = 62.0
 _DOWN = 40.0
 _GAP = 14.0
 _TOGETHER = 2
-"""Bins drawn as one, so that the noise of a single one does not shout."""
+"""Bins drawn as one, to reduce the noise."""
 
 
 def draw_outcomes(result: Result, *, css: str = "") -> str:
-    """Draw requests per second that ended well and not, the mean over the replications."""
+    """Draw successful and failed requests per second, the mean over the replications."""
     runs = {name: _rates(result, name) for name in result.strategies}
     most_good = max(float(good.max()) for good, _ in runs.values()) or 1.0
     most_bad = max(float(bad.max()) for _, bad in runs.values())
@@ -63,7 +63,7 @@ def draw_outcomes(result: Result, *, css: str = "") -> str:
         top = middle + down + _GAP
     parts += seconds_axis(scale, top - _GAP + 6)
     return document(
-        WIDTH, top + 16, parts, title="Requests per second that ended well and not", css=css
+        WIDTH, top + 16, parts, title="Successful and failed requests per second", css=css
     )
 
 

@@ -67,7 +67,7 @@ def draw_latency(result: Result, *, css: str = "") -> str:
 
 
 def _keys(names: list[str]) -> tuple[list[str], float]:
-    """Name the curves above the picture, in as many rows as it takes; say where those end."""
+    """Name the curves above the picture, in rows; return the elements and the end of the rows."""
     parts, x, y = [], LEFT, 14.0
     for place, name in enumerate(names):
         width = 22 + _LETTER * len(name)
@@ -80,7 +80,7 @@ def _keys(names: list[str]) -> tuple[list[str], float]:
 
 
 def _ends(pooled: list[Quantiles]) -> tuple[float, float]:
-    """Return where the axis of time begins and ends: round, and not of the rarest."""
+    """Return the ends of the axis of time: round numbers, without the rarest times."""
     if not pooled:
         return 0.001, 1.0
     low = max(_FEWEST_S, min(found.quantile(0.02) for found in pooled))
@@ -113,7 +113,7 @@ def _seconds(across: Scale, top: float, y: float) -> list[str]:
 
 
 def _curve(found: Quantiles, count: int, across: Scale, up: Scale) -> list[tuple[float, float]]:
-    """Return the line of one strategy; `count` is of all its requests, failed ones too."""
+    """Return the line of one strategy; `count` is the number of all its requests, failed or not."""
     places, left = [(across(across.low), up(1.0))], count
     for value, here in found.buckets():
         left -= here
@@ -126,9 +126,9 @@ def _curve(found: Quantiles, count: int, across: Scale, up: Scale) -> list[tuple
 
 
 def changes_by_kind(result: Result, strategy: str) -> dict[str, list[ChangeFigures]]:
-    """Return the changes of all replications: who joined, left in good order, died.
+    """Return the changes of all replications by kind: joined, left, died.
 
-    Those who were there before anybody looked have joined nothing.
+    Servers that were there at the start are not changes.
     """
     changes = [
         one for run in result.runs[strategy] for one in run.convergence.changes if one.at > 0
@@ -140,7 +140,8 @@ def changes_by_kind(result: Result, strategy: str) -> dict[str, list[ChangeFigur
 def draw_convergence(result: Result, *, css: str = "") -> str:
     """Draw the share of changes that every client had followed by a time; "" without changes.
 
-    Views depend on the registry and the polls, hardly on the strategy: the first one's.
+    Views depend on the registry and the polls, hardly on the strategy, so the first strategy's
+    changes are drawn.
     """
     by_kind = changes_by_kind(result, result.strategies[0])
     if not by_kind:
