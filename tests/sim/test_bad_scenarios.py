@@ -110,7 +110,7 @@ WRONG = {
         r"9: service.time.file: .*nowhere.txt: cannot be read: No such file",
     ),
     "no duration": ('duration = "120s"\n', "", r"1: scenario: 'duration' is missing; add dur"),
-    "zero duration": ('"120s"', "0", r"3: scenario.duration: 0 is no time"),
+    "zero duration": ('"120s"', "0", r"3: scenario.duration: it must be above 0"),
     "a duration that is true": ('"120s"', "true", r"3: scenario.duration: True is not a dur"),
     "a long warm-up": ('"20s"', '"2m"', r"4: scenario.warmup: warm-up of 120 s in 120 s leaves"),
     "healing after the end": ('"100s"', '"3m"', r"5: scenario.heal: 180 s is after the end, 120 s"),
@@ -122,7 +122,7 @@ WRONG = {
     "a strategy twice": (
         'heal = "100s"',
         'strategies = ["random", "random"]',
-        r"5: scenario.strategies\[1\]: 'random' is there twice",
+        r"5: scenario.strategies\[1\]: 'random' is listed twice",
     ),
     "an unknown strategy": (
         '"least_latency"',
@@ -389,7 +389,7 @@ WRONG = {
     "two groups of one name": (
         "[[timeline]]",
         '[[clients]]\nname = "web"\n[[timeline]]',
-        r"27: clients\[1\].name: a group 'web' is there already",
+        r"27: clients\[1\].name: a group 'web' exists already",
     ),
     "an action without a moment": ('at = "60s"\n', "", r"26: timeline\[0\]: 'at' is missing; add"),
     "an action after the end": ('"60s"', '"5m"', r"27: timeline\[0\].at: 300 s is after the end"),
@@ -423,24 +423,24 @@ WRONG = {
     "a target in no zone": (
         "count = 2 }",
         'zone = "c" }',
-        r"29: timeline\[0\].targets.zone: nothing lies in a zone 'c'; known are a, b",
+        r"29: timeline\[0\].targets.zone: unknown zone 'c'; known are a, b",
     ),
     "a share above the whole": (
         "count = 2 }",
         'share = "120%" }',
-        r"29: timeline\[0\].targets.share: '120%' is more than the whole",
+        r"29: timeline\[0\].targets.share: '120%' is more than 100 %",
     ),
     "targets in a word": ("{ count = 2 }", '"some"', r"29: timeline\[0\].targets: 'some' is not"),
     "a fault that takes no time": (
         "targets =",
         "duration = 0\ntargets =",
-        r"29: timeline\[0\].duration: 0 is no time; leave it out",
+        r"29: timeline\[0\].duration: it must be above 0; leave it out",
     ),
     "a partition between what": (
         'action = "crash"\ntargets = { count = 2 }',
         'action = "partition"\nfrom = "client"\nto = "server:12"',
         (
-            r"29: timeline\[0\].from: 'client' is no side; write \"clients\", .*\n.*"
+            r"29: timeline\[0\].from: 'client' is not a side; write \"clients\", .*\n.*"
             r":30: timeline\[0\].to: there is no server:12; they are counted from 0 to 9"
         ),
     ),
@@ -449,7 +449,7 @@ WRONG = {
         'action = "partition"\nfrom = "clients:wep"\nto = "zone:z"',
         (
             r"29: .* no group of clients is called 'wep'; did you mean 'web'\?\n.*"
-            r":30: timeline\[0\].to: nothing lies in a zone 'z'"
+            r":30: timeline\[0\].to: unknown zone 'z'"
         ),
     ),
     "a path to nowhere": (
@@ -458,7 +458,7 @@ WRONG = {
             '[[network.paths]]\nfrom = "a"\nto = "moon"\n'
             'latency = { law = "constant", mean = 1 }\n[registry]'
         ),
-        r"13: network.paths\[0\].to: nothing lies in a zone 'moon'",
+        r"13: network.paths\[0\].to: unknown zone 'moon'",
     ),
     "churn at a moment": (
         "[[timeline]]",
@@ -501,14 +501,14 @@ WRONG = {
     "no patience": (
         "count = 4",
         "count = 4\ntimeout = 0",
-        r"23: clients\[0\].timeout: 0 is no time",
+        r"23: clients\[0\].timeout: it must be above 0",
     ),
     "clients after the end": (
         "count = 4",
         'count = 4\nstart = "3m"',
         r"23: clients\[0\].start: these clients start after the end",
     ),
-    "a registration of no length": ('"15s"', "0", r"12: registry.ttl: 0 is no time"),
+    "a registration of no length": ('"15s"', "0", r"12: registry.ttl: it must be above 0"),
     "no weight anywhere": (
         '[{ count = 5, zone = "a" }, { count = 5, zone = "b" }]',
         '[{ zone = "a", weight = 0 }]',
@@ -542,7 +542,7 @@ WRONG = {
     "an expectation above the whole": (
         "[registry]",
         "[expect]\nsuccess_ratio = 99.9\n[registry]",
-        r"12: expect.success_ratio: 99.9 is more than the whole; .* text like \"5%\"",
+        r"12: expect.success_ratio: 99.9 is more than 100 %; .* text like \"5%\"",
     ),
 }
 

@@ -35,7 +35,7 @@ def test_a_side_holds_what_it_names(text, places):
 
 @pytest.mark.parametrize("text", ["", "client", "server:x", "servers:web", "registry:1", "zone:"])
 def test_what_names_no_side_says_what_does(text):
-    with pytest.raises(ScenarioError, match="no side; write clients"):
+    with pytest.raises(ScenarioError, match="is not a side; write clients"):
         Side(text)
 
 

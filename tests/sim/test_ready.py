@@ -40,7 +40,9 @@ def test_the_ready_scenarios_are_those_that_the_documents_name():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ScenarioError, match=r"unknown ready scenario 'zone'; known are all_failing, .*"):
+    with pytest.raises(
+        ScenarioError, match=r"unknown ready scenario 'zone'; known are all_failing, .*"
+    ):
         ready.load("zone")
 
 

@@ -68,7 +68,7 @@ def measured(seed_parity):
     ],
 )
 def test_verdicts(monkeypatch, kind, expected, verdict):
-    oracle = Oracle(label="a coin", of="value", expected=expected, kind=kind)
+    oracle = Oracle(label="a coin", figure="value", expected=expected, kind=kind)
     experiment = Experiment(name="coin", measure=measured, reps=6, oracles=(oracle,))
     monkeypatch.setattr("trimtab_sim.verify.TABLE", (experiment,))
     told = []

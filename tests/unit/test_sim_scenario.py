@@ -230,9 +230,9 @@ def test_a_table_is_made_where_there_was_none():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("clients.count", 3, "leads nowhere"),
-        ("timeline[9].at", 3, "leads nowhere"),
-        ("", 3, "leads nowhere"),
+        ("clients.count", 3, "does not exist"),
+        ("timeline[9].at", 3, "does not exist"),
+        ("", 3, "does not exist"),
         ("service.serves", 3, "service.serves: unknown key; did you mean 'servers'"),
         ("service.servers", "many", "service.servers: 'many' is wrong here"),
         ("timeline[1].at", "5m", r"timeline\[1\].at: 300 s is after the end"),

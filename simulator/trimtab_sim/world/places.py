@@ -13,14 +13,14 @@ __all__ = ["Overlaid", "Place", "Side"]
 
 
 class Place:
-    """One end of messages: a client, a server or the registry.
+    """One end of the network: a client, a server or the registry.
 
     Attributes:
         kind: "client", "server" or "registry".
-        index: which, counted from 0 in order of appearance.
+        index: counted from 0 in the order of their start.
         group: the clients' group; "" otherwise.
         zone: the failure domain; "" when there are none.
-        messages: how many it has exchanged with the registry; the count keys their random draws.
+        messages: the number exchanged with the registry; the count keys their random draws.
     """
 
     __slots__ = ("group", "index", "kind", "messages", "zone")
@@ -59,12 +59,12 @@ class Side:
         }
         if not known.get(kind):
             raise ScenarioError(
-                f"{text!r} is no side; write clients, servers, registry, client:3, server:0, "
+                f"{text!r} is not a side; write clients, servers, registry, client:3, server:0, "
                 "clients:GROUP or zone:NAME"
             )
 
     def holds(self, place: Place) -> bool:
-        """Say whether a place is on this side."""
+        """Return whether a place is on this side."""
         if self._kind == "zone":
             return place.zone == self._name
         if self._kind in {"client", "server"}:
