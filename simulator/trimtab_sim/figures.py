@@ -27,12 +27,12 @@ _ROUNDING = 1e-8
 
 
 class EventFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened to the world.
+    """An action that was applied to the world.
 
     Attributes:
-        at, until: when it began and was undone; `until` is None if it never was.
-        well_after_s: from its beginning until the last failed request that ended before the next
-            event, to the width of a bin; 0 when none failed, None when they still did then.
+        at, until: when it began and was undone; `until` is None if it was not undone.
+        well_after_s: the time from its beginning to the last failed request before the next event,
+            to the width of a bin; 0 when no request failed, None when requests still failed then.
     """
 
     label: str
@@ -45,11 +45,11 @@ class ServerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One server.
 
     Attributes:
-        served_s: how long it served and was announced.
+        served_s: how long it served and was registered.
         sent: attempts sent to it, in all.
         sent_by_bin: the same by bin of time; empty beyond the first 256 servers.
-        ends: when it ended, and the seconds until the last attempt sent to it after that, for
-            each time that it did.
+        ends: per end of it, the moment, and the seconds until the last attempt sent to it after
+            that.
     """
 
     id: str
@@ -62,7 +62,7 @@ class ServerFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
-    """What must add up in every run.
+    """Totals that must agree in every run.
 
     Attributes:
         area, sojourn: both sides of Little's law, in request-seconds.
@@ -83,7 +83,7 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
     sojourn: float
 
     def complaints(self) -> list[str]:
-        """Say what does not add up."""
+        """Return the rules that do not hold."""
         rules = (
             (self.begun == self.ended + self.in_flight, "begun = ended + in flight"),
             (self.in_flight == 0, "no request is in flight at the end"),
@@ -143,7 +143,7 @@ class ConvergenceFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         count: pairs of a change and a client that agreed in the end.
-        mean_s, max_s: of all those pairs; None when there are none.
+        mean_s, max_s: of all those pairs; None without pairs.
         times: seconds, rising.
         last_times: per change that all clients agreed on, the time of the last one; rising.
         slowest_s: the longest time that any client took or, where one never agreed, had.
@@ -166,19 +166,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         digest: a hash of every request's beginning, end, outcome and server.
-        requests: begun after the warm-up and ended; `successes` of them went well.
+        requests: begun after the warm-up and ended; `successes` of them succeeded.
         success_ratio: None when there was no request.
         outcomes: requests by how they ended.
         attempts, retries: of the whole run.
         retries_per_request: of the whole run.
         mean, p50, p90, p99, p999, max: seconds, of requests that succeeded; None without any.
         latency: of requests that succeeded, for pooling.
-        fairness: the most that a server got of what was its fair share; see `presence`.
+        fairness: the most that a server got, as a factor of its fair share; see `measuring`.
         late_sends: attempts sent to a server that was not alive.
         traffic_off_dead_s: the longest time from a server's end to the last attempt sent to it.
         bin_s: the width of a bin of time; `good`, `bad` and `spent` have 241 entries, the last
             for what ended after the end of the arrivals.
-        spent: seconds that the good requests of a bin took together.
+        spent: the sum of the seconds that the good requests of a bin took.
         ended_at: when the last request had ended.
     """
 
@@ -216,10 +216,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float
 
     def check(self) -> Figures:
-        """Return itself if everything adds up.
+        """Return itself if all totals agree.
 
         Raises:
-            SimulationError: something was counted twice, or not at all; names what.
+            SimulationError: something was counted twice, or not at all; the message names it.
         """
         if complaints := self.checks.complaints():
             raise SimulationError(

@@ -46,7 +46,7 @@ def measure(run: Run) -> Figures:
     """Turn a run into figures, and check what holds for every run.
 
     Raises:
-        SimulationError: something does not add up.
+        SimulationError: the totals do not agree.
     """
     recorder, scenario = run.recorder, run.scenario
     latency = recorder.latency
@@ -136,7 +136,7 @@ def _events(run: Run) -> list[EventFigures]:
 
 
 def _well_after(recorder: Recorder, at: float, following: float) -> float | None:
-    """Return how long after `at` requests still failed, looking no further than `following`."""
+    """Return how long after `at` requests still failed, up to the moment `following`."""
     width = recorder.duration / BINS
     first, last = int(at / width), min(int(following / width), BINS)
     failing = [place for place in range(first, max(last, first + 1)) if recorder.bad[place]]
@@ -167,7 +167,7 @@ def _checks(run: Run) -> Checks:
 
 def _convergence(run: Run) -> ConvergenceFigures:
     """Return how long changes took to reach the clients, as plain figures."""
-    # Moments may be the scenario's own durations, which are floats of a kind.
+    # Moments may be a scenario's durations, a subclass of float.
     convergence, end = run.convergence, float(run.scenario.about.duration)
     times = sorted(map(float, convergence.times()))
     violations = convergence.violations(end)
@@ -214,7 +214,7 @@ def _violation(violation: Violation) -> ViolationFigures:
 
 
 def _thinned(rising: Sequence[float]) -> list[float]:
-    """Return at most a thousand of them, evenly from the first to the last."""
+    """Return at most a thousand of the numbers, evenly from the first to the last."""
     if len(rising) <= _LONGEST_LIST:
         return list(rising)
     last = len(rising) - 1

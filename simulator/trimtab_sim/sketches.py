@@ -174,7 +174,7 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
         counts: by bucket, those that are not empty.
         zeros: how many numbers below the least.
         total: the sum of all numbers.
-        smallest, largest: of the numbers; None when there are none.
+        smallest, largest: of the numbers; None when empty.
     """
 
     shape: tuple[float, float, float]

@@ -1,4 +1,4 @@
-"""Ninety wrong scenario files: each gets a message that names the place and the way out."""
+"""Ninety wrong scenario files: each gets a message with its line and a remedy."""
 
 import re
 
@@ -556,7 +556,7 @@ def test_the_file_without_a_mistake_is_fine():
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_file_is_told_where_and_what(name, tmp_path):
+def test_a_mistake_is_reported_with_its_line_and_remedy(name, tmp_path):
     old, new, expected = WRONG[name]
     assert GOOD.count(old) == 1, "the piece to replace must be there once"
     path = tmp_path / "wrong.toml"
@@ -569,7 +569,7 @@ def test_a_wrong_file_is_told_where_and_what(name, tmp_path):
     assert caught.value.__cause__ is None
 
 
-def test_several_mistakes_are_told_at_once_in_the_order_of_lines():
+def test_several_mistakes_are_reported_at_once_in_the_order_of_lines():
     text = GOOD.replace('"60s"', '"5m"').replace('"20s"', '"2m"').replace('"15s"', '"4s"')
     with pytest.raises(ScenarioError) as caught:
         Scenario.from_toml(text)

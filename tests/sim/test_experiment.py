@@ -94,7 +94,7 @@ def test_chunks_hold_all_tasks_in_order():
     assert list(_chunks([task] * 40, 1)) == [(n, n + 1) for n in range(40)]
 
 
-def test_progress_is_told_after_each_run():
+def test_progress_is_reported_after_each_run():
     told = []
     tasks = [Task(scenario=STEADY, strategy="random", seed=n, depth="core") for n in range(2)]
     perform(tasks, progress=lambda done, total: told.append((done, total)))
@@ -278,7 +278,7 @@ def test_expectations_that_hold():
     assert all(one.holds and not one.replay for one in judgements)
 
 
-def test_an_expectation_that_fails_says_how_to_see_it_again():
+def test_an_expectation_that_fails_has_a_replay_command():
     result = expecting(p50="1us", success_ratio=0.1)
     assert not result.holds
     failing, holding = result.judgements()[1], result.judgements()[0]
@@ -319,7 +319,7 @@ def test_views_beyond_their_bound_are_named():
     assert judgement.replay.endswith("--replication 1")
 
 
-def test_what_cannot_be_measured_does_not_hold():
+def test_an_expectation_without_a_measurement_does_not_hold():
     late = SMALL.replace("clients[0].start", 1)
     dead = late.replace("timeline", [{"action": "registry_outage", "at": 0}])
     result = run(dead.replace("expect", {"p99": "1s"}), reps=1)
@@ -331,7 +331,7 @@ def test_what_cannot_be_measured_does_not_hold():
 # -- sweeps ----------------------------------------------------------------------------------
 
 
-def test_a_sweep_runs_every_point_on_the_same_luck(swept):
+def test_a_sweep_runs_every_point_on_the_same_draws(swept):
     assert swept.settings("service.servers") == [3, 5]
     assert swept.settings("clients[0].count") == [1, 1]
     assert swept.values("random", "mean").shape == (2, 2)
@@ -343,7 +343,7 @@ def test_a_sweep_runs_every_point_on_the_same_luck(swept):
     assert "Small (service.servers = 3, clients[0].count = 1)" in str(swept.results[0].table())
 
 
-def test_a_sweep_says_which_point_is_best(swept):
+def test_a_sweep_names_the_best_point(swept):
     text = swept.best("mean")
     assert text.startswith("best mean: ")
     assert "service.servers = " in text
@@ -356,7 +356,7 @@ def test_a_sweep_says_which_point_is_best(swept):
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(swept), type=Sweep).digest == swept.digest
 
 
-def test_a_sweep_without_the_figure_says_so():
+def test_a_sweep_without_values_names_the_missing_figure():
     found = sweep(STEADY, {"service.servers": [1]}, reps=1)
     assert found.best("traffic_off_dead") == "no point has a value of traffic off dead"
 

@@ -1,4 +1,4 @@
-"""Every action of a scenario: what it does, to whom, and that nothing of it is left afterwards."""
+"""Every action of a scenario: its effect, its targets, and that it is fully undone."""
 
 from itertools import pairwise
 from random import Random
@@ -96,7 +96,7 @@ HEARTBEATS_GO_ON = {a.Hang, a.Slow, a.Errors, a.Refuse, a.Gray}
 @pytest.mark.parametrize(
     "action", [action for action, _ in ON_SERVERS], ids=lambda x: type(x).__name__
 )
-def test_heartbeats_end_or_go_on_as_the_table_says(town, in_world, until_moment, action):
+def test_heartbeats_end_or_go_on_as_documented(town, in_world, until_moment, action):
     async def script(world):
         await until_moment(5.0)
         undo = await apply(action, world, Random(1))
@@ -129,7 +129,9 @@ def test_a_dead_server_has_left_the_truth_and_comes_back_into_it(town, in_world,
     ]
 
 
-def test_a_crash_before_registration_leaves_nobody_to_register(scenario, in_world, until_moment):
+def test_a_server_that_crashes_before_it_registers_does_not_register(
+    scenario, in_world, until_moment
+):
     async def script(world):
         lift = world.registry.override("outage", "refuse")
         new = world.add_server(world.scenario.service.groups()[0])
@@ -158,7 +160,7 @@ def test_a_crash_and_restart_within_the_first_heartbeat_leave_one_registration(
     assert in_world(scenario(), script) == []
 
 
-def test_flapping_goes_down_and_up_and_ends_up(town, in_world, until_moment):
+def test_flapping_servers_crash_restart_and_end_alive(town, in_world, until_moment):
     async def script(world):
         await until_moment(10.0)
         undo = await apply(
@@ -177,7 +179,7 @@ def test_flapping_goes_down_and_up_and_ends_up(town, in_world, until_moment):
     assert in_world(town, script) == [False, True, True, True] * 3
 
 
-def test_flapping_does_not_raise_those_whom_something_else_has_killed(town, in_world, until_moment):
+def test_flapping_does_not_restart_servers_that_another_fault_crashed(town, in_world, until_moment):
     async def script(world):
         world.crash(world.runners[1])
         undo = await apply(a.Flap(period=2.0, targets=a.Targets(index=(0, 1))), world, Random(1))
@@ -338,7 +340,7 @@ def test_a_rolling_deploy_replaces_one_after_the_other(town, in_world, until_mom
     assert in_world(town, script) == counts
 
 
-def test_nobody_is_replaced_twice_and_the_crashed_do_not_come_back(town, in_world, until_moment):
+def test_servers_are_replaced_once_and_crashed_ones_do_not_return(town, in_world, until_moment):
     async def script(world):
         rng = Random(1)
         deploy = a.Replace(targets=a.Targets(index=(0, 1)), every=5.0, same_address=True)
@@ -381,9 +383,7 @@ factor = 5
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_troubles_of_the_registry_are_over_when_the_last_of_them_is(
-    town, in_world, action, name, value
-):
+def test_overlapping_registry_faults_end_with_the_last_one(town, in_world, action, name, value):
     async def script(world):
         before = getattr(world.registry, name)
         first = await apply(action, world, Random(1))
@@ -405,7 +405,7 @@ def test_a_registry_restarted_empty_has_forgotten_all(town, in_world):
     assert in_world(town, script) == {}
 
 
-def test_what_is_no_action_is_refused(town, in_world):
+def test_an_unknown_action_raises(town, in_world):
     async def script(world):
         with pytest.raises(TypeError, match="no action 'dance'"):
             await apply("dance", world, Random(1))
@@ -515,7 +515,7 @@ def test_churn_has_bounds_in_time_and_number(scenario):
     assert max(found) <= 50
 
 
-def test_a_director_has_everything_happen_in_order(scenario, in_world, until_moment):
+def test_a_director_applies_actions_in_order(scenario, in_world, until_moment):
     text = "\n".join(
         f"[[timeline]]\nat = {at}\naction = 'registry_restart_empty'" for at in (3, 1, 2)
     )

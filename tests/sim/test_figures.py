@@ -71,7 +71,7 @@ def test_a_run_adds_up(eventful):
         ("area", "Little's law"),
     ],
 )
-def test_what_does_not_add_up_is_named(eventful, field, rule):
+def test_wrong_totals_are_named(eventful, field, rule):
     wrong = msgspec.structs.replace(eventful.checks, **{field: getattr(eventful.checks, field) + 1})
     with pytest.raises(SimulationError, match=rule) as caught:
         msgspec.structs.replace(eventful, checks=wrong).check()
@@ -102,7 +102,7 @@ def test_each_end_of_a_server_is_kept(eventful):
     assert added.served_s == pytest.approx(25)
 
 
-def test_events_say_when_all_was_well_again(eventful):
+def test_events_have_the_time_until_the_last_failure(eventful):
     assert [(event.label, event.at, event.until) for event in eventful.events] == [
         ("crash", 10.0, 18.0),
         ("crash", 30.0, 50.0),
@@ -122,7 +122,7 @@ def test_well_again_is_after_the_last_failure_before_the_next_event(bad_bins, wa
     assert _well_after(recorder, 5.0, 10.0) == wanted
 
 
-def test_changes_and_how_long_they_took(eventful):
+def test_changes_have_kinds_and_times(eventful):
     convergence = eventful.convergence
     kinds = [(change.kind, change.instance) for change in convergence.changes]
     assert ("death", "s0") in kinds
@@ -133,7 +133,7 @@ def test_changes_and_how_long_they_took(eventful):
     assert convergence.violation_count == 0
 
 
-def test_a_view_that_is_never_right_counts_with_the_time_it_had():
+def test_a_view_that_never_agrees_counts_with_the_time_until_the_end():
     found = taken(
         """
         [scenario]
@@ -168,7 +168,7 @@ def test_a_late_view_is_a_violation_with_its_text():
     assert "the bound is 0.001 s" in found.violations[0].text
 
 
-def test_busiest_over_fair_share_knows_who_was_there():
+def test_fairness_counts_only_the_time_when_servers_were_available():
     alone = taken(EVENTFUL.replace("duration = 20", "duration = 2"))
     # Four share the work of five for a while, and are not unfair for it.
     assert 1.0 <= taken(EVENTFUL).fairness < 1.15
@@ -224,7 +224,7 @@ def test_long_lists_are_thinned_to_a_thousand_with_both_ends():
     assert _thinned([1.0, 2.0]) == [1.0, 2.0]
 
 
-def test_a_sketch_gives_back_what_it_was_made_of():
+def test_a_sketch_thaws_to_equal_quantiles():
     quantiles, other = Quantiles(), Quantiles()
     for value in (0.0, 0.5, 1.0, 2.0, 1e7):
         quantiles.add(value)

@@ -1,4 +1,4 @@
-"""The simulated registry: leases, delays, and every way of not answering or answering wrongly."""
+"""The simulated registry: leases, delays, outages and wrong answers."""
 
 import asyncio
 from contextlib import aclosing
@@ -69,7 +69,7 @@ def test_a_lease_lapses_at_the_first_sweep_after_its_ttl_and_heartbeats_keep_it(
     assert in_world(calm(), script) == ["s0", "s1", "s2"]
 
 
-def test_who_was_forgotten_is_told_so_and_registers_again(calm, in_world, until_moment):
+def test_a_forgotten_server_registers_again(calm, in_world, until_moment):
     async def script(world):
         await until_moment(5.0)
         with pytest.raises(NotRegisteredError):
@@ -82,7 +82,7 @@ def test_who_was_forgotten_is_told_so_and_registers_again(calm, in_world, until_
     assert in_world(calm(), script) == ([], ["s0", "s1", "s2"])
 
 
-def test_dropping_who_is_not_there_is_no_change(calm, in_world):
+def test_dropping_an_unknown_instance_is_no_change(calm, in_world):
     async def script(world):
         version = world.registry.version
         world.registry.drop("nobody")
@@ -188,7 +188,7 @@ def test_nothing_lapses_while_the_registry_is_away_and_leases_begin_anew(
     assert in_world(calm(), script) is False
 
 
-def test_a_stale_replica_shows_what_it_had_until_it_is_over(calm, in_world):
+def test_a_stale_registry_shows_its_old_state_until_the_fault_ends(calm, in_world):
     async def script(world):
         registry = world.registry
         lift = registry.override("stale", value=True)
@@ -224,7 +224,7 @@ def test_wrong_answers_leave_out_repeat_or_are_garbage(calm, in_world):
     assert everyone == set(after)
 
 
-def test_who_is_cut_off_waits_in_vain_and_others_do_not(calm, in_world):
+def test_a_partitioned_client_gets_no_answer_and_others_do(calm, in_world):
     async def script(world):
         world.network.cut(Partition("client:0", "registry", both_ways=False))
         began = now()
@@ -245,7 +245,7 @@ async def follow(view, seen):
 
 
 @pytest.mark.parametrize("mode", ["long_poll", "push"])
-def test_who_watches_hears_of_each_change_at_once(calm, in_world, until_moment, mode):
+def test_a_watching_client_gets_each_change_at_once(calm, in_world, until_moment, mode):
     seen = []
 
     async def script(world):

@@ -175,7 +175,7 @@ def test_a_wrong_file_has_a_line_per_mistake(tmp_path, capsys):
     assert f"{path}:6: service.servers" in capsys.readouterr().err
 
 
-def test_what_cannot_be_written_ends_with_1(tiny, tmp_path, capsys):
+def test_an_unwritable_file_ends_with_1(tiny, tmp_path, capsys):
     assert main(["run", tiny, "--reps", "1", "--trace", str(tmp_path / "no" / "trace")]) == 1
     assert "trace" in capsys.readouterr().err
 
@@ -226,7 +226,7 @@ def test_determinism_finds_a_difference(tiny, capsys, monkeypatch):
     assert "DIFFERENT" in capsys.readouterr().out
 
 
-def test_determinism_says_what_a_child_said(tiny, capsys, monkeypatch):
+def test_determinism_reports_the_error_of_a_child(tiny, capsys, monkeypatch):
     monkeypatch.setattr(
         "trimtab_sim.cli.checking._child",
         lambda *_words: subprocess.Popen(

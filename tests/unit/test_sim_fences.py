@@ -1,4 +1,4 @@
-"""What a simulated program cannot do, and what everybody else still can."""
+"""Real I/O is blocked in a simulated program, and allowed everywhere else."""
 
 import asyncio
 import socket

@@ -225,7 +225,7 @@ def test_exceptions_come_out():
         run(main())
 
 
-def test_a_deadlock_is_found_at_once_and_names_who_waits():
+def test_a_deadlock_is_found_at_once_and_names_the_waiting_tasks():
     async def forgotten():
         await asyncio.Event().wait()
 

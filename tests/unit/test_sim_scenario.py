@@ -152,14 +152,14 @@ def test_arrivals_are_checked_when_made(make):
 
 
 @pytest.mark.parametrize("text", [SMALL, LARGE])
-def test_what_is_written_is_read_back(text):
+def test_a_written_scenario_reads_back_equal(text):
     scenario = Scenario.from_toml(text)
     again = Scenario.from_toml(scenario.to_toml())
     assert again == scenario
     assert again.digest == scenario.digest
 
 
-def test_only_what_differs_from_the_defaults_is_written():
+def test_only_values_that_differ_from_the_defaults_are_written():
     assert len(Scenario.from_toml(SMALL).to_toml().splitlines()) < 10
 
 
@@ -191,7 +191,7 @@ def test_the_digest_is_the_same_in_another_process(large):
         assert done.stdout.strip() == large.digest
 
 
-def test_a_scenario_goes_to_other_processes(large):
+def test_a_scenario_can_be_pickled(large):
     assert pickle.loads(pickle.dumps(large)) == large
 
 
@@ -222,7 +222,7 @@ def test_a_number_of_servers_is_replaced():
     assert Scenario.from_toml(SMALL).replace("service.servers", 20).service.count == 20
 
 
-def test_a_table_is_made_where_there_was_none():
+def test_replace_makes_a_missing_table():
     scenario = Scenario.from_toml(SMALL).replace("balancer.retry.max_attempts", 1)
     assert scenario.balancer_arguments["retry"].max_attempts == 1
 

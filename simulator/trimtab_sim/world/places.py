@@ -19,7 +19,7 @@ class Place:
         kind: "client", "server" or "registry".
         index: counted from 0 in the order of their start.
         group: the clients' group; "" otherwise.
-        zone: the failure domain; "" when there are none.
+        zone: the failure domain, or "".
         messages: the number exchanged with the registry; the count keys their random draws.
     """
 

@@ -47,7 +47,7 @@ class Server(Overlaid):
         is_running: the process is up, reachable or not.
         is_dark: off the network: it neither receives nor sends messages.
         is_refusing: new connections are refused.
-        is_hung: it takes requests and answers none.
+        is_hung: it accepts requests and does not answer.
         error: the share of requests answered at once with a status, and that status.
         gray: the fault of a share of the requests, or None.
         is_alive: the process runs and is reachable. A hung server is alive. A dark one is not,
@@ -94,7 +94,7 @@ class Server(Overlaid):
         self._draws = draws
         self._uniform = draws.service.at
         self._queue: deque[Trip] = deque()
-        # In order of their start; a set would have none.
+        # A dict, in order of their start; a set has no order.
         self._inside: dict[Trip, None] = {}
         self._held: list[Trip] = []
         self._born_at = float("-inf") if is_warm else env.now

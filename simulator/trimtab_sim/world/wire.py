@@ -48,7 +48,7 @@ class WireTransport:
         self._client = client
         self._instance = instance
         module = client.module
-        # httpcore judges the age of idle connections by the machine's clock: they have none here.
+        # httpcore measures the age of idle connections by the real clock: here they do not expire.
         limits = module.Limits(
             max_connections=100, max_keepalive_connections=20, keepalive_expiry=None
         )
