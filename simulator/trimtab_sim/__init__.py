@@ -5,12 +5,12 @@
     result = run(Scenario.load("rolling_deploy.toml"), reps=20, jobs=0)
     print(result.table())
 
-`run` replicates a scenario, `compare` puts strategies side by side on the same luck, `sweep`
-goes over a grid of settings, `simulate` does a single run and keeps its world to look into.
-`SimulatedLoop` and `run_simulated` are the asyncio loop underneath, for programs of any kind.
+`run` replicates a scenario, `compare` runs it under several strategies on the same random draws,
+`sweep` runs it over a grid of settings, `simulate` does a single run and keeps its world for
+inspection. `SimulatedLoop` and `run_simulated` are the asyncio loop underneath, for any program.
 
-What these need comes with the extra: `pip install 'trimtab[sim]'`. Importing the package alone
-needs nothing.
+Their dependencies come with the extra: `pip install 'trimtab[sim]'`. Importing the package alone
+needs no dependency.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
     "sweep",
 ]
 
-# Where each public name lies, and how it is called there.
+# Per public name: its module, and its name there.
 _PLACES = {
     "Figures": ("figures", "Figures"),
     "Result": ("result", "Result"),

@@ -1,15 +1,14 @@
 """What "converged" means, measured per change and per client, each against its bound.
 
-The truth at a moment is the set of instances that serve and are announced: from their first
-registration until they die or deregister. A client's view is the set that it may pick as far as
-its list goes; what it holds against instances by itself (ejection, failed probes) is another
-matter. A *change* is one instance entering or leaving the truth. A client has converged on it from
-the moment since which its view agrees about that instance, for good, or until the instance changes
-again.
+The *truth* at a moment is the set of instances that serve and are registered: from their first
+registration until they die or deregister. The *view* of a client is the set that its list allows it
+to pick; instances that it ejected itself or whose probes failed still belong to it. A *change* is
+one instance entering or leaving the truth. A client has converged on a change from the moment since
+which its view agrees about that instance, until the end or until the instance changes again.
 
-A view that agreed and then, while the truth stayed, disagrees has *lapsed*: the registry has
-forgotten a live instance, say, or answers wrongly. A lapse after the bound of its change is judged
-by a bound of its own, which is nothing in calm times.
+A view that agreed and then disagrees while the truth stays the same has *lapsed*: the registry has
+lost a live instance, for example, or gives wrong answers. A lapse after the bound of its change has
+a bound of its own, which is zero without registry faults.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Change:
         at: when.
         instance: its id.
         kind: "add", "remove" (in good order) or "death".
-        bound_s: within which every view must agree, as the settings imply.
-        settled: per client, the moment since which it agrees; None while it does not.
-        lapsed: per client whose view disagreed again, since when it last did.
+        bound_s: the time within which every view must agree, as the settings imply.
+        agreed_at: per client, the moment since which it agrees; None while it does not.
+        lapsed: per client whose view disagreed again, the moment of the last time.
         superseded_at: when the same instance changed again; None if it did not.
-        counts: whether it belongs to the figures (changes of the warm-up do not).
+        counts: whether it belongs to the figures (changes during the warm-up do not).
     """
 
     number: int
@@ -46,14 +45,14 @@ class Change:
     instance: str
     kind: str
     bound_s: float
-    settled: dict[int, float | None] = field(default_factory=dict)
+    agreed_at: dict[int, float | None] = field(default_factory=dict)
     lapsed: dict[int, float] = field(default_factory=dict)
     superseded_at: float | None = None
     counts: bool = True
 
     @property
     def is_present(self) -> bool:
-        """Whether the instance is in the truth from here on."""
+        """Whether the instance is in the truth after this change."""
         return self.kind == "add"
 
 
@@ -64,7 +63,7 @@ class Violation:
     Attributes:
         kind: that of the change, or "lapse".
         at: when the change happened, or the lapse began.
-        took_s: how long it took; None if it never agreed while it mattered.
+        took_s: how long it took; None if it did not agree before the next change or the end.
     """
 
     client: int
@@ -84,7 +83,7 @@ class Violation:
 
 
 class Convergence:
-    """Follows the truth and every client's view.
+    """Follow the truth and every client's view.
 
     Args:
         bound: `(kind, at) -> seconds`, the bound of a change, or of a "lapse" that began then.
@@ -101,22 +100,22 @@ class Convergence:
 
     @property
     def clients(self) -> list[int]:
-        """The clients that have had a list, in the order in which they got it."""
+        """The clients that have received a list, in that order."""
         return list(self._views)
 
     def client_started(self, client: int) -> None:
-        """Begin to judge a client; changes before that are not its own."""
+        """Measure a client from now on; earlier changes are not held against it."""
         self._views[client] = frozenset()
 
     def truth_changed(self, instance: str, kind: str, now: float, *, is_seen: bool = True) -> None:
-        """Note that an instance entered or left the truth; what does not change it is ignored.
+        """Note that an instance entered or left the truth; a repetition is ignored.
 
         Args:
             instance: its id.
             kind: "add", "remove" or "death".
             now: when.
-            is_seen: whether it is ever in a view; no client is judged by one that takes no
-                traffic.
+            is_seen: whether views hold it; an instance of weight 0 takes no traffic and is in no
+                view.
         """
         before = self._latest.get(instance)
         if (before is not None and before.is_present) == (kind == "add"):
@@ -133,79 +132,77 @@ class Convergence:
         )
         present = change.is_present
         for client, view in self._views.items() if is_seen else ():
-            change.settled[client] = now if (instance in view) == present else None
+            change.agreed_at[client] = now if (instance in view) == present else None
         self._latest[instance] = change
         self.changes.append(change)
 
     def view_changed(self, client: int, view: Iterable[str], now: float) -> None:
-        """Note what a client may pick from now on."""
+        """Note the instances that a client may pick from now on."""
         after = frozenset(view)
         before = self._views[client]
         self._views[client] = after
-        # Sorted: the order of a set of texts is another in each process.
+        # Sorted: the order of a set of strings differs in each process.
         for instance in sorted(before ^ after):
             change = self._latest.get(instance)
-            if change is None or client not in change.settled:
+            if change is None or client not in change.agreed_at:
                 continue
             if (instance in after) == change.is_present:
-                change.settled[client] = now
+                change.agreed_at[client] = now
                 if client in change.lapsed and (late := self._lateness(change, client, now)):
                     self._long_lapses.append(late)
             else:
-                change.settled[client] = None
+                change.agreed_at[client] = None
                 change.lapsed[client] = now
 
     def times(self) -> list[float]:
-        """Return the seconds that each client took on each change that counts and was agreed on."""
+        """Return the seconds that each client took to agree on each change that counts."""
         return [
-            settled - change.at
+            agreed - change.at
             for change in self.changes
             if change.counts
-            for settled in change.settled.values()
-            if settled is not None
+            for agreed in change.agreed_at.values()
+            if agreed is not None
         ]
 
     def last_times(self) -> list[float]:
-        """Return, per change that counts and that all agreed on, how long the last client took."""
+        """Return, per change that counts and that all agreed on, the seconds of the last client."""
         return [
             max(times) - change.at
             for change in self.changes
             if change.counts
-            and (times := [t for t in change.settled.values() if t is not None])
-            and len(times) == len(change.settled)
+            and (times := [t for t in change.agreed_at.values() if t is not None])
+            and len(times) == len(change.agreed_at)
         ]
 
     def violations(self, end: float) -> list[Violation]:
-        """Return who did not agree within the bound, by the end of the run.
+        """Return the clients that did not agree within the bound, by the end of the run.
 
-        A client is not blamed for a change that was superseded, or the run over, before its time
-        was up.
+        A change that was superseded before its bound had passed counts for no client, and neither
+        does one whose bound lies after the end.
         """
-        unsettled = [
+        late = [
             violation
             for change in self.changes
             if change.counts
-            for client in change.settled
+            for client in change.agreed_at
             if (violation := self._lateness(change, client, end)) is not None
         ]
-        # Those that lasted into the present are among the unsettled, or settled once more.
-        return sorted(
-            {*self._long_lapses, *unsettled}, key=lambda it: (it.change, it.client, it.at)
-        )
+        # A set: a long lapse that is still open is in both.
+        return sorted({*self._long_lapses, *late}, key=lambda it: (it.change, it.client, it.at))
 
     def _lateness(self, change: Change, client: int, end: float) -> Violation | None:
-        """Return what is to be said against a client's last settling of a change, if anything."""
-        settled, lapsed_at = change.settled[client], change.lapsed.get(client)
+        """Return the violated bound of a change for a client, or None."""
+        agreed, lapsed_at = change.agreed_at[client], change.lapsed.get(client)
         kind, at, bound_s = change.kind, change.at, change.bound_s
-        # Within the bound, a view may still take up what was true when its list was read.
+        # Within the bound, a view may still take over a list that was read before the change.
         if lapsed_at is not None and lapsed_at > at + bound_s:
             kind, at, bound_s = "lapse", lapsed_at, self._bound("lapse", lapsed_at)
         due = at + bound_s
-        if settled is None:
+        if agreed is None:
             until = end if change.superseded_at is None else change.superseded_at
             if due >= until:
                 return None
-        elif settled <= due + _ROUNDING:
+        elif agreed <= due + _ROUNDING:
             return None
         return Violation(
             client=client,
@@ -214,5 +211,5 @@ class Convergence:
             kind=kind,
             at=at,
             bound_s=bound_s,
-            took_s=None if settled is None else settled - at,
+            took_s=None if agreed is None else agreed - at,
         )

@@ -54,7 +54,7 @@ else:
         __slots__ = ()
 
     class Factor(float):
-        """What something is multiplied by: above 0 and finite."""
+        """A factor: above 0 and finite."""
 
         __slots__ = ()
 
@@ -76,7 +76,7 @@ def parse_duration(value: object) -> float:
         seconds, 0 or more and finite.
 
     Raises:
-        ValueError: it is no such thing; the message says what to write.
+        ValueError: it is not one; the message says what to write.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -90,7 +90,7 @@ def parse_share(value: object) -> float:
     """Read a share of one: a number from 0 to 1, or a text such as `"5%"`.
 
     Raises:
-        ValueError: it is no such thing; the message says what to write.
+        ValueError: it is not one; the message says what to write.
     """
     share = value
     if isinstance(value, str):
@@ -100,7 +100,7 @@ def parse_share(value: object) -> float:
         share = float(Decimal(found[1]) / 100)  # 99.9 / 100 as floats is not 0.999
     share = _number(share, "a share", _SHARE_HINT)
     if share > 1:
-        raise ValueError(f"{value!r} is more than the whole; {_SHARE_HINT}")
+        raise ValueError(f"{value!r} is more than 100 %; {_SHARE_HINT}")
     return share
 
 
@@ -108,7 +108,7 @@ def parse_rate(value: object) -> float:
     """Read a rate: a number per second above 0, or a text such as `"100/s"` or `"6/m"`.
 
     Raises:
-        ValueError: it is no such thing; the message says what to write.
+        ValueError: it is not one; the message says what to write.
     """
     rate = value
     if isinstance(value, str):
@@ -123,7 +123,7 @@ def parse_factor(value: object) -> float:
     """Read a factor: a number above 0.
 
     Raises:
-        ValueError: it is no such thing; the message says what to write.
+        ValueError: it is not one; the message says what to write.
     """
     return _above_zero(_number(value, "a factor", _FACTOR_HINT), value, _FACTOR_HINT)
 
@@ -141,14 +141,14 @@ def _in_seconds(number: str, unit: str) -> float:
 
 def _number(value: object, what: str, hint: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{value!r} is not {what}; {hint}")  # noqa: TRY004 - msgspec names the place of a ValueError
+        raise ValueError(f"{value!r} is not {what}; {hint}")  # noqa: TRY004 - msgspec adds the place to a ValueError
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{value!r} is not {what}: it must be finite and not negative; {hint}")
     return float(value)
 
 
 def decode(kind: type, value: Any) -> Any:
-    """Turn what a file says into one of the quantities: the `dec_hook` of msgspec."""
+    """Turn a value of a file into one of the quantities: the `dec_hook` of msgspec."""
     if kind not in _READERS:
         raise NotImplementedError(f"no rule to read {kind}")
     return kind(_READERS[kind](value))

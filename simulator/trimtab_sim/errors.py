@@ -1,11 +1,11 @@
-"""Every error that the simulator raises of its own.
+"""The simulator's own errors.
 
 TrimtabError
 ├── ConfigurationError (ValueError)
 │   └── ScenarioError                  a scenario file is wrong; names file, line and remedy
 └── SimulationError (RuntimeError)     the simulated program did what cannot be simulated
-    ├── DeadlockError                  nothing can happen any more, and something is awaited
-    └── LivelockError                  things happen for ever, and the clock stands still
+    ├── DeadlockError                  no event is left, and a task still waits
+    └── LivelockError                  events go on without end, and the clock stands still
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class SimulationError(TrimtabError, RuntimeError):
 
 
 class DeadlockError(SimulationError):
-    """No event is left in the simulation, while somebody still waits."""
+    """No event is left in the simulation, while a task still waits."""
 
 
 class LivelockError(SimulationError):
-    """More steps were taken within one instant than any sane program takes."""
+    """The program took more steps within one instant than the limit allows."""
 
 
 class ScenarioError(ConfigurationError):
-    """A scenario says something wrong, or something that nobody knows.
+    """A scenario has a wrong value or an unknown key.
 
     The message has the form `file:line: place: what is wrong; what to write instead`, one line
     per mistake.

@@ -1,7 +1,7 @@
-"""Doing many runs: one after the other, on a process pool, or on a Dask cluster.
+"""Do many runs: one after the other, on a process pool, or on a Dask cluster.
 
-What a run gives depends on its task alone, and the figures come back in the order of the tasks,
-so the executor changes when they come and nothing else.
+The figures of a run depend on its task alone and come back in the order of the tasks. So the
+executor changes how long it takes, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
-from trimtab_sim.figures import Figures, figures
-from trimtab_sim.quiet import quiet
-from trimtab_sim.simulation import Depth, simulate
+from trimtab_sim.measuring import measure
+from trimtab_sim.simulation import Depth, quiet, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from trimtab_sim.figures import Figures
     from trimtab_sim.scenario import Scenario
 
     Progress: TypeAlias = "Callable[[int, int], None]"
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Task", "perform"]
 
 _WORTH_REQUESTS = 40_000
-"""A chunk of so many requests takes a second or two, beside which sending it costs nothing."""
+"""A chunk of this size takes a second or two; the cost of sending it is small beside that."""
 _CHUNKS_PER_WORKER = 4
 
 
@@ -39,7 +39,7 @@ class Task:
 
     Attributes:
         strategy: a name, or a factory that can be pickled.
-        seed: of the run itself, already derived from the root seed and the replication.
+        seed: of this run, already derived from the root seed and the replication.
     """
 
     scenario: Scenario
@@ -58,10 +58,10 @@ def perform(
     """Do all runs; return their figures in the order of the tasks.
 
     Args:
-        tasks: what to do.
+        tasks: the runs.
         jobs: processes of this machine; 1 works in this one, 0 takes one per core.
         dask: the address of a Dask scheduler ("tcp://127.0.0.1:8786"), instead of `jobs`.
-        progress: told (runs done, runs in all), in this thread.
+        progress: called with (runs done, runs in all), in this thread.
 
     Raises:
         SimulationError: a run does not add up, or did what cannot be simulated.
@@ -76,10 +76,10 @@ def perform(
 
 
 def work(tasks: Sequence[Task]) -> list[Figures]:
-    """Do a chunk of runs: what an executor is handed."""
+    """Do a chunk of runs: the function that executors call."""
     with quiet():
         return [
-            figures(
+            measure(
                 simulate(task.scenario, strategy=task.strategy, seed=task.seed, depth=task.depth)
             )
             for task in tasks
@@ -114,7 +114,7 @@ def _spread(
 
 
 def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, int]]:
-    """Cut the tasks so that a chunk is worth sending, and every worker has some."""
+    """Cut the tasks into chunks that are worth sending, enough for every worker."""
     most = max(1, len(tasks) // (workers * _CHUNKS_PER_WORKER))
     start, weight = 0, 0.0
     for place, task in enumerate(tasks):
@@ -127,7 +127,7 @@ def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, int]]:
 
 
 def _requests(scenario: Scenario) -> float:
-    """Guess how many requests a run takes."""
+    """Estimate the number of requests of a run."""
     rates = [(group.count, group.arrivals.mean_rate) for group in scenario.clients]
     if any(rate is None for _, rate in rates):
         return float(_WORTH_REQUESTS)
@@ -141,7 +141,7 @@ def _executor(jobs: int, dask: str | None) -> Iterator[tuple[Executor, int]]:
             yield found
         return
     workers = jobs or os.cpu_count() or 1
-    # Spawned, not forked: a fork would copy whatever threads and locks the caller has.
+    # Spawned, not forked: a fork would copy the caller's threads and locks.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             yield pool, workers

@@ -1,8 +1,8 @@
 """Whether a scenario's `[expect]` holds, replication by replication.
 
-A clause holds when it holds in *every* replication: a mean over replications would hide the one
-in twenty in which a fault met the wrong instance. For each that fails the line that replays it
-is given.
+A clause holds when it holds in *every* replication: a mean over replications would hide the one in
+twenty in which a fault hit the wrong instance. Each clause that fails comes with the command that
+replays it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trimtab_sim.metrics import Unit, written
+from trimtab_sim.metrics import Unit, formatted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,13 +27,13 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         clause: the key in the file.
-        wanted: what it says, written for people.
-        worst: the worst that came out, written for people, over all replications.
+        wanted: the limit, formatted for people.
+        worst: the worst value of all replications, formatted for people.
         worst_value: the same as a number; None when there was nothing to measure.
         failed: the replications in which it does not hold.
-        count: how many replications there were.
+        count: the number of replications.
         replay: the command that runs the first of `failed` again; empty when it holds.
-        details: what went wrong in that one, a line each, a handful at most.
+        details: what went wrong in that one, at most five lines.
     """
 
     strategy: str
@@ -53,9 +53,9 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MOST_DETAILS = 5
-# Per clause: its unit, and the figure. `success_ratio` is a least, all others are a most.
+# Per clause: its unit, and the figure. `success_ratio` is a minimum, all others are a maximum.
 _CLAUSES: dict[str, tuple[Unit, Callable[[Figures], float | None]]] = {
-    "views_converged_within": ("s", lambda run: run.settling.slowest_s),
+    "views_converged_within": ("s", lambda run: run.convergence.slowest_s),
     "traffic_off_dead_within": ("s", lambda run: run.traffic_off_dead_s),
     "success_ratio": ("share", lambda run: run.success_ratio),
     "p50": ("s", lambda run: run.p50),
@@ -81,13 +81,13 @@ def judge(
         expect: the clauses.
         runs: one per replication.
         replications: their numbers.
-        replay: the command line that runs a replication again.
+        replay: returns the command that runs a replication again.
     """
     found = []
-    for clause, (unit, of) in _CLAUSES.items():
+    for clause, (unit, figure) in _CLAUSES.items():
         wanted = getattr(expect, clause)
         if wanted is not None:
-            values = [of(run) for run in runs]
+            values = [figure(run) for run in runs]
             failed = [not _holds(clause, value, wanted) for value in values]
             sign = ">=" if clause == _AT_LEAST else "<="
             worst = _worst(clause, values)
@@ -95,8 +95,8 @@ def judge(
                 Judgement(
                     strategy=runs[0].strategy,
                     clause=clause,
-                    wanted=f"{sign} {written(wanted, unit)}",
-                    worst=written(worst, unit) if worst is not None else "nothing to measure",
+                    wanted=f"{sign} {formatted(wanted, unit)}",
+                    worst=formatted(worst, unit) if worst is not None else "nothing to measure",
                     worst_value=worst,
                     count=len(runs),
                     **_failures(failed, replications, replay),
@@ -131,9 +131,9 @@ def _failures(
 def _within_bound(
     runs: Sequence[Figures], replications: Sequence[int], replay: Callable[[int], str]
 ) -> Judgement:
-    counts = [run.settling.violation_count for run in runs]
-    first = next((run for run in runs if run.settling.violation_count), None)
-    shown = first.settling.violations[:_MOST_DETAILS] if first else []
+    counts = [run.convergence.violation_count for run in runs]
+    first = next((run for run in runs if run.convergence.violation_count), None)
+    shown = first.convergence.violations[:_MOST_DETAILS] if first else []
     worst = max(counts)
     return Judgement(
         strategy=runs[0].strategy,

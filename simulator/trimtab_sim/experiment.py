@@ -1,8 +1,8 @@
-"""Experiments: replications, strategies compared on the same luck, grids of settings.
+"""Experiments: replications, comparisons on the same random draws, grids of settings.
 
-Replication k of root seed s has the seed `child_seed(s, k)`, for every strategy and every point
-of a grid: what differs between two columns is then the strategy, not the luck. Which process did
-a run, and together with which others, changes nothing.
+Replication k of root seed s has the seed `child_seed(s, k)`, for every strategy and every point of
+a grid: two columns then differ by the strategy, not by the random draws. It makes no difference
+which process does a run, or together with which others.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = ["compare", "run", "sweep"]
 _PILOT = 5
 _MOST_REPLICATIONS = 200
 _FEWEST_TO_COMPARE = 2
+_ESTIMATES = 2
 
 
 def run(
@@ -52,7 +53,7 @@ def run(
     source: str = "",
     progress: Progress | None = None,
 ) -> Result:
-    """Run a scenario over and over, under each strategy.
+    """Run replications of a scenario, under each strategy.
 
     Args:
         scenario: a scenario, or the path of its file.
@@ -62,17 +63,17 @@ def run(
         dask: the address of a Dask scheduler, instead of `jobs`.
         depth: "core", "client" or "wire".
         strategies: names, or factories; by default those of the scenario.
-        precision: a wanted half width of the interval as a share of the mean, 0.02 for 2 %;
-            replications are added until all strategies have it, 200 at most.
-        precision_of: the figure that it is wanted of, a name in METRICS.
-        replications: their numbers, instead of `reps`: to do a few of them again.
-        overrides: values to set otherwise than the scenario has them, by path.
-        source: how the lines that replay call the scenario; its path by default.
-        progress: told (runs done, runs in all).
+        precision: the wanted half width of the interval as a share of the mean, 0.02 for 2 %;
+            replications are added until all strategies reach it, 200 at most.
+        precision_of: the figure that it applies to, a name in METRICS.
+        replications: their numbers, instead of `reps`: to repeat a few of them.
+        overrides: settings that differ from the scenario, by path.
+        source: the scenario's name in replay commands; its path by default.
+        progress: called with (runs done, runs in all).
 
     Raises:
         ScenarioError: the scenario, or an argument, is wrong.
-        SimulationError: a run does not add up.
+        SimulationError: the totals of a run are wrong.
     """
     _check(reps, precision)
     metric(precision_of)
@@ -94,8 +95,8 @@ def run(
         return plan.result(numbers, do(plan, numbers))
     numbers = list(range(max(reps, _PILOT)))
     result = plan.result(numbers, do(plan, numbers))
-    # The pilot's variance is itself uncertain, so look again; more than twice is vanity.
-    for _ in range(_FEWEST_TO_COMPARE):
+    # The pilot's variance is itself uncertain, so estimate a second time.
+    for _ in range(_ESTIMATES):
         wanted = _wanted(result, precision, precision_of)
         more = list(range(len(result.replications), wanted))
         if not more:
@@ -107,7 +108,7 @@ def run(
 def compare(
     scenario: Scenario | str | Path, *, strategies: Sequence[Any], **arguments: Any
 ) -> Result:
-    """Run a scenario under several strategies on the same luck; see `run` for the arguments.
+    """Run a scenario under several strategies on the same random draws; arguments as for `run`.
 
     Raises:
         ScenarioError: fewer than two strategies, or as for `run`.
@@ -130,22 +131,22 @@ def sweep(
     source: str = "",
     progress: Progress | None = None,
 ) -> Sweep:
-    """Run a scenario at every point of a grid of settings, every point on the same luck.
+    """Run a scenario at every point of a grid of settings, on the same random draws.
 
     Args:
         scenario: a scenario, or the path of its file.
         grid: values by path, such as `{"discovery.poll_interval_s": [1, 5, 30]}`.
-        reps: how many replications at each point.
+        reps: replications at each point.
         seed: the root seed.
         jobs: processes; 1 works in this one, 0 takes one per core.
         dask: the address of a Dask scheduler, instead of `jobs`.
         depth: "core", "client" or "wire".
         strategies: names, or factories; by default those of the scenario.
-        source: how the lines that replay call the scenario; its path by default.
-        progress: told (runs done, runs in all).
+        source: the scenario's name in replay commands; its path by default.
+        progress: called with (runs done, runs in all).
 
     Raises:
-        ScenarioError: a path leads nowhere, a value does not fit, or as for `run`.
+        ScenarioError: a path does not exist, a value is wrong, or as for `run`.
     """
     _check(reps, None)
     if not grid or not all(grid.values()):
@@ -170,7 +171,7 @@ def sweep(
 
 
 class _Plan:
-    """One scenario under its strategies: which tasks, and what becomes of their figures."""
+    """One scenario under its strategies: its tasks, and the result made of their figures."""
 
     def __init__(
         self,
@@ -194,11 +195,11 @@ class _Plan:
             resolve(one)
         names = [_name(one) for one in self._strategies]
         if len(set(names)) < len(names):
-            raise ScenarioError(f"a strategy is named twice: {', '.join(names)}")
+            raise ScenarioError(f"a strategy is listed twice: {', '.join(names)}")
         self._names = names
 
     def tasks(self, numbers: Sequence[int]) -> list[Task]:
-        """Give the runs of some replications: all of the first strategy, then the next."""
+        """Return the runs of some replications: all of the first strategy, then the next."""
         return [
             Task(
                 scenario=self.scenario,
@@ -211,7 +212,7 @@ class _Plan:
         ]
 
     def result(self, numbers: list[int], found: Sequence[Figures]) -> Result:
-        """Put figures, in the order of `tasks`, together."""
+        """Combine figures, in the order of `tasks`."""
         count = len(numbers)
         return Result(
             source=self._source,
@@ -228,7 +229,7 @@ class _Plan:
         )
 
     def extended(self, result: Result, more: list[int], found: Sequence[Figures]) -> Result:
-        """Put further replications to those of a result."""
+        """Add further replications to a result."""
         added = self.result(more, found).runs
         numbers = [*result.replications, *more]
         runs = [figure for name in self._names for figure in (*result.runs[name], *added[name])]
@@ -236,11 +237,11 @@ class _Plan:
 
 
 def _wanted(result: Result, precision: float, name: str) -> int:
-    """Say how many replications in all the precision takes, judged by those there are."""
+    """Return how many replications in all the precision needs, estimated from a result."""
     wanted = len(result.replications)
     for strategy in result.strategies:
         values = result.values(strategy, name)
-        # Of a mean of zero, or of nothing, no share can be taken; more runs would not mend it.
+        # A share of a zero or missing mean is undefined; more runs would not help.
         if values.mean() > 0:
             needed = replications_for(values.tolist(), relative_half_width=precision)
             wanted = max(wanted, needed)

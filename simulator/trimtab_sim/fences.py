@@ -1,9 +1,9 @@
-"""What a simulated program must not touch: threads, sockets, processes, the machine's clock.
+"""Block real I/O in a simulated program: threads, sockets, processes, real sleep.
 
-In virtual time an hour passes in a second. A thread, a socket or a child process lives in real
-time, so its answer arrives at no virtual moment in particular: the run would end differently
-each time, or never. Each of these doors is shut while a simulation runs, in the thread that
-runs it and nowhere else, with an error that names the way round.
+In virtual time an hour passes in a second. A thread, a socket or a child process works in real
+time, so its answer has no defined moment in virtual time: the run would end differently each time,
+or never. While a simulation runs, these calls raise an error that names the alternative, in the
+thread of the simulation only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _THREADS = "call the work directly, or do it before the simulation starts"
 _SOCKETS = "give the client a simulated transport or network backend"
 _PROCESSES = "start it before the simulation, or put a model of it into the simulation"
 _SLEEP = "use `await asyncio.sleep(...)`, which passes virtual time"
-_FILES = "virtual time has no file descriptors to wait for; use an asyncio.Queue or Event"
-_NAMES = "no names are looked up in virtual time; " + _SOCKETS
+_FILES = "virtual time cannot wait for file descriptors; use an asyncio.Queue or Event"
+_NAMES = "names cannot be resolved in virtual time; " + _SOCKETS
 _SIGNALS = "handle signals outside the simulation"
 
-_DOORS: tuple[tuple[Any, str, str, str], ...] = (
+_BLOCKED: tuple[tuple[Any, str, str, str], ...] = (
     (threading.Thread, "start", "start a thread", _THREADS),
     (socket, "create_connection", "open a real connection", _SOCKETS),
     (socket.socket, "connect", "open a real connection", _SOCKETS),
@@ -40,13 +40,13 @@ _DOORS: tuple[tuple[Any, str, str, str], ...] = (
     (subprocess.Popen, "__init__", "start a process", _PROCESSES),
     (time, "sleep", "sleep in real time", _SLEEP),
 )
-_NOT_THERE = object()
+_INHERITED = object()
 _lock = threading.Lock()
 _state: dict[str, Any] = {"depth": 0, "originals": []}
 
 
 def _refused(what: str, remedy: str) -> Any:
-    """Make a loop method that refuses. `Any`, so that it may stand for any signature."""
+    """Make a loop method that raises. `Any`, so that it fits any signature."""
 
     def refuse(self: object, *_args: object, **_kwargs: object) -> None:  # noqa: ARG001 - a method
         raise SimulationError(f"a simulated program cannot {what}: {remedy}")
@@ -55,11 +55,11 @@ def _refused(what: str, remedy: str) -> Any:
 
 
 class Fenced:
-    """The loop methods that reach into the real world; each raises SimulationError."""
+    """The loop methods that do real I/O; each raises SimulationError."""
 
     run_in_executor: Any = _refused("run work in an executor", _THREADS)
-    getaddrinfo: Any = _refused("look up a name", _NAMES)
-    getnameinfo: Any = _refused("look up a name", _NAMES)
+    getaddrinfo: Any = _refused("resolve a name", _NAMES)
+    getnameinfo: Any = _refused("resolve a name", _NAMES)
     create_connection: Any = _refused("open a real connection", _SOCKETS)
     create_datagram_endpoint: Any = _refused("open a real socket", _SOCKETS)
     create_unix_connection: Any = _refused("open a real connection", _SOCKETS)
@@ -90,7 +90,7 @@ class Fenced:
 
 
 def _simulating() -> bool:
-    return isinstance(asyncio._get_running_loop(), Fenced)  # noqa: SLF001 - the cheap per-thread look
+    return isinstance(asyncio._get_running_loop(), Fenced)  # noqa: SLF001 - the cheap check per thread
 
 
 def _guarded(original: Callable[..., Any], what: str, remedy: str) -> Callable[..., Any]:
@@ -105,35 +105,35 @@ def _guarded(original: Callable[..., Any], what: str, remedy: str) -> Callable[.
 
 @contextmanager
 def fences() -> Iterator[None]:
-    """Shut the doors of the standard library for simulating threads, for as long as it is open.
+    """Block real I/O of the standard library for simulating threads, inside the block.
 
-    Re-entrant, and counted over all threads: the doors are put back by whoever leaves last.
-    Other threads of the process pass through them as ever.
+    Re-entrant, and counted over all threads: the last exit restores the functions. Other threads
+    of the process can use them as always.
     """
     with _lock:
         _state["depth"] += 1
         if _state["depth"] == 1:
-            _shut()
+            _install()
     try:
         yield
     finally:
         with _lock:
             _state["depth"] -= 1
             if _state["depth"] == 0:
-                _reopen()
+                _restore()
 
 
-def _shut() -> None:
-    for owner, name, what, remedy in _DOORS:
-        # An inherited method (socket.connect is one of C) is taken away again, not put back.
-        _state["originals"].append((owner, name, vars(owner).get(name, _NOT_THERE)))
+def _install() -> None:
+    for owner, name, what, remedy in _BLOCKED:
+        # An inherited method (socket.connect comes from C) is deleted again, not restored.
+        _state["originals"].append((owner, name, vars(owner).get(name, _INHERITED)))
         setattr(owner, name, _guarded(getattr(owner, name), what, remedy))
 
 
-def _reopen() -> None:
+def _restore() -> None:
     while _state["originals"]:
         owner, name, original = _state["originals"].pop()
-        if original is _NOT_THERE:
+        if original is _INHERITED:
             delattr(owner, name)
         else:
             setattr(owner, name, original)

@@ -1,7 +1,8 @@
-"""Look for a schedule of faults under which an invariant breaks, and make it small.
+"""Search for a schedule of faults under which an invariant breaks, and shrink it.
 
-Hypothesis draws small worlds (`schedules`), each is simulated once, and `invariants` says what
-does not hold. What breaks is shrunk and written as a scenario that anybody can run again.
+Hypothesis draws small scenarios (`schedules`), each is simulated once, and `invariants` reports
+what does not hold. A scenario that breaks an invariant is shrunk and written to a file that can be
+run again.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from trimtab.strategies import STRATEGIES
 from trimtab_sim.invariants import complaints
-from trimtab_sim.quiet import quiet
 from trimtab_sim.schedules import scenarios
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import quiet, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "FuzzResult", "fuzz", "replay"]
 
 _SHRINKING_RATIO = 0.5
-"""How much of the time that it took to find something may be spent on making it smaller, ..."""
+"""The time for shrinking, as a share of the time that the search took, ..."""
 _LEAST_SHRINKING_S = 5.0
-"""... but at least so much."""
-_EXAMPLES_WITHOUT_END = 10**9
+"""... and at least this."""
+_UNLIMITED = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A scenario under which something does not hold.
+    """A scenario under which an invariant does not hold.
 
     Attributes:
-        complaints: what does not, one sentence each.
-        path: the scenario's file; None when none was asked for.
-        command: how to see it again.
+        complaints: the broken invariants, one sentence each.
+        path: the scenario's file; None when it was not written.
+        command: the command that runs it again.
     """
 
     scenario: Scenario
@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def events(self) -> int:
-        """How many things happen in it: entries of the timeline, and churn processes."""
+        """The number of entries of the timeline and of churn processes."""
         return len(self.scenario.timeline) + len(self.scenario.churn)
 
     def __str__(self) -> str:
@@ -73,12 +73,12 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class FuzzResult:
-    """What a search gave.
+    """The outcome of a search.
 
     Attributes:
         examples: how many scenarios were run, those of shrinking included.
-        seconds: how long it took, by the wall.
-        finding: the smallest scenario that breaks something; None when nothing did.
+        seconds: how long it took, in real time.
+        finding: the smallest scenario that breaks an invariant; None when all held.
     """
 
     seed: int
@@ -94,12 +94,12 @@ class FuzzResult:
 
 
 class _TimeUpError(BaseException):
-    """Ends a search from within; no exception, so that nobody takes it for a failing example."""
+    """End a search from within; no Exception, which Hypothesis takes for a failing example."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """Runs examples until the time is up, and keeps the smallest that breaks."""
+    """Run examples until the time is up, and keep the smallest that breaks an invariant."""
 
     seed: int
     depth: Depth
@@ -108,8 +108,8 @@ class _Search:
     examples: int = 0
     smallest: Finding | None = None
 
-    def look(self, scenario: Scenario) -> None:
-        """Run one; note it and raise if something does not hold."""
+    def run_example(self, scenario: Scenario) -> None:
+        """Run one scenario; keep it and raise if an invariant does not hold."""
         if time.monotonic() > self.until:
             raise _TimeUpError
         self.examples += 1
@@ -141,9 +141,9 @@ def fuzz(
 
     Args:
         seed: of the search and of every run; the same seed searches in the same order.
-        time_s: how long to search. What is found is made smaller for a while after that.
-        max_examples: end after so many, should the time not be up before.
-        out_dir: where to write what is found, `fuzz-<digest>.toml`; made if need be.
+        time_s: how long to search. Shrinking may take longer.
+        max_examples: the most scenarios to run, shrinking included.
+        out_dir: where to write the finding, `fuzz-<digest>.toml`; created if missing.
         strategies: the SDK's strategies to search with.
         depth: that of the simulation.
     """
@@ -151,7 +151,7 @@ def fuzz(
 
     @hypothesis.seed(seed)
     @settings(
-        max_examples=max_examples or _EXAMPLES_WITHOUT_END,
+        max_examples=max_examples or _UNLIMITED,
         phases=(Phase.generate, Phase.shrink),
         database=None,
         deadline=None,
@@ -159,33 +159,33 @@ def fuzz(
         suppress_health_check=list(HealthCheck),
     )
     @given(scenarios(strategies))
-    def look(scenario: Scenario) -> None:
-        search.look(scenario)
+    def examples(scenario: Scenario) -> None:
+        search.run_example(scenario)
 
     try:
         with quiet():
-            look()
+            examples()
     except (_TimeUpError, AssertionError):
         pass
     return FuzzResult(
         seed=seed,
         examples=search.examples,
         seconds=time.monotonic() - search.started,
-        finding=search.smallest and _written(_thinned(search.smallest), out_dir),
+        finding=search.smallest and _saved(_with_fewer_events(search.smallest), out_dir),
     )
 
 
 def replay(scenario: Scenario, *, seed: int = 1, depth: Depth = "core") -> list[str]:
-    """Run a scenario once and return what does not hold; nothing when all is well."""
+    """Run a scenario once; return what does not hold, or an empty list."""
     with quiet():
         try:
             return complaints(simulate(scenario, seed=seed, depth=depth))
-        except Exception as error:  # noqa: BLE001 - whatever breaks a run is what is looked for
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             return [f"the run failed: {type(error).__name__}: {error}"]
 
 
-def _thinned(finding: Finding) -> Finding:
-    """Leave out one thing after the other for as long as it stays broken: shrinking was cut off."""
+def _with_fewer_events(finding: Finding) -> Finding:
+    """Remove one event after another while an invariant stays broken: shrinking may be cut off."""
     for name in ("timeline", "churn"):
         place = 0
         while place < len(entries := getattr(finding.scenario, name)):
@@ -203,7 +203,7 @@ def _size(finding: Finding) -> tuple[int, int]:
     return finding.events, len(finding.scenario.to_toml())
 
 
-def _written(finding: Finding, out_dir: str | Path | None) -> Finding:
+def _saved(finding: Finding, out_dir: str | Path | None) -> Finding:
     if out_dir is None:
         return finding
     folder = Path(out_dir)

@@ -1,15 +1,15 @@
-"""What must hold of every run, whatever happens in it: the rules that fuzzing tries to break.
+"""Invariants of every run, whatever its faults: the rules that fuzzing tries to break.
 
-1. It adds up: attempts are conserved, everything in flight comes back, Little's law.
+1. Totals are right: attempts are conserved, all in flight comes back to 0, Little's law holds.
 2. No request makes more attempts than the policy allows.
 3. Views follow every change within its bound, and all are right within the bound after healing.
-4. Nothing is sent to an instance that has been dead for longer than the bound.
+4. No attempt is sent to an instance that has been dead for longer than the bound.
 
-And once the world has been healed for the bound, with a registered server and no overload:
+After the healing and the bound, with a registered server and without overload:
 
 5. No request fails.
-6. No server is starved: each gets something in a calm period long enough for any strategy to
-   have forgiven it, any ejection to have ended, and any slow start to be over.
+6. Every server gets requests, in a period without faults that is long enough for every strategy to
+   try it again, for ejections to end, and for slow starts to be over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trimtab.calls import RetryPolicy
 from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings
 from trimtab_sim.bounds import Bounds
 from trimtab_sim.errors import SimulationError
-from trimtab_sim.figures import figures
+from trimtab_sim.measuring import measure
 from trimtab_sim.recorder import BINS
 
 if TYPE_CHECKING:
@@ -29,32 +29,32 @@ if TYPE_CHECKING:
     from trimtab_sim.scenario import Scenario
     from trimtab_sim.simulation import Run
 
-__all__ = ["complaints", "forgiven_s"]
+__all__ = ["complaints", "longest_exclusion_s"]
 
-_FORGIVEN_S = 90.0
-"""How long after the last failure every strategy tries an instance again."""
-_CALM_S = 30.0
+_LONGEST_PAUSE_S = 90.0
+"""The time after the last failure within which every strategy tries an instance again."""
+_JUDGED_S = 30.0
 _PLENTY = 30
-"""So many requests per server in a calm period, and none of them by chance has no chance."""
+"""With this many requests per server in the period, a server gets some by any strategy."""
 _ROUNDING = 1e-6
 
 
 def complaints(run: Run) -> list[str]:
-    """Return what does not hold of a run; nothing when all is well."""
+    """Return the broken invariants of a run, a sentence each."""
     return [
-        *_does_not_add_up(run),
-        *_tries_too_often(run),
-        *_sees_wrongly(run),
-        *_calls_the_dead(run),
-        *_is_not_well_again(run),
+        *_wrong_totals(run),
+        *_too_many_attempts(run),
+        *_wrong_views(run),
+        *_late_attempts(run),
+        *_not_recovered(run),
     ]
 
 
-def forgiven_s(scenario: Scenario) -> float:
-    """Return how long after the last failure an instance may get nothing, at most."""
+def longest_exclusion_s(scenario: Scenario) -> float:
+    """Return the longest time after the last failure without requests to an instance."""
     settings = scenario.balancer_arguments
     health, probe = settings.get("health") or HealthSettings(), settings.get("probe")
-    longest_s = _FORGIVEN_S
+    longest_s = _LONGEST_PAUSE_S
     if isinstance(health.outliers, EnvoyOutliers | GrpcOutliers):
         longest_s += health.outliers.max_ejection_s + 2 * health.outliers.interval_s
     if health.slow_start is not None:
@@ -65,34 +65,34 @@ def forgiven_s(scenario: Scenario) -> float:
     return longest_s
 
 
-def calm_from(run: Run) -> float:
-    """Return from when on all must be well: the bound after the last change, if it was healed."""
+def recovered_from(run: Run) -> float:
+    """Return the moment from which no request may fail: the last change plus the bound."""
     heal = run.scenario.about.heal or 0.0
     changes = [change.at for change in run.convergence.changes]
     ends = [runner.server.ended_at for runner in run.world.runners if not runner.server.is_alive]
-    return max(heal, *changes, *ends, 0.0) + Bounds(run.scenario).after_trouble_s()
+    return max(heal, *changes, *ends, 0.0) + Bounds(run.scenario).after_recovery_s()
 
 
-def _does_not_add_up(run: Run) -> Iterator[str]:
+def _wrong_totals(run: Run) -> Iterator[str]:
     try:
-        figures(run)
+        measure(run)
     except SimulationError as error:
         yield str(error)
 
 
-def _tries_too_often(run: Run) -> Iterator[str]:
+def _too_many_attempts(run: Run) -> Iterator[str]:
     policy = run.scenario.balancer_arguments.get("retry") or RetryPolicy()
     most = 1 if policy.max_attempts == 1 else max(policy.max_attempts, policy.max_refused)
     if run.recorder.most_attempts > most:
         yield f"a request made {run.recorder.most_attempts} attempts; the policy allows {most}"
 
 
-def _sees_wrongly(run: Run) -> Iterator[str]:
+def _wrong_views(run: Run) -> Iterator[str]:
     end, heal = float(run.scenario.about.duration), run.scenario.about.heal
     yield from map(str, run.convergence.violations(end))
     if heal is None:
         return
-    after_s = Bounds(run.scenario).after_trouble_s()
+    after_s = Bounds(run.scenario).after_recovery_s()
     ready_s = run.scenario.discovery_settings.startup_timeout_s + after_s
     for one in run.world.clients:
         is_due = max(heal, one.group.start) + ready_s < end
@@ -101,15 +101,15 @@ def _sees_wrongly(run: Run) -> Iterator[str]:
     for change in run.convergence.changes:
         due = max(change.at, heal) + after_s
         if change.superseded_at is None and due < end:
-            for client, settled in change.settled.items():
-                if settled is None or settled > due:
+            for client, agreed in change.agreed_at.items():
+                if agreed is None or agreed > due:
                     yield (
                         f"client {client} does not agree on the {change.kind} of "
                         f"{change.instance} at {change.at:.3f} s by {due:.3f} s"
                     )
 
 
-def _calls_the_dead(run: Run) -> Iterator[str]:
+def _late_attempts(run: Run) -> Iterator[str]:
     bounds = Bounds(run.scenario)
     for runner in run.world.runners:
         server = runner.server
@@ -124,27 +124,27 @@ def _calls_the_dead(run: Run) -> Iterator[str]:
                 )
 
 
-def _is_not_well_again(run: Run) -> Iterator[str]:
-    scenario, calm = run.scenario, calm_from(run)
+def _not_recovered(run: Run) -> Iterator[str]:
+    scenario, calm = run.scenario, recovered_from(run)
     load = scenario.offered_load
-    there = [runner.server for runner in run.world.runners if runner.is_there]
+    there = [runner.server for runner in run.world.runners if runner.is_available]
     serving = [server for server in there if server.instance.weight and not server.is_dark]
     is_judged = scenario.about.heal is not None and scenario.network.loss == 0
     if not (is_judged and serving and load is not None and _is_unsaturated(run, len(serving))):
         return
     failed = sum(run.recorder.bad[_bin_after(run, calm) :])
     if failed:
-        yield f"{failed} requests failed after {calm:.3f} s, when all should have been well"
-    start = _bin_after(run, calm + forgiven_s(scenario))
+        yield f"{failed} requests failed after {calm:.3f} s, when no request may fail any more"
+    start = _bin_after(run, calm + longest_exclusion_s(scenario))
     counts = [_sent(run, server.place.index, start) for server in serving]
-    if (BINS - start) * scenario.about.duration / BINS >= _CALM_S:
+    if (BINS - start) * scenario.about.duration / BINS >= _JUDGED_S:
         for server, count in zip(serving, counts, strict=True):
             if not count and sum(counts) >= _PLENTY * len(serving):
-                yield f"{server.instance.id} was starved: {sum(counts)} requests, none of them its"
+                yield f"{server.instance.id} got 0 of {sum(counts)} requests"
 
 
 def _is_unsaturated(run: Run, serving: int) -> bool:
-    """Say whether any one of the servers could bear twice the load alone."""
+    """Return whether any one of the servers could take twice the load alone."""
     scenario = run.scenario
     rate = sum((group.arrivals.mean_rate or 0.0) * group.count for group in scenario.clients)
     each = scenario.service.capacity_per_s() / scenario.service.count
@@ -152,7 +152,7 @@ def _is_unsaturated(run: Run, serving: int) -> bool:
 
 
 def _sent(run: Run, index: int, start: int) -> int:
-    """Return how many attempts a server got from a bin on; it may never have had any."""
+    """Return how many attempts a server got from a bin on."""
     sent = run.recorder.sent
     return sum(sent[index][start:BINS]) if index < len(sent) else 0
 

@@ -1,9 +1,9 @@
-"""How long things take: laws of service times and latencies.
+"""Laws (distributions) of service times and latencies.
 
-A file names one by a table, `{ law = "exponential", mean = "10ms" }`. Every law turns *one*
-uniform number into one duration (`draw`), by the inverse of its distribution function, so that
-a number keyed by request gives each strategy the same luck. `sampler()` gives the same as a
-plain function with all constants worked out, for the inner loop.
+A file names one by a table, `{ law = "exponential", mean = "10ms" }`. Every law turns *one* uniform
+number into one duration (`draw`), by the inverse of its distribution function, so that a number
+keyed by request gives each strategy the same draw. `sampler()` returns the same as a plain function
+with all constants computed, for the inner loop.
 
 | law | fields | cv2, the squared coefficient of variation |
 |---|---|---|
@@ -50,10 +50,10 @@ _INVERSE_NORMAL = NormalDist().inv_cdf
 
 
 class _Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="law"):
-    """What all laws share. Subclasses give `mean`, `cv2` and `sampler`."""
+    """Base of all laws. Subclasses define `mean`, `cv2` and `sampler`."""
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number in (0, 1) to seconds."""
+        """Return the function from a uniform number in (0, 1) to seconds."""
         raise NotImplementedError
 
     def draw(self, u: float) -> float:
@@ -62,7 +62,7 @@ class _Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="l
 
 
 class Constant(_Law, frozen=True, tag="constant"):
-    """Always the same."""
+    """Always the same duration."""
 
     mean: Duration
 
@@ -72,13 +72,13 @@ class Constant(_Law, frozen=True, tag="constant"):
         return 0.0
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         mean = float(self.mean)
         return lambda _u: mean
 
 
 class Exponential(_Law, frozen=True, tag="exponential"):
-    """Without memory: what the closed forms of queueing theory like best."""
+    """Without memory: the law that most closed forms of queueing theory assume."""
 
     mean: Duration
 
@@ -91,7 +91,7 @@ class Exponential(_Law, frozen=True, tag="exponential"):
         return 1.0
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         mean, log1p = float(self.mean), math.log1p
         return lambda u: -mean * log1p(-u)
 
@@ -107,7 +107,7 @@ class Lognormal(_Law, frozen=True, tag="lognormal"):
         _positive("cv2", self.cv2)
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         variance = math.log1p(self.cv2)
         mu, sigma = math.log(self.mean) - variance / 2, math.sqrt(variance)
         exp, inverse = math.exp, _INVERSE_NORMAL
@@ -138,16 +138,16 @@ class Hyperexponential(_Law, frozen=True, tag="hyperexponential"):
         return (p, self.mean / (2 * p)), (1 - p, self.mean / (2 * (1 - p)))
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         (p, short), (q, long) = self.branches
         log = math.log
         return lambda u: -short * log(1 - u / p) if u < p else -long * log((1 - u) / q)
 
 
 class TwoModes(_Law, frozen=True, tag="two_modes"):
-    """Two exponentials mixed, given by themselves: usually `short`, for a few `long`.
+    """Two exponentials mixed: usually `short`, for a few requests `long`.
 
-    The law of a service whose requests now and then meet a pause, and what hedging is for.
+    The law of a service whose requests sometimes meet a pause: the case for hedging.
     """
 
     short: Duration
@@ -172,7 +172,7 @@ class TwoModes(_Law, frozen=True, tag="two_modes"):
         return second / self.mean**2 - 1
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         q, short, long, log = self.long_ratio, self.short, self.long, math.log
         p = 1 - q
         return lambda u: -short * log(1 - u / p) if u < p else -long * log((1 - u) / q)
@@ -195,13 +195,13 @@ class Pareto(_Law, frozen=True, tag="pareto"):
         return 1 / (self.shape * (self.shape - 2)) if self.shape > 2 else math.inf  # noqa: PLR2004 - the moment's own bound
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         least, power = self.mean * (self.shape - 1) / self.shape, -1 / self.shape
         return lambda u: least * (1 - u) ** power
 
 
 class Empirical(_Law, frozen=True, tag="empirical"):
-    """What was measured: each value equally likely.
+    """Measured values, each equally likely.
 
     Args:
         file: a text file with one duration per line; blank lines and lines with # are skipped.
@@ -227,16 +227,16 @@ class Empirical(_Law, frozen=True, tag="empirical"):
         return pvariance(self._loaded(), mean) / mean**2 if mean else 0.0
 
     def sampler(self) -> Sampler:
-        """Give the function from a uniform number to seconds."""
+        """Return the function from a uniform number to seconds."""
         values = sorted(map(float, self._loaded()))
         count = len(values)
         return lambda u: values[int(u * count)]
 
     def bind(self, folder: Path) -> Empirical:
-        """Read the file, as seen from a folder, and return the law with its values.
+        """Read the file, relative to a folder, and return the law with its values.
 
         Raises:
-            ScenarioError: the file cannot be read, or a line of it is no duration.
+            ScenarioError: the file cannot be read, or a line of it is not a duration.
         """
         return Empirical(values=read_durations(folder / self.file)) if self.file else self
 
@@ -253,7 +253,7 @@ def parse_law(table: Mapping[str, Any]) -> Law:
     """Make a law from a table such as `{"law": "exponential", "mean": "10ms"}`.
 
     Raises:
-        ScenarioError: it names no law, or a field of it is wrong.
+        ScenarioError: the law is unknown, or a field of it is wrong.
     """
     try:
         return cast("Law", msgspec.convert(table, Law, dec_hook=decode))
@@ -272,13 +272,13 @@ def read_durations(path: Path) -> tuple[float, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ScenarioError(f"{path}: cannot be read: {reason}") from None
-    values = [_line(path, at, text) for at, text in enumerate(lines, 1) if _says_something(text)]
+    values = [_line(path, at, text) for at, text in enumerate(lines, 1) if _has_content(text)]
     if not values:
         raise ScenarioError(f"{path}: holds no durations; write one per line")
     return tuple(values)
 
 
-def _says_something(line: str) -> bool:
+def _has_content(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
 

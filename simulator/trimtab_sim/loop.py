@@ -1,4 +1,4 @@
-"""Run asyncio code on SimPy's clock: no selector, no waiting, an hour in the blink of an eye.
+"""Run asyncio code on SimPy's clock: without a selector, and an hour takes milliseconds.
 
     async def main():
         await asyncio.sleep(3600)
@@ -9,20 +9,20 @@
 `SimulatedLoop` is an asyncio event loop whose clock and timers are those of a SimPy
 environment, so that tasks and SimPy processes live in one time. The rules:
 
-- What is ready runs first; only when nothing is ready does SimPy take one step.
-- At one instant, things happen in the order in which they were scheduled.
-- Timers are put at *absolute* times. (SimPy's relative ones land an ulp aside, which is enough
-  to make two long traces part.)
+- Ready callbacks run first. Only when there are none, SimPy takes a step.
+- Within one instant, events run in the order in which they were scheduled.
+- Timers are set at *absolute* times. (SimPy's relative ones can miss by an ulp, which is enough to
+  make two long traces differ.)
 - Tasks and futures hash by a serial number of their loop, so that a set of them has the same
-  order in each run; `asyncio.wait` and a TaskGroup's abort go through such sets, which order
-  by memory address otherwise.
-- Nothing left to happen while somebody waits is a DeadlockError, at once and with the waiters
-  named; too many steps within one instant are a LivelockError.
-- Threads, sockets and processes are shut out (`trimtab_sim.fences`).
+  order in each run; `asyncio.wait` and a TaskGroup's abort iterate over such sets, which are
+  ordered by memory address otherwise.
+- If no event is left while a task waits, that is a DeadlockError, at once, which names the waiting
+  tasks. Too many steps within one instant are a LivelockError.
+- Threads, sockets and processes are blocked (`trimtab_sim.fences`).
 
-What stays outside its reach: objects that are not tasks or futures of this loop still hash by
-address (anyio's cancel scopes among them), and code that reads `time.monotonic()` itself sees
-the machine's clock. Works on Python 3.11 and later.
+Limits: objects that are not tasks or futures of this loop still hash by address (anyio's cancel
+scopes among them), and code that reads `time.monotonic()` itself sees the machine's clock. Works
+on Python 3.11 and later.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
 import simpy
 
-from trimtab_sim.bridge import Bridge
 from trimtab_sim.errors import DeadlockError, LivelockError, SimulationError
 from trimtab_sim.events import Step
 from trimtab_sim.fences import Fenced, fences
-from trimtab_sim.numbered import OrderedWeakSet, SimulatedFuture, SimulatedTask
+from trimtab_sim.futures import Bridge, OrderedWeakSet, SimulatedFuture, SimulatedTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -58,10 +57,10 @@ _SHOWN_WAITERS = 20
 
 
 def schedule_at(env: simpy.Environment, event: Any, when: float) -> None:
-    """Put a triggered SimPy event at an absolute time, exactly.
+    """Schedule a triggered SimPy event at an absolute time, exactly.
 
-    `env.schedule(event, delay=when - env.now)` rounds twice and can miss `when` by an ulp. Times
-    in the past mean now.
+    `env.schedule(event, delay=when - env.now)` rounds twice and can miss `when` by an ulp. A past
+    time means now.
     """
     # SimPy has no public way to name an absolute time; these two are its heap and its counter.
     heapq.heappush(env._queue, (max(when, env.now), _NORMAL, next(env._eid), event))  # noqa: SLF001
@@ -79,8 +78,8 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
     """An asyncio event loop that a SimPy environment drives.
 
     Args:
-        env: the environment to live in; a new one, at time 0, by default. While the loop runs
-            nobody else may run the environment.
+        env: the environment to use; a new one, at time 0, by default. While the loop runs, other
+            code must not run the environment.
         max_steps_per_instant: callbacks and SimPy steps allowed without the clock moving.
     """
 
@@ -104,7 +103,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
     # The clock and its timers
 
     def time(self) -> float:
-        """Give the virtual time in seconds."""
+        """Return the virtual time in seconds."""
         return self.env._now  # noqa: SLF001 - the property costs a call, here on every request
 
     def call_at(
@@ -114,7 +113,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
         *args: *Args,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call back at a virtual time; in the past means now, infinity never."""
+        """Call back at a virtual time; a past time means now, infinity means never."""
         self._check_closed()  # type: ignore[attr-defined]
         if math.isnan(when):
             raise ValueError("cannot schedule a call at the time nan")
@@ -134,7 +133,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
             self._cancelled_timers += 1
 
     def _drop_cancelled_timers(self) -> None:
-        # In place and rarely. A heap of the same entries gives them out in the same order.
+        # In place and rarely. The order of the remaining entries stays the same.
         self._queue[:] = [entry for entry in self._queue if not _is_cancelled_timer(entry[3])]
         heapq.heapify(self._queue)
         self._cancelled_timers = 0
@@ -153,7 +152,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
                 handle._run()  # noqa: SLF001
 
     def _advance(self) -> None:
-        """Let SimPy take steps until something is ready to run."""
+        """Run SimPy steps until a callback is ready."""
         if self._cancelled_timers > max(_FEW_TIMERS, len(self._queue) // 2):
             self._drop_cancelled_timers()
         env, ready, queue, pop = self.env, self._ready, self._queue, heapq.heappop
@@ -186,10 +185,10 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
             self._steps = 0
         self._steps += steps
         if self._steps > self._limit:
-            self._steps = 0  # what is cancelled now may take its steps
+            self._steps = 0  # the tasks that are cancelled now need some steps
             raise LivelockError(
                 f"more than {self._limit} steps at t = {now:g} s and the clock stands still; "
-                "look for a loop that awaits nothing that takes time (asyncio.sleep(0), a retry "
+                "look for a loop whose awaits take no time (asyncio.sleep(0), a retry "
                 "without a pause), or raise max_steps_per_instant"
             )
 
@@ -205,7 +204,7 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
     # Tasks and futures with a stable hash
 
     def next_serial(self) -> int:
-        """Give the next serial number of this loop, for a hash."""
+        """Return the next serial number of this loop, for a hash."""
         self._serials += 1
         return self._serials
 
@@ -231,15 +230,15 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
         return SimulatedTask(coro, loop=self, name=name, context=context, **kwargs)
 
     def set_task_factory(self, factory: Any) -> None:
-        """Set how tasks are made; asyncio's own eager factory is taken in a stable form."""
+        """Set the task factory; asyncio's eager one is replaced by one with stable hashes."""
         if sys.version_info >= (3, 12) and factory is asyncio.eager_task_factory:
             factory = asyncio.create_eager_task_factory(SimulatedTask)  # type: ignore[arg-type]
         super().set_task_factory(factory)
 
-    # The life of the loop
+    # Start and end of the loop
 
     def run_forever(self) -> None:
-        """Run until `stop`, behind the fences."""
+        """Run until `stop`, with real I/O blocked."""
         with fences():
             super().run_forever()
 
@@ -249,17 +248,17 @@ class SimulatedLoop(Bridge, Fenced, asyncio.BaseEventLoop):
         *args: *Args,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """Do as `call_soon`. Another thread may not: its call has no place in virtual time."""
+        """Do as `call_soon`; refuse calls of other threads, which have no virtual time."""
         thread_id = self._thread_id  # type: ignore[attr-defined]
         if thread_id is not None and thread_id != threading.get_ident():
             raise SimulationError(
-                "another thread called into a running simulation, at no moment of virtual time; "
+                "another thread called into a running simulation: it has no virtual time; "
                 "use a SimPy event or a timer inside the simulation"
             )
         return self.call_soon(callback, *args, context=context)
 
     def close(self) -> None:
-        """Close the loop and take its timers off the environment."""
+        """Close the loop and remove its timers from the environment."""
         if not self.is_closed():
             super().close()
             self._queue[:] = [entry for entry in self._queue if not isinstance(entry[3], _Timer)]
@@ -293,26 +292,26 @@ def run(
     """Run a coroutine in virtual time and return its result, as `asyncio.run` does in real time.
 
     Args:
-        main: what to run; whatever it leaves behind is cancelled at its end.
-        until: the virtual second at which to cancel it; None is then returned.
-        env: the SimPy environment to run in, with whatever processes it has.
+        main: the coroutine; tasks that it leaves behind are cancelled at its end.
+        until: the virtual second at which to cancel it; the result is then None.
+        env: the SimPy environment to run in, with its processes.
 
     Raises:
-        DeadlockError: it waits for something that nobody will do.
-        LivelockError: it does things for ever without time passing.
-        SimulationError: it reached for a thread, socket or process.
+        DeadlockError: it waits, and no event is left.
+        LivelockError: it takes steps without end while no time passes.
+        SimulationError: it tried to use a thread, socket or process.
     """
-    with _alone(), asyncio.Runner(loop_factory=lambda: SimulatedLoop(env)) as runner:
-        return runner.run(main if until is None else _cut_off(main, until))
+    with _without_outer_loop(), asyncio.Runner(loop_factory=lambda: SimulatedLoop(env)) as runner:
+        return runner.run(main if until is None else _with_time_limit(main, until))
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Put a loop that is running in this thread aside: a notebook's cells run in one.
+def _without_outer_loop() -> Iterator[None]:
+    """Hide a loop that is running in this thread: a notebook's cells run in one.
 
-    It stands still meanwhile, as during any other computation in a cell.
+    It makes no progress meanwhile, as during any other computation in a cell.
     """
-    outer = asyncio._get_running_loop()  # noqa: SLF001 - asyncio has no other way to ask and to say
+    outer = asyncio._get_running_loop()  # noqa: SLF001 - asyncio has no public way
     asyncio._set_running_loop(None)  # noqa: SLF001
     try:
         yield
@@ -320,7 +319,7 @@ def _alone() -> Iterator[None]:
         asyncio._set_running_loop(outer)  # noqa: SLF001
 
 
-async def _cut_off(main: Coroutine[Any, Any, T], until: float) -> T | None:
+async def _with_time_limit(main: Coroutine[Any, Any, T], until: float) -> T | None:
     try:
         async with asyncio.timeout_at(until) as limit:
             return await main

@@ -1,8 +1,8 @@
-"""The worlds for which theory knows the answer, each run once and measured.
+"""The scenarios for which theory has the answer, each run once and measured.
 
-Each function takes a `Trial` and gives named numbers. Times are in the unit of theory: the mean
-service time, which is 10 ms in the world, so that polls and heartbeats are few beside requests.
-Every run's figures are made, and with them what must add up in any run is asserted.
+Each function takes a `Trial` and returns named numbers. Times are in the unit of theory, the mean
+service time: 10 ms in the scenarios, so that polls and heartbeats are few beside requests. The
+figures of every run are taken, which also checks its totals.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trimtab_sim.figures import Figures, figures
+from trimtab_sim.measuring import measure
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trimtab_sim.figures import Figures
     from trimtab_sim.simulation import Run
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 _SERVICE_S = 0.01
-_SETTLED = 300  # service times until a queue at load 0.8 has forgotten that it began empty
+_WARMUP_TIMES = 300  # service times until a queue at load 0.8 no longer shows that it began empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +50,10 @@ class Trial:
     strategies: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, text: str, strategy: str) -> tuple[Run, Figures]:
-        """Run a scenario, and assert that its figures add up."""
+        """Run a scenario, and check its totals."""
         scenario = Scenario.from_toml(text, source="oracle")
         run = simulate(scenario, strategy=self.strategies.get(strategy, strategy), seed=self.seed)
-        return run, figures(run)
+        return run, measure(run)
 
 
 def plain(
@@ -65,11 +66,11 @@ def plain(
     clients: int = 1,
     concurrency: int = 1,
     law: str = 'law = "exponential"',
-    settled: int = _SETTLED,
+    warmup_times: int = _WARMUP_TIMES,
 ) -> dict[str, float]:
-    """Run Poisson clients against servers that are always well; give the mean and the p99."""
+    """Run Poisson clients against servers without faults; return the mean and the p99."""
     rate = load * servers * concurrency / _SERVICE_S
-    warmup = settled * _SERVICE_S
+    warmup = warmup_times * _SERVICE_S
     text = f"""
         [scenario]
         duration = {warmup + trial.size * requests / rate}
@@ -102,7 +103,7 @@ def plain(
 
 
 def weights(trial: Trial, *, strategy: str, requests: int) -> dict[str, float]:
-    """Run servers of weights 5, 1 and 1; give the share of the first."""
+    """Run servers of weights 5, 1 and 1; return the share of the first."""
     text = f"""
         [scenario]
         duration = {trial.size * requests / 1000}
@@ -118,7 +119,7 @@ def weights(trial: Trial, *, strategy: str, requests: int) -> dict[str, float]:
 
 
 def poll_views(trial: Trial, *, clients: int, changes: int, jitter: float) -> dict[str, float]:
-    """Add servers at random moments; give how long clients that poll took, in poll intervals."""
+    """Add servers at random moments; return how long polling clients took, in poll intervals."""
     period = 10.0
     text = f"""
         [scenario]
@@ -138,19 +139,19 @@ def poll_views(trial: Trial, *, clients: int, changes: int, jitter: float) -> di
         """
     run, found = trial.run(text, "random")
     last = run.convergence.last_times()
-    settling = found.settling
-    assert settling.mean_s is not None
-    assert settling.max_s is not None
+    convergence = found.convergence
+    assert convergence.mean_s is not None
+    assert convergence.max_s is not None
     return {
-        "mean": settling.mean_s / period,
-        "max": settling.max_s / period,
+        "mean": convergence.mean_s / period,
+        "max": convergence.max_s / period,
         "last": sum(last) / len(last) / period,
-        "violations": float(settling.violation_count),
+        "violations": float(convergence.violation_count),
     }
 
 
 def crash_views(trial: Trial, *, crashes: int) -> dict[str, float]:
-    """Crash servers at random moments; give how long clients took to be rid of them."""
+    """Crash servers at random moments; return how long clients took to drop them."""
     every = 10.0
     text = f"""
         [scenario]
@@ -173,21 +174,21 @@ def crash_views(trial: Trial, *, crashes: int) -> dict[str, float]:
         """
     run, found = trial.run(text, "random")
     times = [
-        settled - change.at
+        agreed - change.at
         for change in run.convergence.changes
         if change.kind == "death"
-        for settled in change.settled.values()
-        if settled is not None
+        for agreed in change.agreed_at.values()
+        if agreed is not None
     ]
     return {
         "mean": sum(times) / len(times),
         "max": max(times),
-        "violations": float(found.settling.violation_count),
+        "violations": float(found.convergence.violation_count),
     }
 
 
 def dialogue_black_hole(trial: Trial, *, strategy: str) -> dict[str, float]:
-    """Two servers, one of which answers nothing from 3 s on; give the share that succeeds."""
+    """Run two servers, one of which is silent from 3 s on; return the share that succeeds."""
     text = """
         [scenario]
         duration = 10
@@ -209,7 +210,7 @@ def dialogue_black_hole(trial: Trial, *, strategy: str) -> dict[str, float]:
 
 
 def dialogue_short_outage(trial: Trial, *, strategy: str) -> dict[str, float]:
-    """Two servers, one of which answers 500 for 20 s; give the share that succeeds."""
+    """Run two servers, one of which answers 500 for 20 s; return the share that succeeds."""
     text = """
         [scenario]
         duration = 80
@@ -235,7 +236,7 @@ HEDGE_AFTER_S = 0.050
 
 
 def hedging(trial: Trial, *, requests: int) -> dict[str, float]:
-    """Hedge a service of two modes after a fixed time; give the p99.9 and the added load."""
+    """Hedge a service of two modes after a fixed time; return the p99.9 and the added load."""
     (_, short), (long_ratio, long) = TWO_MODES
     text = f"""
         [scenario]
@@ -260,10 +261,10 @@ def hedging(trial: Trial, *, requests: int) -> dict[str, float]:
 
 
 def storm(trial: Trial, *, budget: str) -> dict[str, float]:
-    """Multiply the load by four while time-outs are tried again; give how it ends.
+    """Multiply the load by four while time-outs are retried; return the success at the end.
 
     Args:
-        trial: see there.
+        trial: seed, size and strategies.
         budget: settings of the retry budget.
     """
     text = f"""
@@ -294,7 +295,7 @@ def storm(trial: Trial, *, budget: str) -> dict[str, float]:
 
 
 def spike(trial: Trial) -> dict[str, float]:
-    """Multiply the load by four for ten seconds, with a crash; give how it ends."""
+    """Multiply the load by four for ten seconds, with a crash; return the success at the end."""
     text = """
         [scenario]
         duration = 150

@@ -1,8 +1,8 @@
-"""The oracle table: which world is run, and what theory says of it.
+"""The oracle table: which scenario is run, and what theory says about it.
 
-Tolerances are set to about five standard errors of the full run, so that the table holds for any
-seed and fails for any error of a few per cent. At high load queues vary slowly and wildly, which
-takes requests by the million to see past; those have the wide ones.
+Tolerances are about five standard errors of the full run, so that the table holds for any seed and
+fails for any error of a few per cent. At high load queues vary slowly and widely, and precise means
+take requests by the million; those rows have wide tolerances.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["TABLE", "Experiment", "Oracle"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oracle:
-    """One number that theory knows.
+    """One number that theory gives.
 
     Attributes:
         label: for the table.
-        of: which of the measured numbers it is about.
-        expected: what theory says.
+        figure: the name of the measured number.
+        expected: the value of theory.
         kind: "equal" within the tolerance, or a bound for every replication.
-        tolerance: of an equality, as a share of what is expected.
+        tolerance: of an equality, as a share of the expected value.
     """
 
     label: str
-    of: str
+    figure: str
     expected: float
     kind: Literal["equal", "at most", "at least"] = "equal"
     tolerance: float = 0.01
@@ -41,7 +41,7 @@ class Oracle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A world, how often it is run, and what is known of it."""
+    """A scenario, the number of its replications, and its oracles."""
 
     name: str
     measure: Callable[[runs.Trial], dict[str, float]]
@@ -60,8 +60,8 @@ def _queue(
     """Make an experiment with `oracle_runs.plain`; means and p99 as label, expected, tolerance."""
     known = [("mean", *mean)] + ([("p99", *p99)] if p99 else [])
     oracles_ = [
-        Oracle(label=label, of=of, expected=expected, tolerance=tolerance)
-        for of, label, expected, tolerance in known
+        Oracle(label=label, figure=figure, expected=expected, tolerance=tolerance)
+        for figure, label, expected, tolerance in known
     ]
     measure = partial(runs.plain, **{"strategy": "random", "servers": 20, **world})
     return Experiment(name=name, measure=measure, reps=reps, oracles=(*oracles_, _LITTLE))
@@ -73,12 +73,12 @@ def _dialogue(name: str, measure: Any, strategy: str, oracle: Oracle) -> Experim
     )
 
 
-def _at_most(label: str, of: str, expected: float) -> Oracle:
-    return Oracle(label=label, of=of, expected=expected, kind="at most")
+def _at_most(label: str, figure: str, expected: float) -> Oracle:
+    return Oracle(label=label, figure=figure, expected=expected, kind="at most")
 
 
-def _at_least(label: str, of: str, expected: float) -> Oracle:
-    return Oracle(label=label, of=of, expected=expected, kind="at least")
+def _at_least(label: str, figure: str, expected: float) -> Oracle:
+    return Oracle(label=label, figure=figure, expected=expected, kind="at least")
 
 
 _LITTLE = _at_most("  Little's law, residue", "little", 1e-9)
@@ -134,7 +134,7 @@ _QUEUES = (
         load=0.7,
         servers=500,
         requests=60_000,
-        settled=50,
+        warmup_times=50,
         reps=6,
         mean=("least_request of 500, load 0.7", oracles.supermarket_mean(0.7, 2), 0.02),
     ),
@@ -144,11 +144,11 @@ _QUEUES = (
         load=0.9,
         servers=500,
         requests=100_000,
-        settled=200,
+        warmup_times=200,
         reps=6,
         mean=("least_request of 500, load 0.9", oracles.supermarket_mean(0.9, 2), 0.025),
     ),
-    # No closed form: a few lines of heapq say 2.074 where the mean field has 1.947.
+    # No closed form: a simulation of a few lines with heapq gives 2.074, the mean field 1.947.
     _queue(
         "two-choices-10",
         strategy="least_request",
@@ -174,7 +174,7 @@ _SHARES = (
         oracles=(
             Oracle(
                 label="weighted_round_robin 5:1:1, share of the first",
-                of="share",
+                figure="share",
                 expected=5 / 7,
                 tolerance=0.001,
             ),
@@ -190,7 +190,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="poll staleness, mean / interval",
-                of="mean",
+                figure="mean",
                 expected=oracles.poll_staleness_mean(1.0, _JITTER),
                 tolerance=0.03,
             ),
@@ -209,7 +209,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="all of 20 clients right, mean / interval",
-                of="last",
+                figure="last",
                 expected=oracles.all_converged_mean(1.0, 20),
                 tolerance=0.015,
             ),
@@ -222,7 +222,7 @@ _VIEWS = (
         oracles=(
             Oracle(
                 label="crash to view, mean s",
-                of="mean",
+                figure="mean",
                 expected=oracles.crash_view_mean(heartbeat=5, ttl=15, sweep=1, poll=5),
                 tolerance=0.02,
             ),
@@ -241,7 +241,7 @@ _FAULTS = (
         "black-hole-round-robin",
         runs.dialogue_black_hole,
         "round_robin",
-        Oracle(label="black_hole, round_robin: success", of="success", expected=0.65),
+        Oracle(label="black_hole, round_robin: success", figure="success", expected=0.65),
     ),
     _dialogue(
         "black-hole",
@@ -253,7 +253,7 @@ _FAULTS = (
         "short-outage-round-robin",
         runs.dialogue_short_outage,
         "round_robin",
-        Oracle(label="short_outage, round_robin: success", of="success", expected=0.875),
+        Oracle(label="short_outage, round_robin: success", figure="success", expected=0.875),
     ),
     _dialogue(
         "short-outage",
@@ -268,13 +268,13 @@ _FAULTS = (
         oracles=(
             Oracle(
                 label="two modes, hedged at 50 ms: p99.9 s",
-                of="p999",
+                figure="p999",
                 expected=oracles.quantile_of(_HEDGED, 0.999),
                 tolerance=0.03,
             ),
             Oracle(
                 label="two modes, hedged at 50 ms: attempts",
-                of="attempts",
+                figure="attempts",
                 expected=oracles.hedged_load(_TWO_MODES, runs.HEDGE_AFTER_S),
                 tolerance=0.001,
             ),
@@ -284,13 +284,13 @@ _FAULTS = (
         name="retry-storm-no-budget",
         measure=partial(runs.storm, budget="budget_ratio = 1000\nbudget_min_per_s = 1000000"),
         reps=3,
-        oracles=(_at_most("time-outs tried again, no budget: success after", "tail", 0.0),),
+        oracles=(_at_most("retried time-outs, no budget: success after", "tail", 0.0),),
     ),
     Experiment(
         name="retry-storm-budget",
         measure=partial(runs.storm, budget="budget_ratio = 0.1\nbudget_min_per_s = 0"),
         reps=3,
-        oracles=(_at_least("time-outs tried again, budget: success after", "tail", 0.99),),
+        oracles=(_at_least("retried time-outs, budget: success after", "tail", 0.99),),
     ),
     Experiment(
         name="retry-storm",

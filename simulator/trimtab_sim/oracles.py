@@ -1,6 +1,6 @@
-"""What theory says the simulator must give: closed forms, each with its source.
+"""Closed forms of queueing theory that the simulator must reproduce, each with its source.
 
-Times are in the unit of what is put in; with a service mean of 1 (the default) they are in
+Times are in the unit of the arguments; with a service mean of 1 (the default) they are in
 service means. `load` is the utilization of one server, 0 up to but not including 1.
 """
 
@@ -39,7 +39,7 @@ _SMALL = 1e-18
 
 
 def mm1_mean(load: float, *, service: float = 1.0) -> float:
-    """Give the mean time in an M/M/1 system, waiting and service.
+    """Return the mean time in an M/M/1 system, waiting and service.
 
     It also holds for n such servers under random balancing of Poisson arrivals.
     Source: `1 / (1 - load)`, Kleinrock I, 3.2.
@@ -48,7 +48,7 @@ def mm1_mean(load: float, *, service: float = 1.0) -> float:
 
 
 def mm1_quantile(load: float, q: float, *, service: float = 1.0) -> float:
-    """Give a quantile (0 to 1) of the time in an M/M/1 system under FIFO.
+    """Return a quantile (0 to 1) of the time in an M/M/1 system under FIFO.
 
     Source: the time is exponential with the mean above.
     """
@@ -56,7 +56,7 @@ def mm1_quantile(load: float, q: float, *, service: float = 1.0) -> float:
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """Give the probability that an arrival must wait in M/M/c.
+    """Return the probability that an arrival must wait in M/M/c.
 
     Source: Erlang 1917; by the recursion of Erlang B, which does not overflow.
     """
@@ -68,7 +68,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def mmc_mean(servers: int, load: float, *, service: float = 1.0) -> float:
-    """Give the mean time in an M/M/c system: one queue for all servers, the ideal of balancing.
+    """Return the mean time in an M/M/c system: one queue for all servers, the ideal of balancing.
 
     Source: Erlang C.
     """
@@ -76,7 +76,7 @@ def mmc_mean(servers: int, load: float, *, service: float = 1.0) -> float:
 
 
 def mg1_mean(load: float, cv2: float, *, service: float = 1.0) -> float:
-    """Give the mean time in M/G/1 under FIFO; `cv2` as the laws give it.
+    """Return the mean time in M/G/1 under FIFO; `cv2` is the law's.
 
     Source: Pollaczek 1930, Khinchine 1932: `1 + load * (1 + cv2) / (2 * (1 - load))`.
     """
@@ -84,10 +84,10 @@ def mg1_mean(load: float, cv2: float, *, service: float = 1.0) -> float:
 
 
 def supermarket_mean(load: float, choices: int, *, service: float = 1.0) -> float:
-    """Give the mean time when each request joins the shortest of `choices` queues at random.
+    """Return the mean time when each request joins the shortest of `choices` queues at random.
 
-    For very many servers; at ten and load 0.8 the truth for two distinct ones is 2.074, and
-    this says 1.947.
+    For very many servers; with ten servers and load 0.8 the exact value for two distinct
+    choices is 2.074, and this gives 1.947.
     Source: Mitzenmacher 1996, Vvedenskaya et al. 1996:
     `sum over i >= 1 of load ** ((d ** i - d) / (d - 1))`.
     """
@@ -102,12 +102,12 @@ def supermarket_mean(load: float, choices: int, *, service: float = 1.0) -> floa
 
 
 def littles_law(rate: float, mean_time: float) -> float:
-    """Give the mean number in a system. Source: Little 1961, `L = lambda * W`."""
+    """Return the mean number in a system. Source: Little 1961, `L = lambda * W`."""
     return rate * mean_time
 
 
 def poll_staleness_mean(period: float, jitter_ratio: float = 0.0) -> float:
-    """Give the mean age of a list that is polled, as seen at a random moment.
+    """Return the mean age of a list that is polled, as seen at a random moment.
 
     Source: the mean residual life `E[X^2] / (2 E[X])` of an interval that is uniform within
     `period * (1 - j)` to `period * (1 + j)`.
@@ -116,12 +116,12 @@ def poll_staleness_mean(period: float, jitter_ratio: float = 0.0) -> float:
 
 
 def poll_staleness_max(period: float, jitter_ratio: float = 0.0, *, rtt: float = 0.0) -> float:
-    """Give the greatest age of a list that is polled: one long interval and the poll itself."""
+    """Return the greatest age of a list that is polled: one long interval and the poll itself."""
     return period * (1 + jitter_ratio) + rtt
 
 
 def all_converged_mean(period: float, clients: int) -> float:
-    """Give the mean time until the last of `clients` has polled, phases being independent.
+    """Return the mean time until the last of `clients` has polled, phases being independent.
 
     Source: the largest of N uniform numbers has the mean `N / (N + 1)`.
     """
@@ -131,7 +131,7 @@ def all_converged_mean(period: float, clients: int) -> float:
 def crash_view_bound(
     *, ttl: float, sweep: float, poll: float, jitter_ratio: float = 0.0, rtt: float = 0.0
 ) -> float:
-    """Give the longest time from a crash until every view is rid of the instance.
+    """Return the longest time from a crash until every view has dropped the instance.
 
     The lease was renewed at the very moment of the crash, lapsed just after a sweep, and was
     swept just after a poll.
@@ -140,7 +140,7 @@ def crash_view_bound(
 
 
 def crash_view_mean(*, heartbeat: float, ttl: float, sweep: float, poll: float) -> float:
-    """Give the mean time from a crash until a view is rid of the instance.
+    """Return the mean time from a crash until a view has dropped the instance.
 
     The last heartbeat lies half an interval back; the sweep and the poll take half of theirs.
     """
@@ -148,18 +148,18 @@ def crash_view_mean(*, heartbeat: float, ttl: float, sweep: float, poll: float) 
 
 
 def active_check_bounds(*, interval: float, timeout: float, fall: int) -> tuple[float, float]:
-    """Give the shortest and longest time in which `fall` failed checks find a silent death."""
+    """Return the shortest and longest time in which `fall` failed checks find a silent death."""
     return (fall - 1) * interval + timeout, fall * interval + timeout
 
 
 def mixture_survival(branches: Iterable[tuple[float, float]]) -> Survival:
-    """Give P(X > t) of a mixture of exponentials: (probability, mean) each."""
+    """Return P(X > t) of a mixture of exponentials: (probability, mean) each."""
     parts = tuple(branches)
     return lambda t: sum(p * math.exp(-t / mean) for p, mean in parts) if t > 0 else 1.0
 
 
 def hedged_survival(survival: Survival, after: float) -> Survival:
-    """Give P(T > t) when a second attempt starts at `after` unless the first has answered.
+    """Return P(T > t) when a second attempt starts at `after` unless the first has answered.
 
     Attempts are independent and the servers idle enough for the added load not to matter.
     Source: Dean, Barroso 2013, "The Tail at Scale".
@@ -168,12 +168,12 @@ def hedged_survival(survival: Survival, after: float) -> Survival:
 
 
 def hedged_load(survival: Survival, after: float) -> float:
-    """Give the number of attempts per request: one, and one more when `after` is passed."""
+    """Return the number of attempts per request: one, and one more when `after` is passed."""
     return 1 + survival(after)
 
 
 def quantile_of(survival: Survival, q: float) -> float:
-    """Find the time by which a share `q` (0 to 1, not 1) is over, by bisection."""
+    """Find the quantile `q` (0 to 1, not 1) of a time by bisection."""
     low, high, rest = 0.0, 1.0, 1 - q
     while survival(high) > rest:
         low, high = high, high * 2

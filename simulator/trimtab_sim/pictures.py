@@ -1,4 +1,4 @@
-"""Pictures for notebooks: matplotlib figures of their own, without pyplot's global state."""
+"""Pictures for notebooks, with matplotlib but without the global state of pyplot."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def draw_latency(result: Result) -> Figure:
             beyond = 1.0 - np.cumsum(counts) / counts.sum()
             axes.step(times, beyond, where="post", label=strategy)
             shortest.append(times[int(np.argmax(beyond < _NEARLY_ALL))])
-    if shortest:  # nothing cannot be scaled
+    if shortest:  # an empty picture has no scale
         axes.set(xlim=(min(shortest), None), xscale="log", yscale="log", ylim=(_LEAST_SHARE, 1.0))
     axes.set(
         xlabel="seconds",
@@ -46,7 +46,7 @@ def draw_latency(result: Result) -> Figure:
         title="Time of successful requests",
     )
     axes.grid(visible=True, alpha=0.3)
-    _name_lines(axes)
+    _add_legend(axes)
     return figure
 
 
@@ -70,7 +70,7 @@ def draw_shares(result: Result, strategy: str, replication: int) -> Figure:
         ylim=(0, 1),
         xlabel="seconds",
         ylabel="share of attempts",
-        title=f"Who was sent what: {strategy}, replication {result.replications[replication]}",
+        title=f"Attempts by server: {strategy}, replication {result.replications[replication]}",
     )
     if len(names) <= _LABELLED:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
@@ -86,17 +86,17 @@ def draw_convergence(result: Result) -> Figure:
             axes.step(
                 times, np.arange(1, len(times) + 1) / len(times), where="post", label=strategy
             )
-    for kind, bound_s in _bounds_met(result):
+    for kind, bound_s in _widest_bounds(result):
         axes.axvline(bound_s, color="0.4", linestyle="--", linewidth=1)
         axes.annotate(f"bound: {kind}", (bound_s, 0.02), rotation=90, ha="right", fontsize="small")
     axes.set(
         ylim=(0, 1.02),
-        xlabel="seconds until the last client was right",
+        xlabel="seconds until the last client's view was right",
         ylabel="share of changes",
         title="Convergence of views",
     )
     axes.grid(visible=True, alpha=0.3)
-    _name_lines(axes, loc="lower right")
+    _add_legend(axes, loc="lower right")
     return figure
 
 
@@ -116,7 +116,7 @@ def draw_sweep(sweep: Sweep, name: str) -> Figure:
         axes.errorbar(places, means, yerr=errors, marker="o", capsize=3, label=strategy)
     axes.set(xlabel=sweep.paths[0], ylabel=f"{one.label} ({one.unit})", title="Sweep")
     axes.grid(visible=True, alpha=0.3)
-    _name_lines(axes)
+    _add_legend(axes)
     return figure
 
 
@@ -125,8 +125,8 @@ def _blank() -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _name_lines(axes: Axes, **where: Any) -> None:
-    # Where nothing was measured there is no line to name, and matplotlib would warn.
+def _add_legend(axes: Axes, **where: Any) -> None:
+    # matplotlib warns about a legend without lines.
     if axes.get_legend_handles_labels()[0]:
         axes.legend(**where)
 
@@ -139,12 +139,12 @@ def _mark(axes: Axes, events: list[EventFigures]) -> None:
             axes.axvline(event.until, color="black", linewidth=0.8, linestyle=":")
 
 
-def _bounds_met(result: Result) -> list[tuple[str, float]]:
-    """Return the widest bound of each kind of change that happened; kinds that share one as one."""
+def _widest_bounds(result: Result) -> list[tuple[str, float]]:
+    """Return the widest bound of each kind of change in the runs; equal bounds are one entry."""
     widest: dict[str, float] = {}
     for runs in result.runs.values():
         for run in runs:
-            for change in run.settling.changes:
+            for change in run.convergence.changes:
                 widest[change.kind] = max(widest.get(change.kind, 0.0), change.bound_s)
     kinds: dict[float, list[str]] = {}
     for kind, bound_s in widest.items():

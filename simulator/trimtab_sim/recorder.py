@@ -1,4 +1,4 @@
-"""What is noted of a run: in memory that does not grow with the number of requests."""
+"""Record a run, in memory that does not grow with the number of requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "Outcome", "Recorder"]
 
 BINS = 240
-"""Into how many intervals of time a run is cut."""
+"""The number of intervals of time into which a run is cut."""
 _CHUNK = 8192
 
 
@@ -31,9 +31,9 @@ class Outcome(IntEnum):
     BROKEN = 3
     TIMEOUT = 4
     NO_INSTANCE = 5
-    """There was nothing to pick."""
+    """No instance could be picked."""
     NO_LIST = 6
-    """There was no first list."""
+    """The first list did not come in time."""
 
 
 class Recorder:
@@ -47,12 +47,12 @@ class Recorder:
         failed_latency: the same of those that failed.
         outcomes: requests by `Outcome`.
         attempts, retries: attempts in all; those after a request's first.
-        most_attempts: of one request.
+        most_attempts: the most that one request made.
         in_flight: requests begun and not ended.
         begun, ended: requests, warm-up included.
         sent: attempts per server and bin; by the server's index.
-        good, bad: requests that ended well and not, per bin of their end.
-        spent: seconds that the good ones of a bin took together.
+        good, bad: requests that succeeded and failed, per bin of their end.
+        spent: the sum of the seconds that the good ones of a bin took.
         unsent: requests that ended without any attempt.
         late_sends: attempts sent to a server that was not alive.
     """
@@ -139,9 +139,9 @@ class Recorder:
     def little(self, now: float) -> tuple[float, float]:
         """Return both sides of Little's law over the whole run, in request-seconds.
 
-        The time integral of the requests in flight, and the sum of the times that they took so
-        far. Equal up to rounding, or something was counted twice or not at all; with requests
-        still in flight the second lacks their part.
+        The time integral of the requests in flight, and the sum of the times that ended requests
+        took. They are equal up to rounding, unless a request was counted twice or not at all;
+        with requests still in flight the second lacks their part.
         """
         return self._area + self.in_flight * (now - self._last), self._sojourn
 

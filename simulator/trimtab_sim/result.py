@@ -1,4 +1,4 @@
-"""What an experiment gave: arrays, intervals, differences, verdicts, tables and pictures."""
+"""The result of an experiment: arrays, intervals, differences, verdicts, tables and pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from trimtab_sim.expectations import Judgement, judge
 from trimtab_sim.figures import Figures  # noqa: TC001 - msgspec reads it
-from trimtab_sim.metrics import METRICS, metric, written
+from trimtab_sim.metrics import METRICS, formatted, metric
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.sketches import Sketch
 from trimtab_sim.statistics import (
@@ -46,14 +46,14 @@ _SHOWN = (
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Replications of one scenario under one or more strategies, on the same luck.
+    """Replications of one scenario under one or more strategies, on the same draws.
 
-    Everything is worked out from `runs`, so a result read back from bytes answers as the first.
+    Everything is computed from `runs`, so a result that was read back from bytes is complete.
 
     Attributes:
         source: the scenario's file or name, for the lines that replay failures.
-        overrides: what was set otherwise than in the file, by path.
-        toml: the scenario, `overrides` taken in.
+        overrides: settings that differ from the file, by path.
+        toml: the scenario, with `overrides`.
         scenario_digest: its hash.
         seed: the root seed.
         replications: their numbers; replication k has the seed `child_seed(seed, k)`.
@@ -81,24 +81,24 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A hash of all of it: equal for equal results, whoever worked them out."""
+        """A hash of all runs: equal for equal results, on whatever executor they ran."""
         return hashlib.blake2b(msgspec.msgpack.encode(self), digest_size=16).hexdigest()
 
     # -- numbers -----------------------------------------------------------------------------
 
     def values(self, strategy: str, name: str) -> npt.NDArray[np.float64]:
-        """Return one figure of every replication; NaN where a run gives none.
+        """Return one figure of every replication; NaN where a run has no value.
 
         Args:
             strategy: one of `strategies`.
             name: one of `trimtab_sim.metrics.METRICS`.
         """
-        of = metric(name).of
-        found = [of(run) for run in self.runs[strategy]]
+        value_of = metric(name).value
+        found = [value_of(run) for run in self.runs[strategy]]
         return np.array([np.nan if value is None else value for value in found])
 
     def interval(self, strategy: str, name: str, *, level: float = 0.95) -> Interval | None:
-        """Return the mean over the replications and its interval; None if a run gives none.
+        """Return the mean over the replications and its interval; None if a run has no value.
 
         Student's, or a bootstrap's where the figure is skewed (high quantiles, maxima).
         """
@@ -122,7 +122,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return Sketch.pool(run.latency for run in self.runs[strategy])
 
     def shares(self, strategy: str, replication: int = 0) -> npt.NDArray[np.float64]:
-        """Return what part of each bin's attempts went to each server: servers by bins.
+        """Return the share of each bin's attempts that went to each server: servers by bins.
 
         Args:
             strategy: one of `strategies`.
@@ -137,14 +137,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return shares
 
     def times_to_converge(self, strategy: str) -> npt.NDArray[np.float64]:
-        """Return, for every change of every replication, how long the last client took."""
-        return np.array([s for run in self.runs[strategy] for s in run.settling.last_times])
+        """Return, for every change of every replication, the seconds that the last client took."""
+        return np.array([s for run in self.runs[strategy] for s in run.convergence.last_times])
 
     def warmup(self, strategy: str) -> Warmup:
-        """Return what MSER-5 says of the warm-up: bins to discard, out of 240.
+        """Return the warm-up that MSER-5 suggests: bins to discard, out of 240.
 
-        A diagnostic on the mean time per bin, over all replications. Faults on the timeline
-        are no steady state, so it speaks of scenarios without them.
+        A diagnostic on the mean time per bin, over all replications. It is meaningful only for
+        scenarios without faults on the timeline, which have a steady state.
         """
         runs = self.runs[strategy]
         spent = np.sum([run.spent[:-1] for run in runs], axis=0)
@@ -171,8 +171,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     def holds(self) -> bool:
         """Whether every expectation holds for the first strategy, in every replication.
 
-        The others are there to be compared with: a scenario that shows why one should not take
-        them must not fail for it.
+        The other strategies are for comparison: a scenario that shows their weakness must not
+        fail because of it.
         """
         first = next(iter(self.runs), None)
         return all(one.holds for one in self.judgements() if one.strategy == first)
@@ -191,7 +191,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     # -- shown -------------------------------------------------------------------------------
 
     def table(self, names: tuple[str, ...] = _SHOWN) -> Table:
-        """Return strategies by figures, each with its interval."""
+        """Return a table: strategies by figures, each with its interval."""
         chosen = [metric(name) for name in names if self._is_known(name)]
         rows = [
             (strategy, *(self._cell(strategy, one.name) for one in chosen))
@@ -207,21 +207,21 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def differences_table(self, names: tuple[str, ...] = _SHOWN) -> Table:
-        """Return every pair of strategies by figures: the difference, paired, and its interval."""
+        """Return a table: paired differences of every two strategies by figures, with intervals."""
         chosen = [metric(name) for name in names if self._is_known(name)]
         rows = [
             (f"{first} - {second}", *(self._difference(first, second, one.name) for one in chosen))
             for first, second in combinations(self.runs, 2)
         ]
         return Table(
-            "Paired differences on the same luck",
+            "Paired differences on the same random draws",
             ("strategies", *(one.label for one in chosen)),
             rows,
-            ["* the 95 % interval leaves out zero"],
+            ["* zero lies outside the 95 % interval"],
         )
 
     def judgements_table(self) -> Table:
-        """Return the expectations and what came of them."""
+        """Return a table: the expectations and their verdicts."""
         rows = [
             (
                 one.strategy,
@@ -254,7 +254,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return draw_convergence(self)
 
     def to_json(self) -> str:
-        """Give everything as JSON: what came out, the intervals, the verdicts."""
+        """Return everything as JSON: the runs, the intervals, the verdicts."""
         intervals = {
             strategy: {name: self.interval(strategy, name) for name in METRICS}
             for strategy in self.runs
@@ -276,16 +276,16 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(whole).decode()
 
     def to_bytes(self) -> bytes:
-        """Give the result as msgpack: the same bytes for the same experiment."""
+        """Return the result as msgpack: the same bytes for the same experiment."""
         return msgspec.msgpack.encode(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Result:
-        """Read what `to_bytes` wrote."""
+        """Read a result that `to_bytes` wrote."""
         return msgspec.msgpack.decode(data, type=cls)
 
     def __repr__(self) -> str:
-        # All of its figures would fill a book.
+        # All figures would be many pages.
         return str(self.table())
 
     def _repr_html_(self) -> str:
@@ -309,8 +309,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         found = self.interval(strategy, name)
         if found is None:
             known = values[~np.isnan(values)]
-            return written(float(known.mean()) if len(known) else None, unit)
-        return written(found.estimate, unit, half_width=found.half_width)
+            return formatted(float(known.mean()) if len(known) else None, unit)
+        return formatted(found.estimate, unit, half_width=found.half_width)
 
     def _difference(self, first: str, second: str, name: str) -> str:
         found = self.difference(first, second, name)
@@ -318,5 +318,5 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             return "-"
         mark = "" if found.contains(0.0) else "*"
         sign = "+" if found.estimate > 0 else ""
-        text = written(found.estimate, metric(name).unit, half_width=found.half_width)
+        text = formatted(found.estimate, metric(name).unit, half_width=found.half_width)
         return f"{sign}{text}{mark}"

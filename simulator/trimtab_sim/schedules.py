@@ -1,8 +1,8 @@
-"""Small worlds with faults and churn drawn at random, for fuzzing.
+"""Draw small scenarios with faults and churn at random, for fuzzing.
 
-A few servers and clients at little load, faults until `heal`, and then calm for long enough that
-everything must be well again. Whatever is drawn shrinks towards nothing: fewer events, sooner,
-shorter, on one server, in a plain world.
+A few servers and clients at low load, faults until `heal`, and then a period without faults that is
+long enough for full recovery. Every draw shrinks towards less: fewer events, sooner, shorter, on
+one server, with default settings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tomli_w
 from hypothesis import strategies as st
 
 from trimtab_sim.bounds import Bounds
-from trimtab_sim.invariants import forgiven_s
+from trimtab_sim.invariants import longest_exclusion_s
 from trimtab_sim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MOST_EVENTS = 8
 _MOST_SERVERS = 6
 _CALM_S = 70.0
 _DRAINED_S = 30.0
-"""How long what was begun before the healing may go on: orderly replacements, drains."""
+"""How long replacements and drains that began before the healing may last."""
 _TIMED_OUT = {"failures": ["refused", "connect_timeout", "no_response", "timeout"]}
 _SOON = {"interval_s": 1.0, "base_ejection_s": 2.0, "max_ejection_s": 10.0}
 _FEW = {"success_rate_min_hosts": 2, "success_rate_min_requests": 5}
@@ -91,9 +91,11 @@ def _scenarios(draw: DrawFn, strategies: tuple[str, ...]) -> Scenario:
         "timeline": draw(_timeline(servers)),
         "churn": draw(_churn(servers)),
     }
-    # First without an end, to learn from its own bounds how long it must go on.
+    # First without an end: its own bounds say how long the scenario must last.
     endless = _read(tree)
-    calm_s = _DRAINED_S + Bounds(endless).after_trouble_s() + forgiven_s(endless) + _CALM_S
+    calm_s = (
+        _DRAINED_S + Bounds(endless).after_recovery_s() + longest_exclusion_s(endless) + _CALM_S
+    )
     return _read(tree | {"scenario": {"duration": _HEAL_S + round(calm_s), "heal": _HEAL_S}})
 
 
@@ -142,7 +144,7 @@ def _clients(draw: DrawFn) -> dict[str, Any]:
 
 
 def _resilience() -> SearchStrategy[dict[str, Any]]:
-    """What the client does for itself: each a table or nothing, and nothing is the simplest."""
+    """The client's resilience settings: each a table or absent; absent is the simplest."""
     tables: dict[str, SearchStrategy[Any]] = {
         name: st.sampled_from(choices) for name, choices in _SETTINGS.items()
     }
@@ -151,7 +153,7 @@ def _resilience() -> SearchStrategy[dict[str, Any]]:
         "slow_start": st.sampled_from([None, {"window_s": 10.0}]),
     }
     tables["health"] = st.fixed_dictionaries(health).map(_given)
-    # Half of all worlds are plain: the more there is to draw, the longer the search.
+    # Half of all scenarios have default settings: more draws make the search longer.
     return st.one_of(st.just({}), st.fixed_dictionaries(tables).map(_given))
 
 
@@ -162,7 +164,7 @@ def _given(table: dict[str, Any]) -> dict[str, Any]:
 _RESILIENCE = _resilience()
 
 
-# Made once for each number of servers: making strategies costs more than drawing from them.
+# Cached per number of servers: making strategies costs more than drawing from them.
 
 
 @cache
@@ -187,7 +189,7 @@ def _churn(servers: int) -> SearchStrategy[list[dict[str, Any]]]:
 
 @cache
 def _action(servers: int) -> SearchStrategy[dict[str, Any]]:
-    """One action; those that come first are the simpler ones."""
+    """One action; the first ones are the simplest."""
     lasting: SearchStrategy[dict[str, Any]] = st.one_of(
         st.integers(1, 40).map(lambda length: {"duration": float(length)}), st.just({})
     )
@@ -230,7 +232,7 @@ def _action(servers: int) -> SearchStrategy[dict[str, Any]]:
         _table(
             "registry_wrong", lasting, kind=st.sampled_from(["partial", "duplicate", "garbage"])
         ),
-        _table("clock_skew", lasting, of=st.sampled_from(_SIDES), offset_s=st.just(-3600.0)),
+        _table("registry_clock_skew", lasting, offset_s=st.sampled_from([-10.0, 5.0, 60.0])),
         _table("load", st.just({"duration": 10.0}), factor=st.sampled_from([2.0, 0.5])),
     )
 

@@ -1,9 +1,11 @@
-"""One run: a scenario, a strategy, a seed and a depth in; figures out."""
+"""Run one scenario once: under one strategy, with one seed, at one depth."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,11 +18,11 @@ from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.health import reason_against
 from trimtab_sim import loop as simulated
 from trimtab_sim.bounds import Bounds
-from trimtab_sim.collecting import patient_collector
 from trimtab_sim.convergence import Convergence
-from trimtab_sim.faults import Director
+from trimtab_sim.events import until
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.streams import stream
+from trimtab_sim.timeline import Director
 from trimtab_sim.world.core_clients import CoreClient
 from trimtab_sim.world.http_clients import HttpClient, load
 from trimtab_sim.world.model_transport import ModelTransport
@@ -31,34 +33,36 @@ from trimtab_sim.world.wire import WireTransport
 from trimtab_sim.world.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
     from trimtab.balancing import Service
     from trimtab.instance import Snapshot
-    from trimtab_sim.faults import Event
     from trimtab_sim.scenario import Scenario
     from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.timeline import Event
     from trimtab_sim.world.clients import Client
     from trimtab_sim.world.http_clients import FamilyName
 
-__all__ = ["Depth", "Run", "simulate"]
+__all__ = ["Depth", "Run", "quiet", "rare_collections", "simulate"]
 
 Depth: TypeAlias = Literal["core", "client", "wire"]
 _INNER: dict[Depth, Any] = {"client": ModelTransport, "wire": WireTransport}
-# What the SDK says of a simulated world is for those who ask for logs, not for every terminal.
+# Without this, Python prints the SDK's warnings about simulated faults to the terminal.
 logging.getLogger("trimtab").addHandler(logging.NullHandler())
-_SETTLE_S = 3600.0
-"""How long after the last arrival a request may still go on before the run gives up on it."""
+_GC_THRESHOLDS = (5_000, 10, 100)
+_LONGEST_REST_S = 3600.0
+"""Twice the time after the last arrival that the run waits for requests in flight."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What one run gave; `trimtab_sim.figures` makes numbers of it.
+    """One finished run; `trimtab_sim.measuring` takes its figures.
 
     Attributes:
-        events: what happened to the world.
+        events: the actions that were applied to the world.
         ended_at: the virtual second at which the last request had ended.
-        steps: SimPy's events, for judging speed.
+        in_flight_left: requests in flight in the clients' pools at the end; 0 unless picks leak.
     """
 
     scenario: Scenario
@@ -84,21 +88,21 @@ def simulate(
 ) -> Run:
     """Run a scenario once.
 
-    The result is a function of the scenario's digest, the strategy, the seed and, where the
-    depths differ in what they model, the depth: `core` and `client` never do; `wire` knows
-    connections, which take a round trip to make, are kept, and outlive a refusal of new ones.
+    The result is a function of the scenario's digest, the strategy, the seed and the depth. `core`
+    and `client` model the same things and give the same trace. `wire` also models connections,
+    which take a round trip to open, are kept, and stay open when a server refuses new ones.
 
     Args:
-        scenario: what happens.
-        strategy: instead of the scenario's (first) one.
-        seed: of all chance.
+        scenario: the scenario.
+        strategy: used instead of the scenario's (first) one.
+        seed: of all random draws.
         depth: how much of the client is real.
         family: the HTTP client of the depths `client` and `wire`.
         trace: where to write one JSON line per request.
 
     Raises:
-        SimulationError: the simulated program did what cannot be simulated, or a check of the
-            run itself failed.
+        SimulationError: the simulated program did something that cannot be simulated, or a check
+            of the run itself failed.
     """
     if depth != "core":
         load(family)
@@ -107,9 +111,9 @@ def simulate(
     convergence = Convergence(Bounds(scenario), warmup=scenario.about.warmup)
     world = World(env, scenario, seed=seed, recorder=recorder, convergence=convergence)
     chosen = strategy or scenario.strategies[0]
-    stage = _Stage(world, chosen, depth, family)
-    with patient_collector():
-        simulated.run(stage.play(), env=env)
+    execution = _Execution(world, chosen, depth, family)
+    with rare_collections():
+        simulated.run(execution.run(), env=env)
     return Run(
         scenario=scenario,
         strategy=chosen,
@@ -117,15 +121,15 @@ def simulate(
         depth=depth,
         recorder=recorder,
         convergence=convergence,
-        events=stage.director.events,
+        events=execution.director.events,
         world=world,
         ended_at=env.now,
-        in_flight_left=stage.in_flight_left,
+        in_flight_left=execution.in_flight_left,
     )
 
 
-class _Stage:
-    """Puts a world together, lets it go on until its end, and takes it apart."""
+class _Execution:
+    """Build a world, run it until its end, and close it."""
 
     def __init__(self, world: World, strategy: str, depth: Depth, family: FamilyName) -> None:
         self.world = world
@@ -136,7 +140,7 @@ class _Stage:
         self._family: FamilyName = family
         self._services: list[Service] = []
 
-    async def play(self) -> None:
+    async def run(self) -> None:
         """Run the whole scenario."""
         world, scenario = self.world, self.world.scenario
         loop = asyncio.get_running_loop()
@@ -148,7 +152,7 @@ class _Stage:
             for _ in range(group.count):
                 self._add_client(group)
         self.director.start()
-        await _at(loop, world.end)
+        await until(world.end)
         await self._finish_requests(loop)
         self.in_flight_left = sum(s.statistics().in_flight for s in self._services)
         for client in world.clients:
@@ -158,12 +162,12 @@ class _Stage:
             raise world.failures[0]
 
     async def _finish_requests(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let what was begun end: by an answer or by its timeout."""
+        """Wait for the requests in flight: each ends by an answer or by its timeout."""
         recorder = self.world.recorder
         step = 2 * max(float(group.timeout) for group in self.world.scenario.clients)
-        deadline = self.world.end + _SETTLE_S / 2
+        deadline = self.world.end + _LONGEST_REST_S / 2
         while recorder.in_flight and loop.time() < deadline:
-            await _at(loop, loop.time() + step)
+            await until(loop.time() + step)
 
     def _add_client(self, group: Group) -> None:
         world = self.world
@@ -199,15 +203,14 @@ class _Stage:
             view,
             policies=Policies(**arguments),
             settings=discovery,
-            # As the transport does for each kind of clients: the same chance at every depth.
+            # As the transport does for each kind of clients: the same draws at every depth.
             rng=Random(rng.getrandbits(64)),
             on_removed=lambda _members: None,
         )
         return CoreClient(world, place, group, services, seed=world.seed)
 
     async def _start(self, client: Client, start: float) -> None:
-        loop = asyncio.get_running_loop()
-        await _at(loop, start)
+        await until(start)
         client.start()
         while True:
             try:
@@ -215,7 +218,7 @@ class _Stage:
             except ClosedError:
                 return
             except DiscoveryError:
-                # Requests go on asking; so does a process that is told to be ready first.
+                # Requests try again, and so does a process that waits until it is ready.
                 continue
             break
         self._services.append(service)
@@ -225,16 +228,39 @@ class _Stage:
         convergence, env = self.world.convergence, self.world.env
         convergence.client_started(client)
 
-        def look(_snapshot: Snapshot) -> None:
-            # What the client leaves out by itself, ejected or failing its probes, is in its view.
+        def note_view(_snapshot: Snapshot) -> None:
+            # Instances that the client ejected itself, or whose probes failed, are in its view.
             held = [one.id for one in service.suspects() if reason_against(one) is None]
             convergence.view_changed(client, (*service.eligible(), *held), env.now)
 
         assert service.lease is not None
-        service.lease.subscribe(look)
+        service.lease.subscribe(note_view)
 
 
-async def _at(loop: asyncio.AbstractEventLoop, moment: float) -> None:
-    reached = loop.create_future()
-    loop.call_at(moment, reached.set_result, None)
-    await reached
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the logger `trimtab` inside the block: in a simulation faults are expected."""
+    logger = logging.getLogger("trimtab")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Run the cycle collector less often, until the end of the block.
+
+    A run makes and drops many small objects beside a world that stays, in a process that may be
+    large: scanning all of it over and over took up to a sixth of the time. Cycles are still found,
+    some megabytes later. A collector that was switched off stays off.
+    """
+    before = gc.get_threshold()
+    if before[0]:
+        gc.set_threshold(*map(max, before, _GC_THRESHOLDS))
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -1,4 +1,4 @@
-"""Figures kept while a run goes on, in memory that does not grow with it; all can be merged."""
+"""Figures of a stream of numbers, in memory that does not grow with it; all can be merged."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Moments:
         self._m2 = 0.0
 
     def add(self, value: float) -> None:
-        """Take in one number."""
+        """Add one number."""
         self.count += 1
         before = value - self.mean
         self.mean += before / self.count
         self._m2 += before * (value - self.mean)
 
     def merge(self, other: Moments) -> None:
-        """Take in all that another one has seen."""
+        """Add all numbers of another one."""
         count = self.count + other.count
         if not count:
             return
@@ -57,8 +57,8 @@ class Moments:
 class Quantiles:
     """A histogram with logarithmic buckets: any quantile, within a stated relative error.
 
-    Numbers from `least` to `most` (seconds, say) are told apart to `relative_error`; below
-    `least`, zero included, counts as zero, above `most` as the largest number seen. Some 1,700
+    Numbers from `least` to `most` (seconds, for example) are kept to `relative_error`; a number
+    below `least` counts as zero, one above `most` as the largest number added. Some 1,700
     buckets at 1 %, whatever the number of entries. Two of the same shape can be merged, and the
     order of merging does not matter.
 
@@ -95,7 +95,7 @@ class Quantiles:
         self.largest = -math.inf
 
     def add(self, value: float) -> None:
-        """Take in one number, 0 or more. O(1)."""
+        """Add one number, 0 or more. O(1)."""
         self.count += 1
         self.total += value
         # Comparisons, not min() and max(): this is called for every simulated request.
@@ -111,7 +111,7 @@ class Quantiles:
         counts[bucket if bucket < len(counts) else -1] += 1
 
     def merge(self, other: Quantiles) -> None:
-        """Take in all that another one of the same shape has seen."""
+        """Add all numbers of another one of the same shape."""
         if self._shape != other._shape:
             raise ValueError(f"cannot merge shapes {self._shape} and {other._shape}")
         self._counts = [mine + its for mine, its in zip(self._counts, other._counts, strict=True)]
@@ -127,9 +127,9 @@ class Quantiles:
         return self.total / self.count if self.count else math.nan
 
     def quantile(self, q: float) -> float:
-        """Give the number below which a share `q` (0 to 1) of all lies; NaN when empty."""
+        """Return the number below which a share `q` (0 to 1) of all lies; NaN when empty."""
         if not 0 <= q <= 1:
-            raise ValueError(f"a quantile is asked for a share from 0 to 1, not {q}")
+            raise ValueError(f"q is {q}; a quantile needs a share from 0 to 1")
         if not self.count:
             return math.nan
         left = math.floor(q * (self.count - 1))
@@ -140,7 +140,7 @@ class Quantiles:
         return self.largest
 
     def buckets(self) -> Iterator[tuple[float, int]]:
-        """Give (number, count) of all buckets that hold something, in rising order.
+        """Yield (number, count) of all buckets that are not empty, in rising order.
 
         The number stands for all of its bucket, within the relative error.
         """
@@ -154,7 +154,7 @@ class Quantiles:
                 yield min(max(value, self.smallest), self.largest), count
 
     def freeze(self) -> Sketch:
-        """Give a plain value of all that was seen, which can be sent and stored."""
+        """Return the histogram as a plain value, which can be sent and stored."""
         counts = {bucket: count for bucket, count in enumerate(self._counts) if count}
         return Sketch(
             shape=self._shape,
@@ -167,14 +167,14 @@ class Quantiles:
 
 
 class Sketch(msgspec.Struct, frozen=True, kw_only=True):
-    """A histogram that was taken, as a plain value; `thaw` makes `Quantiles` of it again.
+    """A histogram as a plain value; `thaw` makes `Quantiles` of it again.
 
     Attributes:
         shape: relative error, least and most.
-        counts: by bucket, those that hold something.
-        zeros: how many below the least.
+        counts: by bucket, those that are not empty.
+        zeros: how many numbers below the least.
         total: the sum of all numbers.
-        smallest, largest: of the numbers; None when there are none.
+        smallest, largest: of the numbers; None when empty.
     """
 
     shape: tuple[float, float, float]
@@ -185,7 +185,7 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
     largest: float | None
 
     def thaw(self) -> Quantiles:
-        """Make a histogram that can be asked and merged."""
+        """Return a histogram with quantiles that can be merged."""
         error, least, most = self.shape
         found = Quantiles(relative_error=error, least=least, most=most)
         for bucket, count in self.counts.items():
@@ -199,7 +199,7 @@ class Sketch(msgspec.Struct, frozen=True, kw_only=True):
 
     @staticmethod
     def pool(sketches: Iterable[Sketch]) -> Quantiles:
-        """Put several of the same shape together."""
+        """Merge several of the same shape."""
         pooled = Quantiles()
         for sketch in sketches:
             pooled.merge(sketch.thaw())

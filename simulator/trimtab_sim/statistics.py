@@ -1,12 +1,12 @@
-"""What a handful of replications allow one to say.
+"""Statistics over replications: intervals, paired differences, equivalence, warm-up.
 
-Requests of one run are not independent: an interval over them that claims 95 % covers the truth
-in 17 % of cases (measured, load 0.8). So the unit here is the *replication*: one number per run,
-runs with seeds of their own. Differences between two set-ups are taken per replication, on
-the same luck.
+Requests of one run are not independent: an interval over them that claims 95 % covers the true
+value in 17 % of cases (measured, load 0.8). So the unit here is the *replication*: one number per
+run, each run with its own seed. Differences between two set-ups are taken per replication, on the
+same random draws.
 
-An agreement with theory is shown by *equivalence*: the interval lies within the stated
-tolerance. That theory lies within a wide interval shows only that the interval is wide.
+Agreement with theory is shown by *equivalence*: the interval lies within the stated tolerance. That
+theory lies within a wide interval shows only that the interval is wide.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Interval:
 
     Attributes:
         estimate: the mean (or another statistic) over the replications.
-        low: lower end; minus infinity when one replication is all there is.
+        low: lower end; minus infinity with a single replication.
         high: upper end.
-        level: the confidence claimed, 0.95 say.
-        count: the number of replications behind it.
+        level: the claimed confidence, for example 0.95.
+        count: the number of replications.
     """
 
     estimate: float
@@ -73,7 +73,7 @@ class Interval:
         return self.half_width / abs(self.estimate) if self.estimate else math.inf
 
     def contains(self, value: float) -> bool:
-        """Tell whether a value lies within, ends included."""
+        """Return whether a value lies within, ends included."""
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Interval:
 
 
 class Verdict(StrEnum):
-    """What an interval says about an expected value and a tolerance."""
+    """How an interval compares with an expected value and a tolerance."""
 
     EQUIVALENT = "equivalent"
     """All of the interval lies within the tolerance."""
@@ -94,7 +94,7 @@ class Verdict(StrEnum):
 
 
 def student_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
-    """Give Student's interval for the mean of independent values.
+    """Return Student's interval for the mean of independent values.
 
     Source: the t distribution with n - 1 degrees of freedom.
     """
@@ -113,16 +113,16 @@ def bootstrap_interval(
     statistic: Callable[..., npt.NDArray[np.float64] | np.float64] = np.mean,
     seed: int = 0,
 ) -> Interval:
-    """Give a bootstrap interval for any statistic: skewed figures, medians, ratios.
+    """Return a bootstrap interval for any statistic: skewed figures, medians, ratios.
 
     Args:
         values: independent values, one per replication.
-        level: the confidence claimed.
+        level: the claimed confidence.
         statistic: a function of an array with the keyword `axis`.
         seed: of the resampling; the same values and seed give the same interval.
 
     Source: Efron's BCa, as scipy.stats.bootstrap does it; plain percentiles where BCa is not
-    defined (a median that stays the same whichever value is left out).
+    defined (a median that stays the same if any one value is left out).
     """
     array = _checked(values, level)
     estimate, count = float(statistic(array, axis=0)), len(array)
@@ -159,7 +159,7 @@ def _bootstrapped(
 def paired_difference(
     first: Sequence[float], second: Sequence[float], *, level: float = 0.95
 ) -> Interval:
-    """Give the interval of `first - second`, taken replication by replication.
+    """Return the interval of `first - second`, taken replication by replication.
 
     Both must come from the same replications in the same order, on common random numbers.
     """
@@ -171,18 +171,18 @@ def paired_difference(
 def replications_for(
     values: Sequence[float], *, relative_half_width: float, level: float = 0.95
 ) -> int:
-    """Say how many replications a wanted precision takes, judged by a pilot of some.
+    """Return how many replications a wanted precision needs, estimated from a pilot.
 
     Args:
         values: the pilot, at least two.
-        relative_half_width: what is wanted, as a share of the mean: 0.01 for plus or minus 1 %.
-        level: the confidence claimed.
+        relative_half_width: the wanted one, as a share of the mean: 0.01 for plus or minus 1 %.
+        level: the claimed confidence.
 
     Returns:
         the number in all, those of the pilot included; never fewer than the pilot.
 
     Raises:
-        ValueError: fewer than two values, or a mean of zero, of which no share can be taken.
+        ValueError: fewer than two values, or a mean of zero.
     """
     array = _checked(values, level)
     if len(array) < 2 or not relative_half_width > 0:  # noqa: PLR2004 - a variance takes two
@@ -206,12 +206,12 @@ def replications_for(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmup:
-    """What MSER-5 finds: how much of a series to leave out at its start.
+    """The warm-up that MSER-5 finds at the start of a series.
 
     Attributes:
-        discard: how many observations; a multiple of 5.
-        reached: whether a steady state shows. False when the best cut is at half of the
-            series: then the series is too short, or the system never settles.
+        discard: how many observations to leave out; a multiple of 5.
+        reached: whether there is a steady state. False when the best cut is at half of the
+            series: then the series is too short, or the system has no steady state.
     """
 
     discard: int
@@ -221,7 +221,7 @@ class Warmup:
 def mser5(series: Sequence[float]) -> Warmup:
     """Find the warm-up that makes the rest of a series most homogeneous.
 
-    A diagnostic: the warm-up of a scenario is fixed and stated, and this says whether it was
+    A diagnostic: the warm-up of a scenario is fixed and stated, and this checks whether it is
     long enough.
 
     Source: White 1997, "An effective truncation heuristic for bias reduction"; batches of 5,
@@ -243,9 +243,9 @@ def mser5(series: Sequence[float]) -> Warmup:
 def batch_means(
     series: Sequence[float], *, size: int | None = None, batches: int = 20
 ) -> npt.NDArray[np.float64]:
-    """Cut a series into batches, of `size` each or `batches` in all, and give their means.
+    """Cut a series into batches, of `size` each or `batches` in all; return their means.
 
-    What is left over at the start is dropped. Twenty means of one long run are nearly
+    The remainder at the start is dropped. Twenty means of one long run are nearly
     independent (an interval that claims 95 % covers 93 %); replications are better.
     """
     array = np.asarray(series, dtype=float)
@@ -263,8 +263,8 @@ def equivalence(
     """Judge whether an interval shows agreement with an expected value.
 
     Args:
-        interval: what was measured.
-        expected: what theory says.
+        interval: the measured one.
+        expected: the value of theory.
         relative: the tolerance as a share of `expected`, 0.01 for 1 %.
         absolute: the tolerance in the figure's own unit; the two add up.
     """

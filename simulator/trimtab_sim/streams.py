@@ -1,15 +1,15 @@
-"""Chance, cut into streams so that one draw more in one place changes nothing in another.
+"""Random draws, cut into streams: one more draw in one place changes nothing in another.
 
 Two kinds:
 
 - `stream(seed, component, name)`: a `random.Random` of its own for each purpose of each
   component. Text seeds do not depend on `PYTHONHASHSEED`.
 - `KeyedUniforms`: a uniform number that belongs to a *request id*, not to the moment of drawing.
-  Two strategies that send the same request to different servers then meet the same service
-  time: the luck is shared, and the variance of their difference falls (26-fold, measured).
+  Two strategies that send the same request to different servers then get the same service time:
+  they share the random draws, and the variance of their difference falls (26-fold, measured).
 
 Seeds of replications come from (root seed, replication index, component) by `child_seed`, so
-that the same replication is the same whatever chunk, process or machine works it out.
+that a replication is the same whatever chunk, process or machine computes it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _KEPT_BLOCKS = 16
 def stream(seed: int | str, component: str, name: str = "") -> Random:
     """Make the random stream of one purpose (`name`) of one component.
 
-    The same three always give the same stream; any other three an unrelated one.
+    The same arguments always give the same stream; any others an unrelated one.
     """
     return Random(f"{seed}/{component}/{name}")
 
 
 def child_seed(root: int | str, replication: int, component: str = "") -> int:
-    """Derive a 63-bit seed for a component of a replication; batching does not enter it."""
+    """Derive a 63-bit seed for a component of a replication, whatever batch it is part of."""
     text = f"{root}/{replication}/{component}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
@@ -64,7 +64,7 @@ class KeyedUniforms:
         self._blocks: dict[int, list[float]] = {}
 
     def at(self, index: int) -> float:
-        """Give the uniform number of an index (0 or more)."""
+        """Return the uniform number of an index (0 or more)."""
         number, offset = divmod(index, _BLOCK)
         block = self._blocks.get(number)
         if block is None:
@@ -72,12 +72,12 @@ class KeyedUniforms:
         return block[offset]
 
     def draw(self, index: int, number: int) -> float:
-        """Give the `number`-th uniform number of an index; number 0 is that of `at`."""
+        """Return the `number`-th uniform number of an index; number 0 is that of `at`."""
         key = _mix(self._key + number * _MIX_1) if number else self._key
         return ((_mix(key + (index + 1) * _GOLDEN) >> 12) + 0.5) * _SCALE
 
     def block(self, start: int, count: int) -> npt.NDArray[np.float64]:
-        """Give the numbers of `count` indices from `start` on, as `at` would."""
+        """Return the numbers of `count` indices from `start` on, equal to those of `at`."""
         index = np.arange(start + 1, start + count + 1, dtype=np.uint64)
         z = index * np.uint64(_GOLDEN) + np.uint64(self._key)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_1)

@@ -1,4 +1,4 @@
-"""What a sweep gave: one result per point of its grid."""
+"""The outcome of a sweep: one result per point of its grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from trimtab_sim.metrics import metric, written
+from trimtab_sim.metrics import formatted, metric
 from trimtab_sim.result import Result  # noqa: TC001 - msgspec reads it
 from trimtab_sim.tables import Table
 
@@ -22,10 +22,10 @@ _SHOWN = ("success_ratio", "mean", "p99", "retries_per_request", "converged")
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """Results by the settings that they were got with.
+    """Results by settings.
 
     Attributes:
-        paths: what was varied.
+        paths: the settings that were varied.
         results: one per point, the last path varying fastest; `overrides` holds its settings.
     """
 
@@ -34,12 +34,12 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """A hash of all of it: equal for equal sweeps, whoever worked them out."""
+        """A hash of all results: equal for equal sweeps, on whatever executor they ran."""
         return hashlib.blake2b(msgspec.msgpack.encode(self), digest_size=16).hexdigest()
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies, the same at every point unless they were what was varied."""
+        """The strategies of all points."""
         return list(dict.fromkeys(name for result in self.results for name in result.runs))
 
     @property
@@ -52,11 +52,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return [result.overrides[path] for result in self.results]
 
     def values(self, strategy: str, name: str) -> npt.NDArray[np.float64]:
-        """Return one figure: points by replications; NaN where a run gives none."""
+        """Return one figure: points by replications; NaN where a run has no value."""
         return np.array([result.values(strategy, name) for result in self.results])
 
     def table(self, names: tuple[str, ...] = _SHOWN) -> Table:
-        """Return points and strategies by figures."""
+        """Return a table: points and strategies by figures."""
         rows: list[tuple[str, ...]] = []
         tables = [result.table(names) for result in self.results]
         headings = max((table.headings for table in tables), key=len)
@@ -74,12 +74,12 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return draw_sweep(self, name)
 
     def to_json(self) -> str:
-        """Give every point as JSON; see `Result.to_json`."""
+        """Return every point as JSON; see `Result.to_json`."""
         points = ",".join(result.to_json() for result in self.results)
         return f'{{"paths":{msgspec.json.encode(self.paths).decode()},"points":[{points}]}}'
 
     def best(self, name: str = "p99") -> str:
-        """Say which point and strategy gives the best mean of a figure."""
+        """Return a sentence: the point and strategy with the best mean of a figure."""
         one = metric(name)
         sign = -1.0 if one.is_better_high else 1.0
         candidates = [
@@ -89,10 +89,10 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             if not np.isnan(values := result.values(strategy, name)).any()
         ]
         if not candidates:
-            return f"no point gives {one.label}"
+            return f"no point has a value of {one.label}"
         value, result, strategy = min(candidates, key=lambda candidate: candidate[0])
         point = ", ".join(f"{path} = {result.overrides[path]}" for path in self.paths)
-        return f"best {one.label}: {written(sign * value, one.unit)} with {strategy} at {point}"
+        return f"best {one.label}: {formatted(sign * value, one.unit)} with {strategy} at {point}"
 
     def __repr__(self) -> str:
         return str(self.table())

@@ -1,4 +1,4 @@
-"""A table that reads well in a terminal, in a notebook and in a file."""
+"""A table for terminals, notebooks and files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Table"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Table:
-    """Rows of texts under headings; the first column is to the left, others to the right.
+    """Rows of texts under headings; the first column is aligned left, the others right.
 
     Attributes:
-        notes: lines below it.
+        notes: lines below the table.
     """
 
     title: str
@@ -51,23 +51,23 @@ class Table:
 
     @property
     def width(self) -> int:
-        """How many characters wide it is."""
+        """The width in characters."""
         return max(map(len, str(self).splitlines()[2:4]))
 
     def turned(self) -> Table:
-        """Give the same with rows for columns: narrower, where rows are few."""
+        """Return the table with rows and columns exchanged: narrower when there are few rows."""
         first, *others = zip(self.headings, *self.rows, strict=True)
         return Table(self.title, first, others, self.notes)
 
     def fitted(self, width: int) -> Table:
-        """Give it as it is, or turned if only that fits a width."""
+        """Return the table unchanged, or turned if only that fits the width."""
         if self.width <= width:
             return self
         turned = self.turned()
         return turned if turned.width <= width else self
 
     def rich(self) -> RichTable:
-        """Make the table for a rich console."""
+        """Return the table for a rich console."""
         table = RichTable(title=Text(self.title), title_justify="left", box=None, pad_edge=False)
         for place, heading in enumerate(self.headings):
             table.add_column(

@@ -1,9 +1,9 @@
-"""Whether the simulator gives what theory says: the oracle table, as equivalence tests.
+"""Check the simulator against theory: the oracle table, as equivalence tests.
 
-An oracle holds when the whole 95 % interval over replications lies within the stated tolerance
-of theory (`EQUIVALENT`). That theory lies somewhere in a wide interval shows nothing, so what is
-`UNDECIDED` gets more replications, twice, and fails if it still is. Bounds (a longest time, a
-least success) are held against every replication.
+An oracle holds when the whole 95 % interval over replications lies within the stated tolerance of
+theory (`EQUIVALENT`). That theory lies somewhere in a wide interval shows nothing. So a row that is
+`UNDECIDED` gets more replications, twice, and fails if it still is undecided. Bounds (a longest
+time, a least success) must hold in every replication.
 
 Source: the formulas are those of `trimtab_sim.oracles`; `black_hole` and `short_outage` are
 palantir/dialogue's simulations, with the figures that it publishes.
@@ -41,13 +41,13 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One oracle, held against what came out.
+    """One oracle, and what was measured.
 
     Attributes:
-        oracle: what theory says.
-        interval: what came out; of a bound, the worst replication instead of a mean.
-        tolerance: as a share of what is expected.
-        holds: whether that is what theory says.
+        oracle: the value of theory.
+        interval: the measured one; for a bound, the worst replication instead of a mean.
+        tolerance: as a share of the expected value.
+        holds: whether the two agree.
     """
 
     oracle: Oracle
@@ -72,18 +72,18 @@ def verify(
         quick: a quarter of the requests, and twice the tolerance of equivalences.
         seed: the root seed.
         jobs: processes; 1 works in this one.
-        strategies: factories by name, to take instead of the SDK's: to see that a broken one
-            is found out.
+        strategies: factories by name, used instead of the SDK's: to test that a broken one
+            fails.
         only: the names of experiments; all by default.
-        progress: told (experiments done, in all, the name of the next).
+        progress: called with (experiments done, in all, the name of the next).
 
     Raises:
-        ScenarioError: `only` names an experiment that is not there.
+        ScenarioError: `only` names an unknown experiment.
     """
     chosen = [one for one in TABLE if only is None or one.name in only]
     if unknown := sorted(set(only or ()) - {one.name for one in TABLE}):
         names = ", ".join(one.name for one in TABLE)
-        raise ScenarioError(f"no experiment is called {unknown[0]!r}; there are {names}")
+        raise ScenarioError(f"unknown experiment {unknown[0]!r}; known are {names}")
     judge = partial(_judge, quick=quick, seed=seed, strategies=dict(strategies or {}))
     rows: list[Row] = []
     with _pool(jobs) as executor:
@@ -97,11 +97,11 @@ def verify(
 
 
 def verify_table(rows: Sequence[Row]) -> Table:
-    """Put the rows into a table: theory, what came out, interval, tolerance, verdict."""
+    """Return the rows as a table: theory, measured value, interval, tolerance, verdict."""
     signs = {"equal": "", "at most": "<= ", "at least": ">= "}
     return Table(
-        "What theory says, and what came out",
-        ("oracle", "theory", "came out", "95 % interval", "tolerance", "verdict"),
+        "Theory, and what was measured",
+        ("oracle", "theory", "measured", "95 % interval", "tolerance", "verdict"),
         [
             (
                 row.oracle.label,
@@ -155,7 +155,7 @@ def _judge(
 
 
 def _row(oracle: Oracle, found: Values, *, quick: bool) -> Row:
-    values = [one[oracle.of] for one in found]
+    values = [one[oracle.figure] for one in found]
     tolerance = oracle.tolerance * (2 if quick else 1)
     interval = student_interval(values)
     if oracle.kind == "equal":

@@ -6,14 +6,14 @@ import simpy
 from trimtab import Instance
 from trimtab_sim import loop as simulated
 from trimtab_sim.convergence import Convergence
+from trimtab_sim.events import until
 from trimtab_sim.recorder import Recorder
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.scenario.content import Network as NetworkContent
 from trimtab_sim.scenario.content import Service
-from trimtab_sim.world.moments import until
 from trimtab_sim.world.network import Network
 from trimtab_sim.world.places import Place
-from trimtab_sim.world.servers import Luck, Server
+from trimtab_sim.world.servers import Draws, Server
 from trimtab_sim.world.trips import Trip, send
 from trimtab_sim.world.world import World
 
@@ -42,7 +42,7 @@ class ServerBench:
             service=Service(servers=1, **service),
             sampler=lambda _uniform: 1.0,
             concurrency=concurrency,
-            luck=Luck(1),
+            draws=Draws(1),
         )
         self.client = Place("client")
         self.log = []

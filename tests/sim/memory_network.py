@@ -1,4 +1,4 @@
-"""A network in memory for httpcore, on the simulated loop: moody, and it counts what is open."""
+"""A network in memory for httpcore, on the simulated loop: with faults, and counts."""
 
 # ruff: noqa: ASYNC109 - in httpcore's interface the time that a call may take is an argument
 

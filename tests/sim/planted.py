@@ -1,6 +1,6 @@
 """Six bugs, each put into the SDK for the length of a `with` block.
 
-Each is a mistake that somebody has made in earnest in some client-side balancer; the fuzzer must
+Each is a mistake that a real client-side balancer has had; the fuzzer must
 find every one of them.
 """
 

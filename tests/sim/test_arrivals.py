@@ -1,4 +1,4 @@
-"""When requests come: the laws of open loops, and the closed loop."""
+"""Arrivals: the laws of open loops, and the closed loop."""
 
 import math
 from itertools import pairwise
@@ -8,13 +8,13 @@ import pytest
 
 from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Poisson, Steady, Trace
 from trimtab_sim.simulation import simulate
-from trimtab_sim.world.arrivals import source
+from trimtab_sim.world.clients import source
 
 
 def moments(arrivals, *, until, start=0.0, seed=1, factor=1.0):
     """All moments of a client up to a second."""
     made = source(arrivals, Random(seed), start)
-    made.lay("factor", factor)
+    made.override("factor", factor)
     found, now = [], start
     while (now := made.after(now)) < until:
         found.append(now)
@@ -60,7 +60,7 @@ def test_diurnal_follows_its_sine():
     assert near_trough == pytest.approx(10, rel=0.15)
 
 
-def test_a_trace_is_taken_as_it_is_from_the_start_on():
+def test_a_trace_keeps_its_moments_from_the_start():
     assert moments(Trace(times=(0.5, 0.5, 2.0)), until=99, start=10.0) == [10.5, 10.5, 12.0]
 
 

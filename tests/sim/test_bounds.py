@@ -1,4 +1,4 @@
-"""Bounds: their figures, and that calm and troubled worlds keep within them."""
+"""Bounds: their figures, and that views keep within them with and without faults."""
 
 import asyncio
 import math
@@ -42,11 +42,11 @@ def test_calm_bounds_are_the_sums_of_their_parts(scenario):
 
 
 @pytest.mark.parametrize("mode", ["long_poll", "push"])
-def test_who_is_told_need_not_wait_for_a_poll(scenario, mode):
+def test_with_push_there_is_no_wait_for_a_poll(scenario, mode):
     assert Bounds(scenario(CALM.format(mode=mode)))("add", 0.0) == close_to(1.2)
 
 
-def test_who_asks_a_registry_that_pushes_waits_for_a_poll_all_the_same(scenario):
+def test_a_polling_client_of_a_pushing_registry_waits_for_a_poll(scenario):
     text = CALM.format(mode="push") + 'mode = "poll"\n'
     assert Bounds(scenario(text))("add", 0.0) == close_to(5.0 + 1.2)
 
@@ -83,13 +83,13 @@ def test_servers_of_weight_0_are_no_part_of_the_list_that_is_halved(scenario):
     assert bounds("add", 0.0) == close_to(bounds.spread_s + bounds.doubt_s)
 
 
-def test_each_loss_is_trouble_that_begins_the_grace_anew(scenario):
+def test_each_loss_begins_the_grace_period_again(scenario):
     text = "[network]\nloss = {}\n[discovery]\ngrace_s = {}"
     gentle, none = (Bounds(scenario(text.format(0.01, grace))) for grace in (5.0, 0.0))
     assert gentle("death", 0.0) > none("death", 0.0) + 7 * 5.0
 
 
-def test_zones_several_takers_and_churn_may_halve_too(scenario):
+def test_zones_several_removals_and_churn_may_halve_too(scenario):
     zone = (
         "[service]\nservers = [{count = 4, zone = 'a'}, {count = 4}]\n"
         "[[timeline]]\nat = 5\naction = 'crash'\ntargets = {zone = 'a'}"
@@ -101,19 +101,19 @@ def test_zones_several_takers_and_churn_may_halve_too(scenario):
         assert bounds("add", 0.0) == close_to(bounds.spread_s + bounds.doubt_s)
 
 
-def test_trouble_with_the_registry_counts_from_its_end(scenario):
+def test_a_registry_fault_counts_from_its_end(scenario):
     text = "[[timeline]]\nat = 50\naction = 'registry_outage'\nduration = 20"
     bounds = Bounds(scenario(text, duration=1000))
-    calm_s, after_s = Bounds(scenario(duration=1000))("add", 0.0), bounds.after_trouble_s("add")
+    calm_s, after_s = Bounds(scenario(duration=1000))("add", 0.0), bounds.after_recovery_s("add")
     assert bounds("add", 10.0) == close_to(calm_s)
     sooner = 50.0 - calm_s + 0.001
     assert bounds("add", sooner) == close_to(70.0 - sooner + after_s)
     assert bounds("add", 60.0) == close_to(10.0 + after_s)
-    assert bounds("lapse", 60.0) == close_to(10.0 + bounds.after_trouble_s("lapse"))
+    assert bounds("lapse", 60.0) == close_to(10.0 + bounds.after_recovery_s("lapse"))
     assert bounds("add", 70.0 + after_s + 1.0) == close_to(calm_s)
 
 
-def test_troubles_end_with_the_healing_or_the_end_at_the_latest(scenario):
+def test_registry_faults_end_with_the_healing_or_the_run(scenario):
     heal = "[scenario]\nduration = 1000\nheal = 100\n"
     outage = "[[timeline]]\nat = 50\naction = 'registry_outage'\n"
     for text, end in (
@@ -124,10 +124,10 @@ def test_troubles_end_with_the_healing_or_the_end_at_the_latest(scenario):
         ("[[churn]]\nevery = 9\nfrom = 30\ndo = {action = 'registry_stale'}\n", 1000.0),
     ):
         bounds = Bounds(scenario(text, duration=1000))
-        assert bounds("add", 60.0) == close_to(end - 60.0 + bounds.after_trouble_s("add"))
+        assert bounds("add", 60.0) == close_to(end - 60.0 + bounds.after_recovery_s("add"))
 
 
-def test_losses_add_timeouts_and_who_loses_everything_has_no_bound(scenario):
+def test_losses_add_timeouts_and_a_total_loss_has_no_bound(scenario):
     calm = Bounds(scenario())
     some = Bounds(scenario("[network]\nloss = 0.1"))
     assert calm("add", 0.0) < some("add", 0.0) < math.inf
@@ -200,7 +200,7 @@ def test_views_keep_within_their_bounds_whatever_the_settings(scenario, mode, se
     assert list(map(str, run.convergence.violations(400.0))) == []
 
 
-def test_bounds_are_not_far_from_what_happens(scenario):
+def test_bounds_are_close_to_the_longest_times(scenario):
     text = (
         "[registry]\nttl = 9\nheartbeat = 3\n[discovery]\npoll_interval_s = 4\n"
         "[[churn]]\nevery = 60\ndo = {action = 'crash', duration = 40}"
@@ -209,9 +209,9 @@ def test_bounds_are_not_far_from_what_happens(scenario):
     run = simulate(scenario(text, duration=3000, servers=20, clients=clients))
     calm_s = Bounds(run.scenario)("death", 0.0) - Bounds(run.scenario).doubt_s
     slowest = max(
-        max(settled.values()) - change.at
+        max(agreed.values()) - change.at
         for change in run.convergence.changes
-        if (settled := change.settled) and change.kind == "death" and None not in settled.values()
+        if (agreed := change.agreed_at) and change.kind == "death" and None not in agreed.values()
     )
     assert 0.8 * calm_s < slowest <= calm_s
 

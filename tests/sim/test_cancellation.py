@@ -1,4 +1,4 @@
-"""A request may be cancelled wherever it waits: nothing leaks, nothing is lost count of."""
+"""A request may be cancelled at any moment: nothing leaks, and all counts stay right."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Program:
     "hedge", [None, HedgePolicy(quantile=None, after_s=0.003)], ids=["alone", "hedged"]
 )
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_cancelled_wherever_it_waits_a_request_leaves_nothing_behind(module, hedge, how, points):
+def test_a_request_cancelled_at_any_moment_leaves_nothing_in_flight(module, hedge, how, points):
     async def main():
         program = Program(module, Random(f"{module.__name__} {hedge} {how.__name__}"), hedge)
         async with program.client:

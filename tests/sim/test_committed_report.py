@@ -1,4 +1,4 @@
-"""The committed report: its text follows from its figures, and its figures still come out."""
+"""The committed report: its text follows from its figures, and its figures can be reproduced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kept():
     return committed.kept(_REPORT)
 
 
-def test_its_text_is_what_its_figures_say(kept):
+def test_its_text_follows_from_its_figures(kept):
     assert _REPORT.read_text(encoding="utf-8") == prose(kept), _REMEDY
 
 

@@ -38,23 +38,23 @@ def test_a_view_that_knew_before_has_converged_at_once(two):
     two.view_changed(1, ["b"], 11.0)
     two.view_changed(0, ["b", "a"], 12.5)
     two.truth_changed("a", "add", 13.0)
-    assert two.changes[-1].settled == {0: 13.0, 1: None}
+    assert two.changes[-1].agreed_at == {0: 13.0, 1: None}
     assert two.changes[-2].superseded_at == 13.0
 
 
-def test_agreement_counts_from_when_it_lasts(two):
+def test_agreement_counts_from_the_last_moment_of_agreeing(two):
     two.truth_changed("a", "death", 10.0)
     for moment, view in ((12.0, ["b"]), (14.0, ["a", "b"]), (17.0, ["b"])):
         two.view_changed(0, view, moment)
         two.view_changed(1, ["b"], moment)
-    assert two.changes[-1].settled == {0: 17.0, 1: 12.0}
+    assert two.changes[-1].agreed_at == {0: 17.0, 1: 12.0}
     assert two.times() == [7.0, 2.0]
     assert two.last_times() == [7.0]
     # Within the bound of a death, a view may waver.
     assert two.violations(100.0) == []
 
 
-def test_who_is_late_or_never_agrees_violates_the_bound(two):
+def test_a_client_that_agrees_late_or_never_violates_the_bound(two):
     two.truth_changed("a", "death", 10.0)
     two.view_changed(0, ["b"], 20.5)
     late, never = two.violations(100.0)
@@ -67,13 +67,13 @@ def test_who_is_late_or_never_agrees_violates_the_bound(two):
     assert two.last_times() == []
 
 
-def test_nobody_is_blamed_before_the_time_is_up(two):
+def test_there_is_no_violation_before_the_bound_has_passed(two):
     two.truth_changed("a", "death", 10.0)
     assert two.violations(20.0) == []
     assert [violation.client for violation in two.violations(20.1)] == [0, 1]
 
 
-def test_a_change_that_was_superseded_in_time_is_nobodys_fault(two):
+def test_a_change_that_was_superseded_in_time_is_no_violation(two):
     two.truth_changed("a", "death", 10.0)
     two.truth_changed("a", "add", 19.0)
     assert two.violations(100.0) == []
@@ -103,7 +103,7 @@ def test_a_lapse_after_the_bound_has_a_bound_of_its_own(two):
     assert len(two.violations(60.5)) == 1
 
 
-def test_what_changes_nothing_is_ignored(two):
+def test_a_repeated_change_is_ignored(two):
     two.truth_changed("a", "add", 5.0)
     two.truth_changed("nobody", "death", 5.0)
     assert len(two.changes) == 2
@@ -129,7 +129,7 @@ def test_a_client_that_starts_later_is_judged_by_later_changes_only(two):
     assert [one.client for one in two.violations(100.0)] == [2]
 
 
-def test_whoever_is_never_in_a_view_is_judged_by_nobody(two):
+def test_an_instance_that_is_in_no_view_is_not_judged(two):
     two.truth_changed("zero", "add", 10.0, is_seen=False)
     two.truth_changed("zero", "death", 20.0, is_seen=False)
     assert two.violations(100.0) == []

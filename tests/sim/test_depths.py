@@ -23,13 +23,13 @@ SOURCES = [str(HERE.parents[1] / "sdk"), str(HERE.parents[1] / "simulator")]
 
 
 @pytest.mark.parametrize("name", [*ALIKE, *TOLD_APART])
-def test_a_real_client_does_what_the_core_does(name):
+def test_a_real_client_has_the_same_trace_as_the_core(name):
     text = ALIKE.get(name) or TOLD_APART[name]
     assert digest(text, "client") == digest(text, "core")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_so_it_does_with_every_strategy(strategy):
+def test_the_traces_are_the_same_with_every_strategy(strategy):
     core, client = (
         digest(ALIKE["crash"], depth, strategy=strategy) for depth in ("core", "client")
     )
@@ -57,7 +57,7 @@ def test_both_families_of_clients_do_the_same(name, depth):
 
 
 @pytest.mark.parametrize("name", ready.names())
-def test_a_real_client_does_what_the_core_does_in_every_ready_scenario(name):
+def test_a_real_client_has_the_same_trace_as_the_core_in_every_ready_scenario(name):
     scenario = ready.load(name)
     for number, group in enumerate(scenario.clients):
         rate = f"{group.arrivals.rate / 40}/s"

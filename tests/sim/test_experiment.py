@@ -11,7 +11,7 @@ from trimtab.strategies.random import RandomChoice
 from trimtab_sim import Result, Scenario, Sweep, compare, run, sweep
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.executors import Task, _chunks, perform
-from trimtab_sim.settling import ViolationFigures
+from trimtab_sim.figures import ViolationFigures
 from trimtab_sim.streams import child_seed
 from trimtab_sim.tables import Table
 
@@ -94,7 +94,7 @@ def test_chunks_hold_all_tasks_in_order():
     assert list(_chunks([task] * 40, 1)) == [(n, n + 1) for n in range(40)]
 
 
-def test_progress_is_told_after_each_run():
+def test_progress_is_reported_after_each_run():
     told = []
     tasks = [Task(scenario=STEADY, strategy="random", seed=n, depth="core") for n in range(2)]
     perform(tasks, progress=lambda done, total: told.append((done, total)))
@@ -137,8 +137,8 @@ def test_precision_adds_replications():
     [
         ({"reps": 0}, "reps is 0"),
         ({"precision": 2.0}, "precision is 2.0"),
-        ({"precision_of": "speed"}, "no figure is called 'speed'"),
-        ({"strategies": ["random", "random"]}, "named twice"),
+        ({"precision_of": "speed"}, "unknown figure 'speed'"),
+        ({"strategies": ["random", "random"]}, "listed twice"),
         ({"overrides": {"service.nonsense.x": 1}}, "service"),
     ],
 )
@@ -278,7 +278,7 @@ def test_expectations_that_hold():
     assert all(one.holds and not one.replay for one in judgements)
 
 
-def test_an_expectation_that_fails_says_how_to_see_it_again():
+def test_an_expectation_that_fails_has_a_replay_command():
     result = expecting(p50="1us", success_ratio=0.1)
     assert not result.holds
     failing, holding = result.judgements()[1], result.judgements()[0]
@@ -296,7 +296,7 @@ def test_an_expectation_that_fails_says_how_to_see_it_again():
 def test_views_beyond_their_bound_are_named():
     result = expecting(views_within_bound=True)
     runs = result.runs["random"]
-    change = runs[1].settling.changes[0]
+    change = runs[1].convergence.changes[0]
     violation = msgspec.convert(
         {
             "client": 1,
@@ -310,8 +310,8 @@ def test_views_beyond_their_bound_are_named():
         },
         ViolationFigures,
     )
-    late = msgspec.structs.replace(runs[1].settling, violations=[violation], violation_count=1)
-    runs[1] = msgspec.structs.replace(runs[1], settling=late)
+    late = msgspec.structs.replace(runs[1].convergence, violations=[violation], violation_count=1)
+    runs[1] = msgspec.structs.replace(runs[1], convergence=late)
     judgement = result.judgements()[0]
     assert judgement.failed == [1]
     assert judgement.details == ["client 1 was late"]
@@ -319,7 +319,7 @@ def test_views_beyond_their_bound_are_named():
     assert judgement.replay.endswith("--replication 1")
 
 
-def test_what_cannot_be_measured_does_not_hold():
+def test_an_expectation_without_a_measurement_does_not_hold():
     late = SMALL.replace("clients[0].start", 1)
     dead = late.replace("timeline", [{"action": "registry_outage", "at": 0}])
     result = run(dead.replace("expect", {"p99": "1s"}), reps=1)
@@ -331,7 +331,7 @@ def test_what_cannot_be_measured_does_not_hold():
 # -- sweeps ----------------------------------------------------------------------------------
 
 
-def test_a_sweep_runs_every_point_on_the_same_luck(swept):
+def test_a_sweep_runs_every_point_on_the_same_draws(swept):
     assert swept.settings("service.servers") == [3, 5]
     assert swept.settings("clients[0].count") == [1, 1]
     assert swept.values("random", "mean").shape == (2, 2)
@@ -343,7 +343,7 @@ def test_a_sweep_runs_every_point_on_the_same_luck(swept):
     assert "Small (service.servers = 3, clients[0].count = 1)" in str(swept.results[0].table())
 
 
-def test_a_sweep_says_which_point_is_best(swept):
+def test_a_sweep_names_the_best_point(swept):
     text = swept.best("mean")
     assert text.startswith("best mean: ")
     assert "service.servers = " in text
@@ -356,9 +356,9 @@ def test_a_sweep_says_which_point_is_best(swept):
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(swept), type=Sweep).digest == swept.digest
 
 
-def test_a_sweep_without_the_figure_says_so():
+def test_a_sweep_without_values_names_the_missing_figure():
     found = sweep(STEADY, {"service.servers": [1]}, reps=1)
-    assert found.best("traffic_off_dead") == "no point gives traffic off dead"
+    assert found.best("traffic_off_dead") == "no point has a value of traffic off dead"
 
 
 def test_a_sweep_over_words_is_drawn_too(tmp_path):

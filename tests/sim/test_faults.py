@@ -1,15 +1,14 @@
-"""Every action of a scenario: what it does, to whom, and that nothing of it is left afterwards."""
+"""Every action of a scenario: its effect, its targets, and that it is fully undone."""
 
 from itertools import pairwise
 from random import Random
 
 import pytest
 
-from trimtab_sim.faults import Director
-from trimtab_sim.happenings import choose, happen
+from trimtab_sim.effects import apply, choose
 from trimtab_sim.scenario import actions as a
 from trimtab_sim.simulation import simulate
-from trimtab_sim.world.places import Side
+from trimtab_sim.timeline import Director
 
 ZONES = """
 [service]
@@ -79,7 +78,7 @@ def test_an_action_on_servers_changes_its_targets_alone_and_is_undone(
 ):
     async def script(world):
         before = [state(runner) for runner in world.runners]
-        undo = await happen(action, world, Random(1))
+        undo = await apply(action, world, Random(1))
         hit = [before[0] | effect, before[1], before[2] | effect, before[3], before[4]]
         assert [state(runner) for runner in world.runners] == hit
         undo()
@@ -97,10 +96,10 @@ HEARTBEATS_GO_ON = {a.Hang, a.Slow, a.Errors, a.Refuse, a.Gray}
 @pytest.mark.parametrize(
     "action", [action for action, _ in ON_SERVERS], ids=lambda x: type(x).__name__
 )
-def test_heartbeats_end_or_go_on_as_the_table_says(town, in_world, until_moment, action):
+def test_heartbeats_end_or_go_on_as_documented(town, in_world, until_moment, action):
     async def script(world):
         await until_moment(5.0)
-        undo = await happen(action, world, Random(1))
+        undo = await apply(action, world, Random(1))
         await until_moment(30.0)
         there = "s0" in world.registry.registered
         undo()
@@ -115,7 +114,7 @@ def test_heartbeats_end_or_go_on_as_the_table_says(town, in_world, until_moment,
 def test_a_dead_server_has_left_the_truth_and_comes_back_into_it(town, in_world, until_moment):
     async def script(world):
         await until_moment(5.0)
-        undo = await happen(a.Crash(**TWO), world, Random(1))
+        undo = await apply(a.Crash(**TWO), world, Random(1))
         await until_moment(7.0)
         undo()
         await until_moment(8.0)
@@ -130,9 +129,11 @@ def test_a_dead_server_has_left_the_truth_and_comes_back_into_it(town, in_world,
     ]
 
 
-def test_a_crash_before_registration_leaves_nobody_to_register(scenario, in_world, until_moment):
+def test_a_server_that_crashes_before_it_registers_does_not_register(
+    scenario, in_world, until_moment
+):
     async def script(world):
-        lift = world.registry.lay("outage", "refuse")
+        lift = world.registry.override("outage", "refuse")
         new = world.add_server(world.scenario.service.groups()[0])
         await until_moment(5.0)
         world.crash(new)
@@ -159,10 +160,10 @@ def test_a_crash_and_restart_within_the_first_heartbeat_leave_one_registration(
     assert in_world(scenario(), script) == []
 
 
-def test_flapping_goes_down_and_up_and_ends_up(town, in_world, until_moment):
+def test_flapping_servers_crash_restart_and_end_alive(town, in_world, until_moment):
     async def script(world):
         await until_moment(10.0)
-        undo = await happen(
+        undo = await apply(
             a.Flap(period=4.0, down=0.25, targets=a.Targets(index=(1,))), world, Random(1)
         )
         server, alive = world.runners[1].server, []
@@ -178,10 +179,10 @@ def test_flapping_goes_down_and_up_and_ends_up(town, in_world, until_moment):
     assert in_world(town, script) == [False, True, True, True] * 3
 
 
-def test_flapping_does_not_raise_those_whom_something_else_has_killed(town, in_world, until_moment):
+def test_flapping_does_not_restart_servers_that_another_fault_crashed(town, in_world, until_moment):
     async def script(world):
         world.crash(world.runners[1])
-        undo = await happen(a.Flap(period=2.0, targets=a.Targets(index=(0, 1))), world, Random(1))
+        undo = await apply(a.Flap(period=2.0, targets=a.Targets(index=(0, 1))), world, Random(1))
         await until_moment(7.5)
         undo()
         return [runner.server.is_alive for runner in world.runners]
@@ -193,15 +194,15 @@ def test_overlapping_faults_of_one_kind_end_one_by_one(town, in_world):
     async def script(world):
         server, rng = world.runners[0].server, Random(1)
         one = {"targets": a.Targets(index=(0,))}
-        first = await happen(a.BlackHole(**one), world, rng)
-        second = await happen(a.BlackHole(heartbeats=True, **one), world, rng)
+        first = await apply(a.BlackHole(**one), world, rng)
+        second = await apply(a.BlackHole(heartbeats=True, **one), world, rng)
         assert (server.is_dark, server.is_alive) == (True, False)
         first()
         # The second found nobody there.
         assert not server.is_dark
         second()
-        first = await happen(a.Refuse(**one), world, rng)
-        second = await happen(a.Refuse(**one), world, rng)
+        first = await apply(a.Refuse(**one), world, rng)
+        second = await apply(a.Refuse(**one), world, rng)
         first()
         assert server.is_refusing
         second()
@@ -212,7 +213,7 @@ def test_overlapping_faults_of_one_kind_end_one_by_one(town, in_world):
 
 def test_a_partition_is_cut_and_mended(town, in_world):
     async def script(world):
-        undo = await happen(a.Partition(from_="zone:a", to="registry"), world, Random(1))
+        undo = await apply(a.Partition(from_="zone:a", to="registry"), world, Random(1))
         there, back = world.runners[0].server.place, world.runners[2].server.place
         assert world.network.cuts(there, world.registry.place)
         assert not world.network.cuts(back, world.registry.place)
@@ -227,7 +228,7 @@ def test_a_partition_is_cut_and_mended(town, in_world):
 def test_a_server_cut_off_from_the_registry_lapses_and_comes_back(town, in_world, until_moment):
     async def script(world):
         await until_moment(5.0)
-        undo = await happen(a.Partition(from_="server:0", to="registry"), world, Random(1))
+        undo = await apply(a.Partition(from_="server:0", to="registry"), world, Random(1))
         await until_moment(13.5)
         gone = sorted(world.registry.registered)
         undo()
@@ -239,26 +240,48 @@ def test_a_server_cut_off_from_the_registry_lapses_and_comes_back(town, in_world
     assert back == ["s0", *gone]
 
 
-def test_clock_skew_shows_on_clocks_and_changes_nothing(scenario, in_world):
-    async def script(world):
-        skew = a.ClockSkew(of="servers", offset_s=-3600.0)
-        undo = await happen(skew, world, Random(1))
-        skewed = [runner.server.place.skew_s for runner in world.runners]
-        assert world.registry.place.skew_s == 0.0
-        undo()
-        return skewed, [runner.server.place.skew_s for runner in world.runners]
+SKEW = """
+[registry]
+ttl = 9
+heartbeat = 3
+sweep = 1
+[discovery]
+poll_interval_s = 1.0
+grace_s = 0.0
+[[timeline]]
+at = 40
+action = "registry_clock_skew"
+offset_s = {}
+duration = 30
+"""
+CRASH = "[[timeline]]\nat = 35\naction = 'crash'\ntargets = {index = [0]}\n"
 
-    assert in_world(scenario(), script) == ([-3600.0] * 3, [0.0] * 3)
-    text = "[[timeline]]\nat = 10\naction = 'clock_skew'\nof = '{}'\noffset_s = 1e6"
-    plain = simulate(scenario()).recorder.digest()
-    for side in ("servers", "clients", "registry"):
-        assert simulate(scenario(text.format(side))).recorder.digest() == plain
+
+def test_a_registry_whose_clock_jumps_ahead_drops_live_servers_for_a_heartbeat(scenario):
+    added = "[[timeline]]\nat = 20\naction = 'add'\n"
+    run = simulate(scenario(SKEW.format(20.0) + added, duration=120))
+    (change,) = [change for change in run.convergence.changes if change.at >= 20.0]
+    # All leases end at the jump; every server registers again at its next heartbeat.
+    assert [40.0 <= moment <= 40.0 + 1 + 1 for moment in change.lapsed.values()] == [True]
+    assert [moment <= 40.0 + 3 + 1 for moment in change.agreed_at.values()] == [True]
+    assert sorted(run.world.registry.registered) == ["s0", "s1", "s2", "s3"]
+    assert run.convergence.violations(120.0) == []
+
+
+@pytest.mark.parametrize(("offset_s", "gone_s"), [(0.0, 9.0), (-20.0, 29.0), (2.0, 7.0)])
+def test_a_skewed_clock_moves_the_end_of_a_dead_server_s_lease(scenario, offset_s, gone_s):
+    run = simulate(scenario(SKEW.format(offset_s) + CRASH, duration=120))
+    death = next(change for change in run.convergence.changes if change.kind == "death")
+    (took_s,) = {agreed - death.at for agreed in death.agreed_at.values()}
+    # The last heartbeat was up to 3 s before the crash; the sweep and the poll take up to 1 s each.
+    assert gone_s - 3.0 <= took_s <= gone_s + 2.0
+    assert run.convergence.violations(120.0) == []
 
 
 def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world, until_moment):
     async def script(world):
         add = a.Add(count=3, every=10.0, zone="c", weight=0.0)
-        world.spawn(happen(add, world, Random(1)))
+        world.spawn(apply(add, world, Random(1)))
         counts = []
         for moment in (0.5, 10.5, 20.5):
             await until_moment(moment)
@@ -268,7 +291,7 @@ def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world
         # Whom nobody ever picks, no client is judged by.
         world.convergence.client_started(0)
         world.crash(world.runners[5])
-        assert world.convergence.changes[-1].settled == {}
+        assert world.convergence.changes[-1].agreed_at == {}
         return counts, sorted(world.registry.registered)
 
     counts, registered = in_world(town, script)
@@ -279,12 +302,12 @@ def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world
 def test_a_removed_server_deregisters_works_on_and_stops(town, in_world, until_moment):
     async def script(world):
         await until_moment(5.0)
-        await happen(a.Remove(targets=a.Targets(index=(0,)), drain=3.0), world, Random(1))
+        await apply(a.Remove(targets=a.Targets(index=(0,)), drain=3.0), world, Random(1))
         await until_moment(5.5)
         runner = world.runners[0]
         assert "s0" not in world.registry.registered
         assert runner.server.is_alive
-        assert not runner.is_there
+        assert not runner.is_available
         await until_moment(8.5)
         assert not runner.server.is_alive
         world.restart(runner)
@@ -302,7 +325,7 @@ def test_a_rolling_deploy_replaces_one_after_the_other(town, in_world, until_mom
         deploy = a.Replace(
             targets=a.Targets(index=(0, 1, 2)), every=10.0, order=order, same_address=True
         )
-        world.spawn(happen(deploy, world, Random(1)))
+        world.spawn(apply(deploy, world, Random(1)))
         seen = []
         for moment in (5.5, 15.5, 25.5, 35.5):
             await until_moment(moment)
@@ -317,17 +340,17 @@ def test_a_rolling_deploy_replaces_one_after_the_other(town, in_world, until_mom
     assert in_world(town, script) == counts
 
 
-def test_nobody_is_replaced_twice_and_the_crashed_do_not_come_back(town, in_world, until_moment):
+def test_servers_are_replaced_once_and_crashed_ones_do_not_return(town, in_world, until_moment):
     async def script(world):
         rng = Random(1)
         deploy = a.Replace(targets=a.Targets(index=(0, 1)), every=5.0, same_address=True)
-        world.spawn(happen(deploy, world, rng))
-        world.spawn(happen(deploy, world, rng))
+        world.spawn(apply(deploy, world, rng))
+        world.spawn(apply(deploy, world, rng))
         await until_moment(1.0)
         world.crash(world.runners[1])
         await until_moment(30.0)
         world.restart(world.runners[1])
-        return [runner.is_there for runner in world.runners]
+        return [runner.is_available for runner in world.runners]
 
     assert in_world(town, script) == [False, False, True, True, True, True, True]
 
@@ -360,13 +383,11 @@ factor = 5
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_troubles_of_the_registry_are_over_when_the_last_of_them_is(
-    town, in_world, action, name, value
-):
+def test_overlapping_registry_faults_end_with_the_last_one(town, in_world, action, name, value):
     async def script(world):
         before = getattr(world.registry, name)
-        first = await happen(action, world, Random(1))
-        second = await happen(action, world, Random(1))
+        first = await apply(action, world, Random(1))
+        second = await apply(action, world, Random(1))
         assert getattr(world.registry, name) == value
         first()
         assert getattr(world.registry, name) == value
@@ -378,16 +399,16 @@ def test_troubles_of_the_registry_are_over_when_the_last_of_them_is(
 
 def test_a_registry_restarted_empty_has_forgotten_all(town, in_world):
     async def script(world):
-        assert await happen(a.RegistryRestartEmpty(), world, Random(1)) is None
+        assert await apply(a.RegistryRestartEmpty(), world, Random(1)) is None
         return world.registry.registered
 
     assert in_world(town, script) == {}
 
 
-def test_what_is_no_action_is_refused(town, in_world):
+def test_an_unknown_action_raises(town, in_world):
     async def script(world):
         with pytest.raises(TypeError, match="no action 'dance'"):
-            await happen("dance", world, Random(1))
+            await apply("dance", world, Random(1))
 
     in_world(town, script)
 
@@ -416,7 +437,7 @@ EVERYTHING = "\n".join(
             "action = 'flap'\nperiod = 7",
             "action = 'gray'\nshare = 0.5",
             "action = 'partition'\nfrom = 'clients'\nto = 'servers'",
-            "action = 'clock_skew'\nof = 'clients'\noffset_s = 5",
+            "action = 'registry_clock_skew'\noffset_s = 5",
             "action = 'registry_outage'",
             "action = 'registry_stale'",
             "action = 'registry_wrong'\nkind = 'garbage'",
@@ -446,7 +467,7 @@ def test_healing_undoes_everything(scenario):
         None,
     )
     assert world.network.partitions == []
-    assert all(client.place.skew_s == 0 for client in world.clients)
+    assert world.registry.clock_skew_s == 0.0
     assert [event.label for event in run.events][-1] == "heal"
     assert {event.until for event in run.events[:-1]} == {60.0}
     assert sum(run.recorder.bad[150:]) == 0
@@ -494,7 +515,7 @@ def test_churn_has_bounds_in_time_and_number(scenario):
     assert max(found) <= 50
 
 
-def test_a_director_has_everything_happen_in_order(scenario, in_world, until_moment):
+def test_a_director_applies_actions_in_order(scenario, in_world, until_moment):
     text = "\n".join(
         f"[[timeline]]\nat = {at}\naction = 'registry_restart_empty'" for at in (3, 1, 2)
     )
@@ -508,14 +529,6 @@ def test_a_director_has_everything_happen_in_order(scenario, in_world, until_mom
     assert in_world(scenario(text), script) == [1.0, 2.0, 3.0]
 
 
-def test_a_side_of_clients_is_skewed_too(scenario):
-    run = simulate(
-        scenario("[[timeline]]\nat = 5\naction = 'clock_skew'\nof = 'client:0'\noffset_s = 7")
-    )
-    places = [client.place for client in run.world.clients]
-    assert [place.skew_s for place in places if Side("clients").holds(place)] == [7.0]
-
-
 def test_a_server_that_leaves_before_its_first_heartbeat_deregisters(town, in_world, until_moment):
     async def script(world):
         world.remove(world.runners[0], 0.0)
@@ -527,7 +540,7 @@ def test_a_server_that_leaves_before_its_first_heartbeat_deregisters(town, in_wo
 
 def test_a_server_may_leave_while_the_registry_is_away(town, in_world, until_moment):
     async def script(world):
-        world.registry.lay("outage", "refuse")
+        world.registry.override("outage", "refuse")
         world.remove(world.runners[0], 0.0)
         await until_moment(0.001)
         assert "s0" in world.registry.registered

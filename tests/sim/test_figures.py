@@ -5,11 +5,11 @@ import msgspec
 import pytest
 
 from trimtab_sim.errors import SimulationError
-from trimtab_sim.figures import Figures, _well_after, figures
-from trimtab_sim.metrics import METRICS, metric, written
+from trimtab_sim.figures import Figures
+from trimtab_sim.measuring import _thinned, _well_after, measure
+from trimtab_sim.metrics import METRICS, formatted, metric
 from trimtab_sim.recorder import BINS
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.settling import _thinned
 from trimtab_sim.simulation import simulate
 from trimtab_sim.sketches import Quantiles, Sketch
 
@@ -40,7 +40,7 @@ EVENTFUL = """
 
 
 def taken(text, strategy="round_robin", seed=3):
-    return figures(simulate(Scenario.from_toml(text), strategy=strategy, seed=seed))
+    return measure(simulate(Scenario.from_toml(text), strategy=strategy, seed=seed))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_run_adds_up(eventful):
         ("area", "Little's law"),
     ],
 )
-def test_what_does_not_add_up_is_named(eventful, field, rule):
+def test_wrong_totals_are_named(eventful, field, rule):
     wrong = msgspec.structs.replace(eventful.checks, **{field: getattr(eventful.checks, field) + 1})
     with pytest.raises(SimulationError, match=rule) as caught:
         msgspec.structs.replace(eventful, checks=wrong).check()
@@ -102,7 +102,7 @@ def test_each_end_of_a_server_is_kept(eventful):
     assert added.served_s == pytest.approx(25)
 
 
-def test_events_say_when_all_was_well_again(eventful):
+def test_events_have_the_time_until_the_last_failure(eventful):
     assert [(event.label, event.at, event.until) for event in eventful.events] == [
         ("crash", 10.0, 18.0),
         ("crash", 30.0, 50.0),
@@ -122,18 +122,18 @@ def test_well_again_is_after_the_last_failure_before_the_next_event(bad_bins, wa
     assert _well_after(recorder, 5.0, 10.0) == wanted
 
 
-def test_changes_and_how_long_they_took(eventful):
-    settling = eventful.settling
-    kinds = [(change.kind, change.instance) for change in settling.changes]
+def test_changes_have_kinds_and_times(eventful):
+    convergence = eventful.convergence
+    kinds = [(change.kind, change.instance) for change in convergence.changes]
     assert ("death", "s0") in kinds
     assert ("add", "s5") in kinds
-    assert settling.times == sorted(settling.times)
-    assert settling.slowest_s >= settling.max_s >= settling.mean_s > 0
-    assert settling.violations == []
-    assert settling.violation_count == 0
+    assert convergence.times == sorted(convergence.times)
+    assert convergence.slowest_s >= convergence.max_s >= convergence.mean_s > 0
+    assert convergence.violations == []
+    assert convergence.violation_count == 0
 
 
-def test_a_view_that_is_never_right_counts_with_the_time_it_had():
+def test_a_view_that_never_agrees_counts_with_the_time_until_the_end():
     found = taken(
         """
         [scenario]
@@ -150,11 +150,11 @@ def test_a_view_that_is_never_right_counts_with_the_time_it_had():
         action = "crash"
         """
     )
-    death = next(change for change in found.settling.changes if change.kind == "death")
+    death = next(change for change in found.convergence.changes if change.kind == "death")
     assert death.last_s is None
-    assert death.waited_s == found.settling.slowest_s == 80.0
+    assert death.waited_s == found.convergence.slowest_s == 80.0
     # The outage excuses it.
-    assert found.settling.violation_count == 0
+    assert found.convergence.violation_count == 0
 
 
 def test_a_late_view_is_a_violation_with_its_text():
@@ -163,12 +163,12 @@ def test_a_late_view_is_a_violation_with_its_text():
     run = simulate(scenario, strategy="random", seed=1)
     for change in run.convergence.changes:
         change.bound_s = 0.001
-    found = figures(run).settling
+    found = measure(run).convergence
     assert found.violation_count == len(found.violations) > 0
     assert "the bound is 0.001 s" in found.violations[0].text
 
 
-def test_busiest_over_fair_share_knows_who_was_there():
+def test_fairness_counts_only_the_time_when_servers_were_available():
     alone = taken(EVENTFUL.replace("duration = 20", "duration = 2"))
     # Four share the work of five for a while, and are not unfair for it.
     assert 1.0 <= taken(EVENTFUL).fairness < 1.15
@@ -224,7 +224,7 @@ def test_long_lists_are_thinned_to_a_thousand_with_both_ends():
     assert _thinned([1.0, 2.0]) == [1.0, 2.0]
 
 
-def test_a_sketch_gives_back_what_it_was_made_of():
+def test_a_sketch_thaws_to_equal_quantiles():
     quantiles, other = Quantiles(), Quantiles()
     for value in (0.0, 0.5, 1.0, 2.0, 1e7):
         quantiles.add(value)
@@ -240,8 +240,8 @@ def test_a_sketch_gives_back_what_it_was_made_of():
 
 def test_figures_have_names(eventful):
     for one in METRICS.values():
-        assert one.of(eventful) is not None
-    with pytest.raises(ValueError, match=r"no figure is called 'p42'; known are success_ratio"):
+        assert one.value(eventful) is not None
+    with pytest.raises(ValueError, match=r"unknown figure 'p42'; known are success_ratio"):
         metric("p42")
 
 
@@ -259,4 +259,4 @@ def test_figures_have_names(eventful):
     ],
 )
 def test_numbers_for_people(value, unit, half_width, text):
-    assert written(value, unit, half_width=half_width) == text
+    assert formatted(value, unit, half_width=half_width) == text

@@ -1,4 +1,4 @@
-"""The simulated loop under libraries that do not know it: anyio, sniffio, httpx, httpcore."""
+"""Unmodified libraries on the simulated loop: anyio, sniffio, httpx, httpcore."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The network: whose messages take how long, and whose vanish."""
+"""The network: how long messages take, and which are lost."""
 
 import itertools
 
@@ -29,17 +29,17 @@ ALL = (WEB, BATCH, NEAR, FAR, REGISTRY)
         ("zone:b", {BATCH, FAR}),
     ],
 )
-def test_a_side_holds_what_it_names(text, places):
+def test_a_side_holds_the_places_that_it_names(text, places):
     assert {place for place in ALL if Side(text).holds(place)} == places
 
 
 @pytest.mark.parametrize("text", ["", "client", "server:x", "servers:web", "registry:1", "zone:"])
-def test_what_names_no_side_says_what_does(text):
-    with pytest.raises(ScenarioError, match="no side; write clients"):
+def test_a_wrong_side_is_reported_with_the_right_forms(text):
+    with pytest.raises(ScenarioError, match="is not a side; write clients"):
         Side(text)
 
 
-def test_a_place_says_who_it_is():
+def test_the_repr_of_a_place_has_kind_and_index():
     assert repr(WEB) == "client:0"
 
 
@@ -97,7 +97,7 @@ def test_ways_between_zones_have_their_own_laws_in_either_direction():
     assert list(delays.values()) == [2.0, 3.0, 4.0, 4.0, 1.0]
 
 
-def test_luck_belongs_to_the_message_and_has_the_law_of_the_way():
+def test_draws_are_keyed_by_message_and_follow_the_law_of_the_path():
     network = Network(Content(latency=Exponential(mean=0.5), loss=0.2), 1)
     delays = [network.delay(WEB, NEAR, request, 0) for request in range(20_000)]
     assert delays == [network.delay(BATCH, FAR, request, 0) for request in range(20_000)]

@@ -1,4 +1,4 @@
-"""The notebooks: each runs from start to end, and is kept with what came out."""
+"""The notebooks: each runs from start to end, and is kept with its output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_there_are_seven():
 
 
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_is_kept_with_what_came_out(path):
+def test_it_is_kept_with_its_output(path):
     notebook = _read(path)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

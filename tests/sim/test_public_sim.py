@@ -20,7 +20,7 @@ print(main(["list"]))
 """
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_is_available():
     assert trimtab_sim.__all__ == sorted(trimtab_sim.__all__)
     assert set(trimtab_sim.__all__) == set(trimtab_sim._PLACES)
     for name in trimtab_sim.__all__:

@@ -1,4 +1,4 @@
-"""The ready scenarios: every one loads, says what it shows, and keeps what it promises."""
+"""The ready scenarios: every one loads, has a description, and meets its expectations."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_the_ready_scenarios_are_those_that_the_documents_name():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ScenarioError, match=r"no ready scenario 'zone'; there are all_failing, .*"):
+    with pytest.raises(
+        ScenarioError, match=r"unknown ready scenario 'zone'; known are all_failing, .*"
+    ):
         ready.load("zone")
 
 
@@ -87,13 +89,13 @@ def test_an_editor_that_knows_the_schema_finds_nothing_wrong(name, schema):
         "discovery.poll_interval = 3",
     ],
 )
-def test_and_finds_what_is_wrong_with_the_settings_of_the_sdk(wrong, schema):
+def test_mistakes_in_the_settings_of_the_sdk_are_reported(wrong, schema):
     assert not schema.is_valid(tomllib.loads(f"{wrong}\n{ready.text('flapping')}"))
     assert schema.is_valid(tomllib.loads(ready.text("flapping")))
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_what_each_expects_of_the_default_strategy_holds(name):
+def test_the_expectations_hold_for_the_default_strategy(name):
     scenario = ready.load(name)
     result = run(scenario, reps=1, seed=7, strategies=["least_latency"], source=name)
     failed = [

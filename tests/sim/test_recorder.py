@@ -1,4 +1,4 @@
-"""What is noted of a run: sums that must agree, bins, digests, and memory that stays flat."""
+"""The recorder: sums that must agree, bins, digests, and bounded memory."""
 
 import io
 import json
@@ -117,7 +117,7 @@ def test_a_trace_has_a_line_for_each_request_however_many():
     assert (rows[-1]["outcome"], rows[-1]["server"]) == ("no_list", -1)
 
 
-def test_what_happens_in_a_run_shows_in_its_digest(scenario):
+def test_another_run_has_another_digest(scenario):
     texts = [
         "",
         "[[timeline]]\nat = 90\naction = 'crash'",

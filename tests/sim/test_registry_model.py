@@ -1,4 +1,4 @@
-"""The simulated registry: leases, delays, and every way of not answering or answering wrongly."""
+"""The simulated registry: leases, delays, outages and wrong answers."""
 
 import asyncio
 from contextlib import aclosing
@@ -14,7 +14,7 @@ from trimtab.errors import (
 )
 from trimtab_sim.world.network import Partition
 from trimtab_sim.world.places import Place
-from trimtab_sim.world.registry import PATIENCE_S, PolledView, WatchedView, Writer
+from trimtab_sim.world.registry import ANSWER_TIMEOUT_S, PolledView, WatchedView, Writer
 
 REGISTRY = """
 [registry]
@@ -69,7 +69,7 @@ def test_a_lease_lapses_at_the_first_sweep_after_its_ttl_and_heartbeats_keep_it(
     assert in_world(calm(), script) == ["s0", "s1", "s2"]
 
 
-def test_who_was_forgotten_is_told_so_and_registers_again(calm, in_world, until_moment):
+def test_a_forgotten_server_registers_again(calm, in_world, until_moment):
     async def script(world):
         await until_moment(5.0)
         with pytest.raises(NotRegisteredError):
@@ -82,7 +82,7 @@ def test_who_was_forgotten_is_told_so_and_registers_again(calm, in_world, until_
     assert in_world(calm(), script) == ([], ["s0", "s1", "s2"])
 
 
-def test_dropping_who_is_not_there_is_no_change(calm, in_world):
+def test_dropping_an_unknown_instance_is_no_change(calm, in_world):
     async def script(world):
         version = world.registry.version
         world.registry.drop("nobody")
@@ -140,12 +140,12 @@ def test_a_question_takes_its_time_on_the_way_at_the_registry_and_back(scenario,
 
 
 @pytest.mark.parametrize(
-    ("how", "after_s"), [("refuse", 0.0), ("error", 0.0), ("silent", PATIENCE_S)]
+    ("how", "after_s"), [("refuse", 0.0), ("error", 0.0), ("silent", ANSWER_TIMEOUT_S)]
 )
 def test_an_outage_refuses_errs_or_is_silent_to_readers_and_writers(calm, in_world, how, after_s):
     async def script(world):
         writer = Writer(world.registry, Place("server", 9), Random(1), on_taken=list)
-        lift = world.registry.lay("outage", how)
+        lift = world.registry.override("outage", how)
         asked = [
             lambda: view_of(world).fetch("service"),
             lambda: writer.fetch("service"),
@@ -175,7 +175,7 @@ def test_nothing_lapses_while_the_registry_is_away_and_leases_begin_anew(
     async def script(world):
         registry = world.registry
         registry.put(stranger("x"))
-        lift = registry.lay("outage", "refuse")
+        lift = registry.override("outage", "refuse")
         await until_moment(100.0)
         assert "x" in registry.registered
         lift()
@@ -188,10 +188,10 @@ def test_nothing_lapses_while_the_registry_is_away_and_leases_begin_anew(
     assert in_world(calm(), script) is False
 
 
-def test_a_stale_replica_shows_what_it_had_until_it_is_over(calm, in_world):
+def test_a_stale_registry_shows_its_old_state_until_the_fault_ends(calm, in_world):
     async def script(world):
         registry = world.registry
-        lift = registry.lay("stale", value=True)
+        lift = registry.override("stale", value=True)
         registry.put(stranger("x"))
         stale = await ids(view_of(world))
         lift()
@@ -205,14 +205,14 @@ def test_a_stale_replica_shows_what_it_had_until_it_is_over(calm, in_world):
 def test_wrong_answers_leave_out_repeat_or_are_garbage(calm, in_world):
     async def script(world):
         registry, view = world.registry, view_of(world)
-        lift = registry.lay("wrong", ("partial", 0.3))
+        lift = registry.override("wrong", ("partial", 0.3))
         counts = [len(await ids(view)) for _ in range(300)]
         lift()
-        lift = registry.lay("wrong", ("duplicate", 0.3))
+        lift = registry.override("wrong", ("duplicate", 0.3))
         twice = [len(await ids(view)) for _ in range(300)]
         everyone = await ids(view)
         lift()
-        lift = registry.lay("wrong", ("garbage", 1.0))
+        lift = registry.override("wrong", ("garbage", 1.0))
         with pytest.raises(RegistryAnswerError):
             await ids(view)
         lift()
@@ -224,7 +224,7 @@ def test_wrong_answers_leave_out_repeat_or_are_garbage(calm, in_world):
     assert everyone == set(after)
 
 
-def test_who_is_cut_off_waits_in_vain_and_others_do_not(calm, in_world):
+def test_a_partitioned_client_gets_no_answer_and_others_do(calm, in_world):
     async def script(world):
         world.network.cut(Partition("client:0", "registry", both_ways=False))
         began = now()
@@ -234,7 +234,7 @@ def test_who_is_cut_off_waits_in_vain_and_others_do_not(calm, in_world):
         return took, await ids(view_of(world, index=1))
 
     took, others = in_world(calm(), script)
-    assert took == pytest.approx(PATIENCE_S)
+    assert took == pytest.approx(ANSWER_TIMEOUT_S)
     assert others == ["s0", "s1", "s2"]
 
 
@@ -245,7 +245,7 @@ async def follow(view, seen):
 
 
 @pytest.mark.parametrize("mode", ["long_poll", "push"])
-def test_who_watches_hears_of_each_change_at_once(calm, in_world, until_moment, mode):
+def test_a_watching_client_gets_each_change_at_once(calm, in_world, until_moment, mode):
     seen = []
 
     async def script(world):
@@ -278,13 +278,13 @@ def test_a_watch_fails_with_the_registry_and_corrects_a_wrong_answer(calm, in_wo
         registry, seen = world.registry, []
         task = world.spawn(follow(view_of(world, WatchedView), seen))
         await until_moment(1.0)
-        lift = registry.lay("wrong", ("partial", 1.0))
+        lift = registry.override("wrong", ("partial", 1.0))
         await until_moment(2.0)
         lift()
         await until_moment(3.0)
         world._tasks.discard(task)
         task.remove_done_callback(world._ended)
-        registry.lay("outage", "refuse")
+        registry.override("outage", "refuse")
         with pytest.raises(RegistryUnavailableError):
             await task
         return seen

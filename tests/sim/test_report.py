@@ -12,11 +12,10 @@ from trimtab.strategies import STRATEGIES
 from trimtab_sim import Result, Scenario, run, sweep
 from trimtab_sim.report import render, write
 from trimtab_sim.report.cells import differences_grid, metrics_grid
-from trimtab_sim.report.convergence import draw_convergence
-from trimtab_sim.report.latency import draw_latency
+from trimtab_sim.report.drawing import Scale, number, ticks
 from trimtab_sim.report.outcomes import draw_outcomes
 from trimtab_sim.report.shares import draw_shares
-from trimtab_sim.report.svg import Scale, number, ticks
+from trimtab_sim.report.times import draw_convergence, draw_latency
 
 _TOML = """
 [scenario]
@@ -140,7 +139,7 @@ def test_every_picture_is_well_formed_and_stays_within_its_frame(page):
                 assert 0 <= float(element.get(name, 0)) <= most
 
 
-def test_it_says_what_was_asked_what_came_out_and_how_to_see_it_again(page, result):
+def test_it_has_the_expectations_the_results_and_the_replay_commands(page, result):
     assert "Small &amp; &lt;sharp&gt;" in page
     assert "<sharp>" not in page
     failure = next(one for one in result.judgements() if not one.holds)
@@ -162,7 +161,7 @@ def test_the_same_result_gives_the_same_bytes(page, result, tmp_path):
     assert str(tmp_path) not in page
 
 
-def test_a_date_is_there_only_when_given(page, result):
+def test_a_date_is_available_only_when_given(page, result):
     assert "2031-05-06" in render(result, date="2031-05-06")
     assert not re.search(r"20[2-9]\d-\d\d-\d\d", page)
 
@@ -170,9 +169,9 @@ def test_a_date_is_there_only_when_given(page, result):
 def test_one_calm_replication_of_one_strategy_needs_no_more_than_there_is():
     html = render(run(Scenario.from_toml(_CALM), reps=1))
     assert len(_pictures(html)) == 3, "no change, so no picture of convergence"
-    assert "One replication, so nothing can be said of the uncertainty." in html
-    assert "Against least_latency" not in html
-    assert "What was expected" not in html
+    assert "One replication, so the uncertainty is unknown." in html
+    assert "Compared with least_latency" not in html
+    assert "<h2>Expectations</h2>" not in html
     assert "none" in html
 
 
@@ -182,11 +181,11 @@ def test_a_service_that_answers_nothing_is_reported_too():
     assert "nothing to measure" in html
 
 
-def test_changes_that_never_reach_anybody_count_as_such():
+def test_changes_that_no_client_follows_are_counted():
     deaf = _TOML.replace("[discovery]\npoll_interval_s = 1.0", "")
     deaf += '\n[[timeline]]\nat = "5s"\naction = "partition"\nfrom = "clients"\nto = "registry"\n'
     picture = draw_convergence(run(Scenario.from_toml(deaf), reps=1))
-    assert re.search(r"0 of \d settled", picture)
+    assert re.search(r"0 of \d followed", picture)
 
 
 def test_figures_that_some_replications_lack_have_no_interval():
@@ -201,7 +200,7 @@ def test_figures_that_some_replications_lack_have_no_interval():
     assert next(row for row in other.rows if row[0].text == "traffic off dead")[1].text == "-"
 
 
-def test_what_was_set_otherwise_than_in_the_file_is_said():
+def test_changed_settings_are_shown():
     result = run(Scenario.from_toml(_CALM), reps=1, overrides={"service.servers": 3})
     assert "service.servers = 3" in render(result)
 
@@ -214,14 +213,14 @@ def test_churn_brings_more_events_than_can_be_labelled():
     assert picture.count('class="label"') == 24
 
 
-def test_shares_tell_the_dead_the_draining_and_the_newcomers_apart(result):
+def test_shares_distinguish_dead_draining_and_new_instances(result):
     classes = re.findall(r'class="([^"]*)"', draw_shares(result))
     assert {"late", "leaving", "h0", "h4"} <= set(classes)
     only = re.findall(r'class="([^"]*)"', draw_shares(result, replication=1))
     assert "h4" in only
 
 
-def test_results_show_themselves_as_tables_and_not_as_their_figures(result):
+def test_the_repr_of_a_result_is_its_table(result):
     swept = sweep(Scenario.from_toml(_CALM), {"service.servers": [1, 2]}, reps=1)
     for shown in (result, result.table(), swept):
         assert "strategy" in repr(shown)
@@ -233,7 +232,7 @@ def test_a_picture_that_stands_alone_brings_its_colours(result):
         assert "<style>:root{}</style>" in draw(result, css=":root{}")
 
 
-def test_thousands_of_servers_are_cut_to_what_can_be_seen():
+def test_the_picture_of_thousands_of_servers_is_limited():
     many = Scenario.from_toml(_CALM).replace("service.servers", 300)
     assert "120 of 300" in draw_shares(run(many, reps=1))
 

@@ -1,4 +1,4 @@
-"""Instances that lie, stall and fail in part: the shipping rules, in virtual time.
+"""Instances that fail fast, hang and fail in part: the shipping rules, in virtual time.
 
 The same rows as tests/e2e/test_resilience.py shows on real processes.
 """
@@ -89,7 +89,7 @@ def test_an_instance_that_fails_fast_is_found_out(strategy):
     assert min(sent) < 0.01 * sum(sent)
 
 
-def test_without_ejection_round_robin_goes_on_failing():
+def test_without_ejection_round_robin_keeps_failing():
     assert failed_ratio(play(FAST_503, strategy="round_robin")) > 0.08
 
 

@@ -1,4 +1,4 @@
-"""A server: its queue, its workers, and each thing that can be wrong with it."""
+"""A server: its queue, its workers, and each of its faults."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_beyond_the_queue_it_rejects_at_once(bench):
     assert it.outcomes() == [(2, 0, "answered", 503), (0, 1, *OK), (1, 2, *OK)]
 
 
-def test_beyond_the_queue_it_may_drop_in_silence(bench):
+def test_with_overflow_drop_requests_beyond_the_queue_get_no_answer(bench):
     it = bench(queue_limit=0, overflow="drop")
     it.send(2)
     it.at(10)
@@ -40,7 +40,7 @@ def test_messages_take_their_time_both_ways(bench):
     assert it.outcomes() == [(0, 1.5, *OK)]
 
 
-def test_a_crash_loses_what_is_inside_and_refuses_what_comes(bench):
+def test_a_crash_loses_requests_inside_and_refuses_new_ones(bench):
     it = bench()
     it.send(2)
     it.at(0.5)
@@ -60,7 +60,7 @@ def test_a_crash_loses_what_is_inside_and_refuses_what_comes(bench):
     assert it.server.past_ends == [(pytest.approx(0.5), None)]
 
 
-def test_a_crash_may_let_what_is_inside_finish_even_past_the_restart(bench):
+def test_with_on_crash_finish_requests_inside_end_even_after_the_restart(bench):
     it = bench(on_crash="finish")
     it.send(3)
     it.at(0.5)
@@ -73,7 +73,7 @@ def test_a_crash_may_let_what_is_inside_finish_even_past_the_restart(bench):
     assert it.outcomes()[2:] == [(1, 2, *OK), (2, 3, *OK)]
 
 
-def test_a_stop_breaks_off_what_is_left_whatever_a_crash_would_do(bench):
+def test_a_stop_breaks_off_remaining_requests_whatever_on_crash_says(bench):
     it = bench(on_crash="finish")
     it.send()
     it.server.stop()
@@ -82,7 +82,9 @@ def test_a_stop_breaks_off_what_is_left_whatever_a_crash_would_do(bench):
 
 
 @pytest.mark.parametrize("stays_registered", [False, True])
-def test_a_black_hole_swallows_all_and_gives_back_what_it_still_has(bench, stays_registered):
+def test_a_black_hole_answers_nothing_and_later_answers_the_requests_inside(
+    bench, stays_registered
+):
     it = bench()
     it.send(3)
     it.at(0.5)
@@ -116,10 +118,10 @@ def test_black_holes_overlap_and_a_crash_in_one_is_silent(bench):
     assert it.server.is_alive
 
 
-def test_a_hang_takes_requests_and_answers_them_when_it_is_over(bench):
+def test_a_hanging_server_answers_its_requests_after_the_hang(bench):
     it = bench()
     it.send(2)
-    lift = it.server.lay("is_hung", value=True)
+    lift = it.server.override("is_hung", value=True)
     it.at(5)
     assert it.outcomes() == []
     assert (it.server.busy, it.server.waiting) == (1, 1)
@@ -128,9 +130,9 @@ def test_a_hang_takes_requests_and_answers_them_when_it_is_over(bench):
     assert it.outcomes() == [(0, 5, *OK), (1, 6, *OK)]
 
 
-def test_a_crash_while_hung_breaks_off_what_was_held(bench):
+def test_a_crash_during_a_hang_breaks_off_held_requests(bench):
     it = bench()
-    lift = it.server.lay("is_hung", value=True)
+    lift = it.server.override("is_hung", value=True)
     it.send()
     it.at(5)
     it.server.crash()
@@ -139,11 +141,11 @@ def test_a_crash_while_hung_breaks_off_what_was_held(bench):
     assert it.outcomes() == [(0, 5, "broken", 0)]
 
 
-def test_slowness_concerns_what_is_begun_after_it(bench):
+def test_slowness_applies_to_requests_begun_after_it(bench):
     it = bench(concurrency=9)
     it.send()
-    first = it.server.lay("factor", 3.0)
-    second = it.server.lay("factor", 0.1)
+    first = it.server.override("factor", 3.0)
+    second = it.server.override("factor", 0.1)
     it.send()
     first()
     it.send()
@@ -156,7 +158,7 @@ def test_slowness_concerns_what_is_begun_after_it(bench):
 
 def test_errors_answer_a_share_at_once(bench):
     it = bench(concurrency=1000)
-    lift = it.server.lay("error", (0.3, 502))
+    lift = it.server.override("error", (0.3, 502))
     it.send(1000)
     it.at(0.5)
     assert {(fate, status) for _, _, fate, status in it.outcomes()} == {("answered", 502)}
@@ -170,7 +172,7 @@ def test_errors_answer_a_share_at_once(bench):
 def test_refusal_is_for_new_connections_only(bench):
     it = bench()
     it.send()
-    lift = it.server.lay("is_refusing", value=True)
+    lift = it.server.override("is_refusing", value=True)
     it.send()
     lift()
     it.send()
@@ -182,7 +184,7 @@ def test_a_gray_failure_hangs_fails_or_slows_a_share(bench):
     outcomes = {}
     for effect in ("hang", "error", "slow"):
         it = bench(concurrency=1000)
-        it.server.lay("gray", Gray(share=0.25, effect=effect, status=599, factor=7.0))
+        it.server.override("gray", Gray(share=0.25, effect=effect, status=599, factor=7.0))
         it.send(1000)
         it.at(20)
         outcomes[effect] = it.outcomes()
@@ -194,10 +196,10 @@ def test_a_gray_failure_hangs_fails_or_slows_a_share(bench):
     assert hit == slow == set(range(1000)) - {one[0] for one in good}
 
 
-def test_of_two_faults_of_one_kind_the_later_counts_until_it_is_lifted(bench):
+def test_of_two_faults_of_one_kind_the_later_counts_until_it_ends(bench):
     it = bench(concurrency=9)
-    first = it.server.lay("error", (1.0, 500))
-    second = it.server.lay("error", (1.0, 501))
+    first = it.server.override("error", (1.0, 500))
+    second = it.server.override("error", (1.0, 501))
     it.send()
     first()
     it.send()
@@ -225,7 +227,7 @@ def test_a_cold_start_warms_up_in_a_straight_line(bench):
     assert it.outcomes()[-1] == (3, 25, *OK)
 
 
-def test_nobody_is_told_who_no_longer_waits(bench):
+def test_an_answer_to_an_abandoned_request_is_dropped(bench):
     it = bench()
     it.send()
     trip = next(iter(it.server._inside))

@@ -154,7 +154,7 @@ def test_settings_are_toml_or_texts():
         (["verify", "--only", "nonsense"], "nonsense"),
         (["determinism", "nope"], "nope"),
         (["determinism", "TINY", "--strategy", "worst"], "'worst'"),
-        (["new", "--from", "nonsense"], "no ready scenario 'nonsense'"),
+        (["new", "--from", "nonsense"], "unknown ready scenario 'nonsense'"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_wrong_file_has_a_line_per_mistake(tmp_path, capsys):
     assert f"{path}:6: service.servers" in capsys.readouterr().err
 
 
-def test_what_cannot_be_written_ends_with_1(tiny, tmp_path, capsys):
+def test_an_unwritable_file_ends_with_1(tiny, tmp_path, capsys):
     assert main(["run", tiny, "--reps", "1", "--trace", str(tmp_path / "no" / "trace")]) == 1
     assert "trace" in capsys.readouterr().err
 
@@ -186,7 +186,7 @@ def test_new_writes_a_scenario_that_runs(tmp_path, monkeypatch, capsys):
     assert "wrote mine.toml" in capsys.readouterr().out
     assert Scenario.load("mine.toml").about.name == "My service"
     assert main(["new", "mine.toml"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main(["new", "no/where"]) == 2
     assert main(["new", "--from", "black_hole"]) == 0
     assert capsys.readouterr().out == ready.text("black_hole")
@@ -220,15 +220,15 @@ def test_determinism_compares_two_processes(tiny, capsys):
 
 def test_determinism_finds_a_difference(tiny, capsys, monkeypatch):
     answers = iter([{"core": "aa", "client": "aa"}, {"core": "bb", "client": "aa"}])
-    monkeypatch.setattr("trimtab_sim.cli.verifying._child", lambda *_words: MagicMock())
-    monkeypatch.setattr("trimtab_sim.cli.verifying._answers", lambda _child: next(answers))
+    monkeypatch.setattr("trimtab_sim.cli.checking._child", lambda *_words: MagicMock())
+    monkeypatch.setattr("trimtab_sim.cli.checking._answers", lambda _child: next(answers))
     assert main(["determinism", tiny, "--depth", "core", "--depth", "client"]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
 
 
-def test_determinism_says_what_a_child_said(tiny, capsys, monkeypatch):
+def test_determinism_reports_the_error_of_a_child(tiny, capsys, monkeypatch):
     monkeypatch.setattr(
-        "trimtab_sim.cli.verifying._child",
+        "trimtab_sim.cli.checking._child",
         lambda *_words: subprocess.Popen(
             [sys.executable, "-c", "raise SystemExit('it went wrong')"],
             stdout=subprocess.PIPE,
@@ -241,7 +241,7 @@ def test_determinism_says_what_a_child_said(tiny, capsys, monkeypatch):
 
 
 def test_determinism_does_not_wait_for_ever(tiny, capsys, monkeypatch):
-    monkeypatch.setattr("trimtab_sim.cli.verifying._CHILD_S", 0.01)
+    monkeypatch.setattr("trimtab_sim.cli.checking._CHILD_S", 0.01)
     assert main(["determinism", tiny, "--depth", "core"]) == 1
     assert "took more than 0.01 s" in capsys.readouterr().err
 
@@ -295,14 +295,14 @@ def test_a_pipe_that_closes_is_no_error(tiny):
 def test_progress_is_for_terminals(monkeypatch, capsys):
     from rich.console import Console  # noqa: PLC0415
 
-    from trimtab_sim.cli import progress  # noqa: PLC0415
+    from trimtab_sim.cli import terminal  # noqa: PLC0415
 
-    with progress.progress("runs") as told:
+    with terminal.progress("runs") as told:
         assert told is None
     console = Console(force_terminal=True, width=80)
-    monkeypatch.setattr(progress, "for_errors", lambda: console)
-    monkeypatch.setattr(progress, "is_live", lambda _console: True)
-    with progress.progress("runs") as told:
+    monkeypatch.setattr(terminal, "for_errors", lambda: console)
+    monkeypatch.setattr(terminal, "is_live", lambda _console: True)
+    with terminal.progress("runs") as told:
         told(1, 2)
     assert "runs" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Whole runs: what they give, that they repeat, and that nothing is left behind."""
+"""Whole runs: their results, that they repeat, and that they clean up."""
 
 import io
 
@@ -61,7 +61,7 @@ def test_strategies_meet_the_same_arrivals(scenario):
     assert runs[0].recorder.begun == runs[1].recorder.begun > 50
 
 
-def test_the_scenario_says_which_strategy(scenario):
+def test_the_strategy_comes_from_the_scenario(scenario):
     assert simulate(scenario("[balancer]\nstrategy = 'random'")).strategy == "random"
     text = "[scenario]\nduration = 9\nstrategies = ['round_robin', 'random']"
     assert simulate(scenario(text)).strategy == "round_robin"
@@ -74,7 +74,7 @@ def test_a_trace_is_written(scenario):
     assert len(trace.getvalue().splitlines()) == run.recorder.ended
 
 
-def test_a_service_in_use_is_not_let_go_and_an_idle_one_is_found_again(scenario):
+def test_a_service_in_use_stays_open_and_an_idle_one_is_reopened(scenario):
     settings = "[discovery]\nidle_s = 20.0"
     busy = simulate(scenario(settings, duration=500))
     idle = simulate(

@@ -36,7 +36,7 @@ def test_theory_comes_out(name):
 
 
 @pytest.mark.soak
-def test_all_of_the_table_comes_out():
+def test_all_oracles_hold():
     rows = verify(quick=True, jobs=0)
     assert len(rows) == sum(len(one.oracles) for one in TABLE)
     assert all(row.holds for row in rows), str(verify_table(rows))
@@ -68,7 +68,7 @@ def measured(seed_parity):
     ],
 )
 def test_verdicts(monkeypatch, kind, expected, verdict):
-    oracle = Oracle(label="a coin", of="value", expected=expected, kind=kind)
+    oracle = Oracle(label="a coin", figure="value", expected=expected, kind=kind)
     experiment = Experiment(name="coin", measure=measured, reps=6, oracles=(oracle,))
     monkeypatch.setattr("trimtab_sim.verify.TABLE", (experiment,))
     told = []

@@ -1,4 +1,4 @@
-"""Connections over the simulated network: what they cost, and how they end."""
+"""Connections over the simulated network: their cost, and how they end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 import simpy
 
 from trimtab_sim import SimulationError
-from trimtab_sim.collecting import patient_collector
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.scenario import Scenario
-from trimtab_sim.simulation import _Stage, simulate
+from trimtab_sim.simulation import _Execution, rare_collections, simulate
 from trimtab_sim.world.deadlines import Deadlines
 from trimtab_sim.world.http_clients import HttpClient
 
@@ -60,7 +59,7 @@ def test_a_refusal_of_new_connections_spares_those_that_are_kept():
     assert run.recorder.outcomes[Outcome.OK] == run.recorder.ended
 
 
-def test_a_refusal_meets_whoever_comes_new():
+def test_a_refusing_server_refuses_new_connections_only():
     late = '\n[[clients]]\nstart = "2500ms"\narrivals = {kind = "constant", rate = 10}\n'
     run, rows = _run(_fault("refuse", targets='"all"') + late)
     refused = [row["started"] for row in rows if row["outcome"] == "refused"]
@@ -76,7 +75,7 @@ def test_a_black_hole_lets_each_request_time_out_on_its_connection_or_on_the_way
     assert {row["took"] for row in rows if row["outcome"] == "timeout"} == {0.1}
 
 
-def test_a_request_sent_to_a_server_whose_end_is_not_known_yet_is_broken_off():
+def test_a_request_on_a_connection_of_a_dead_server_is_broken_off():
     world = _WORLD.replace('"5ms"', '"30ms"').replace("rate = 10", "rate = 40")
     world = world.replace('timeout = "100ms"', 'timeout = "1s"\nmethod = "POST"')
     run, rows = _run(_fault("crash", targets='"all"'), world)
@@ -87,14 +86,14 @@ def test_a_request_sent_to_a_server_whose_end_is_not_known_yet_is_broken_off():
     assert run.recorder.outcomes[Outcome.REFUSED] > 0
 
 
-def test_a_server_that_came_back_knows_none_of_the_old_connections():
+def test_a_restarted_server_has_no_old_connections():
     _, rows = _run(_fault("crash", targets='"all"', duration='"500ms"'))
     back = [row for row in rows if row["started"] > 2.5]
     assert [row["took"] for row in back[:3]] == [0.03, 0.02, 0.02]
     assert {row["outcome"] for row in back} == {"ok"}
 
 
-def test_a_partition_is_no_news_and_lasts_as_long_as_it_lasts():
+def test_a_partition_does_not_change_the_list_until_it_ends():
     cut = {"from": '"clients"', "to": '"servers"', "duration": '"1s"'}
     run, rows = _run(_fault("partition", **cut))
     assert {row["took"] for row in rows if row["outcome"] == "timeout"} == {0.1}
@@ -136,7 +135,7 @@ def test_a_failure_of_the_simulation_itself_fails_the_run(monkeypatch, mistake):
         _run(depth="client")
 
 
-def test_so_does_a_transport_error_that_says_nothing_of_the_servers(monkeypatch):
+def test_a_transport_error_counts_too(monkeypatch):
     def broken(self, ride, server):
         raise httpx.UnsupportedProtocol("nothing that a scenario can cause")
 
@@ -150,7 +149,7 @@ def test_a_run_that_is_cut_short_leaves_no_request_behind(monkeypatch, depth):
     async def never(self, loop):
         """Do not wait for the requests that go on."""
 
-    monkeypatch.setattr(_Stage, "_finish_requests", never)
+    monkeypatch.setattr(_Execution, "_finish_requests", never)
     hang = _fault("hang", at="3900ms", targets='"all"')
     run = simulate(Scenario.from_toml(_WORLD + hang), seed=1, depth=depth)
     assert run.in_flight_left == 1
@@ -167,7 +166,7 @@ class _Wait:
         self._ended.append(self.deadline)
 
 
-def test_deadlines_ring_in_their_order_whatever_the_order_of_coming():
+def test_deadlines_expire_in_order_whatever_the_order_of_adding():
     env, ended = simpy.Environment(), []
     deadlines = Deadlines(env)
     waits = [_Wait(moment, ended) for moment in (1.0, 3.0, 2.0, 2.5, 3.0)]
@@ -179,14 +178,14 @@ def test_deadlines_ring_in_their_order_whatever_the_order_of_coming():
     assert env.now == 3.0
 
 
-def test_the_collector_is_as_it_was_after_a_run():
+def test_the_collector_is_restored_after_a_run():
     before = gc.get_threshold()
-    with patient_collector():
+    with rare_collections():
         assert gc.get_threshold()[2] >= 100
     assert gc.get_threshold() == before
     gc.set_threshold(0)
     try:
-        with patient_collector():
+        with rare_collections():
             assert gc.get_threshold()[0] == 0
     finally:
         gc.set_threshold(*before)

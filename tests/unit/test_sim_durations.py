@@ -35,7 +35,7 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "10", "ten s", "10 sec", "s", "-1s", "1s!", None, True, [1]])
-def test_what_is_no_duration_is_told_what_to_write(text):
+def test_a_wrong_duration_is_reported_with_a_remedy(text):
     with pytest.raises(ValueError, match=r'is not a duration; write seconds .* "250ms"'):
         parse_duration(text)
 
@@ -54,7 +54,7 @@ def test_shares(text, share):
 
 
 @pytest.mark.parametrize("text", ["5", "101%", 1.5, -0.1, None, False])
-def test_what_is_no_share_is_told_what_to_write(text):
+def test_a_wrong_share_is_reported_with_a_remedy(text):
     with pytest.raises(ValueError, match="from 0 to 1"):
         parse_share(text)
 
@@ -76,7 +76,7 @@ def test_rates(text, per_s):
 
 
 @pytest.mark.parametrize("text", ["100", "/s", "0/s", 0, -1, math.inf, None])
-def test_what_is_no_rate_is_told_what_to_write(text):
+def test_a_wrong_rate_is_reported_with_a_remedy(text):
     with pytest.raises(ValueError, match='"100/s" or "6/m"'):
         parse_rate(text)
 

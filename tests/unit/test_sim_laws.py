@@ -66,7 +66,7 @@ def test_each_branch_of_a_hyperexponential_brings_half_of_the_load():
     assert p * short == pytest.approx(q * long) == pytest.approx(0.5)
 
 
-def test_a_pareto_without_variance_says_so():
+def test_a_pareto_law_up_to_shape_2_has_infinite_cv2():
     assert Pareto(mean=1, shape=2.0).cv2 == math.inf
 
 
@@ -91,7 +91,7 @@ def test_a_table_becomes_a_law():
         ({"law": "empirical", "file": "x", "values": [1]}, "either a file or values"),
     ],
 )
-def test_a_wrong_table_is_told_what_is_wrong(table, message):
+def test_a_mistake_in_a_law_is_named(table, message):
     with pytest.raises(ScenarioError, match=message):
         parse_law(table)
 

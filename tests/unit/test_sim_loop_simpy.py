@@ -1,4 +1,4 @@
-"""Tasks and SimPy processes in one time."""
+"""Tasks and SimPy processes on one clock."""
 
 import asyncio
 
@@ -84,7 +84,7 @@ def test_a_cancelled_task_is_a_failure_in_the_process(env):
     assert run(main(), env=env) == 3
 
 
-def test_an_event_that_somebody_else_triggered_stays_as_it_is(env):
+def test_an_event_that_was_already_triggered_stays_unchanged(env):
     async def fail():
         await asyncio.sleep(1)
         raise ValueError("too late")
@@ -111,7 +111,7 @@ def test_a_failed_event_is_raised_where_it_is_awaited(env):
     run(main(), env=env)
 
 
-def test_a_process_that_fails_with_nobody_waiting_ends_the_run(env):
+def test_a_failed_process_without_a_waiting_task_ends_the_run(env):
     def fail():
         yield env.timeout(1)
         raise LookupError("unnoticed")
@@ -166,7 +166,7 @@ def test_tasks_and_processes_queue_for_one_resource(env):
     assert seen == [("task 1", 0), ("task 2", 1), ("process", 2), ("task 3", 3)]
 
 
-def test_the_process_goes_on_beside_a_task(env):
+def test_a_process_runs_concurrently_with_a_task(env):
     seen = []
 
     def tick():

@@ -1,4 +1,4 @@
-"""The closed forms against figures worked out elsewhere."""
+"""The closed forms, compared with figures computed elsewhere."""
 
 import math
 

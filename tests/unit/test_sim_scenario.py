@@ -13,7 +13,7 @@ from trimtab_sim.laws import Empirical, Exponential
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.scenario.actions import Crash, Partition
 from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Trace
-from trimtab_sim.scenario.places import line_of, parse_path, reach, written
+from trimtab_sim.scenario.complaints import line_of, parse_path, path_of, value_at
 
 SMALL = """
 scenario = { duration = "60s" }
@@ -152,14 +152,14 @@ def test_arrivals_are_checked_when_made(make):
 
 
 @pytest.mark.parametrize("text", [SMALL, LARGE])
-def test_what_is_written_is_read_back(text):
+def test_a_written_scenario_reads_back_equal(text):
     scenario = Scenario.from_toml(text)
     again = Scenario.from_toml(scenario.to_toml())
     assert again == scenario
     assert again.digest == scenario.digest
 
 
-def test_only_what_differs_from_the_defaults_is_written():
+def test_only_values_that_differ_from_the_defaults_are_written():
     assert len(Scenario.from_toml(SMALL).to_toml().splitlines()) < 10
 
 
@@ -191,7 +191,7 @@ def test_the_digest_is_the_same_in_another_process(large):
         assert done.stdout.strip() == large.digest
 
 
-def test_a_scenario_goes_to_other_processes(large):
+def test_a_scenario_can_be_pickled(large):
     assert pickle.loads(pickle.dumps(large)) == large
 
 
@@ -222,7 +222,7 @@ def test_a_number_of_servers_is_replaced():
     assert Scenario.from_toml(SMALL).replace("service.servers", 20).service.count == 20
 
 
-def test_a_table_is_made_where_there_was_none():
+def test_replace_makes_a_missing_table():
     scenario = Scenario.from_toml(SMALL).replace("balancer.retry.max_attempts", 1)
     assert scenario.balancer_arguments["retry"].max_attempts == 1
 
@@ -230,10 +230,10 @@ def test_a_table_is_made_where_there_was_none():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("clients.count", 3, "leads nowhere"),
-        ("timeline[9].at", 3, "leads nowhere"),
-        ("", 3, "leads nowhere"),
-        ("service.serves", 3, "service.serves: nobody knows this key; did you mean 'servers'"),
+        ("clients.count", 3, "does not exist"),
+        ("timeline[9].at", 3, "does not exist"),
+        ("", 3, "does not exist"),
+        ("service.serves", 3, "service.serves: unknown key; did you mean 'servers'"),
         ("service.servers", "many", "service.servers: 'many' is wrong here"),
         ("timeline[1].at", "5m", r"timeline\[1\].at: 300 s is after the end"),
     ],
@@ -294,7 +294,7 @@ def test_lines_are_found():
 
 def test_paths_are_cut_and_written():
     assert parse_path("$.timeline[2].at") == ("timeline", 2, "at")
-    assert written(("timeline", 2, "at")) == "timeline[2].at"
-    assert reach({"a": [1, {"b": 2}]}, ("a", 1, "b")) == 2
-    assert reach({"a": [1]}, ("a", 7), "nowhere") == "nowhere"
-    assert reach({"a": 1}, ("a", "b"), "nowhere") == "nowhere"
+    assert path_of(("timeline", 2, "at")) == "timeline[2].at"
+    assert value_at({"a": [1, {"b": 2}]}, ("a", 1, "b")) == 2
+    assert value_at({"a": [1]}, ("a", 7), "nowhere") == "nowhere"
+    assert value_at({"a": 1}, ("a", "b"), "nowhere") == "nowhere"

@@ -96,7 +96,7 @@ def test_an_empty_one_and_wrong_questions():
     empty = Quantiles()
     assert math.isnan(empty.quantile(0.5))
     assert math.isnan(empty.mean)
-    with pytest.raises(ValueError, match="from 0 to 1, not 99"):
+    with pytest.raises(ValueError, match="q is 99; a quantile needs a share from 0 to 1"):
         empty.quantile(99)
     with pytest.raises(ValueError, match="cannot merge"):
         empty.merge(Quantiles(relative_error=0.02))

@@ -44,7 +44,7 @@ def test_around_zero_no_relative_width():
     assert student_interval([-1, 1]).relative_half_width == math.inf
 
 
-def test_coverage_of_students_interval_is_what_it_claims():
+def test_students_interval_has_its_claimed_coverage():
     rng = np.random.default_rng(1)
     covered = sum(
         student_interval(sample, level=0.9).contains(0) for sample in rng.normal(size=(1000, 8))
@@ -68,7 +68,7 @@ def test_bootstrap_of_the_median_and_of_equal_values():
     assert (same.low, same.high) == (2, 2)
 
 
-def test_pairing_takes_the_shared_luck_out():
+def test_pairing_removes_the_shared_variance():
     rng = random.Random(5)
     luck = [rng.gauss(100, 20) for _ in range(10)]
     first = [value + 1 + rng.gauss(0, 0.1) for value in luck]
@@ -119,7 +119,7 @@ def test_mser_finds_a_transient():
     assert found.discard % 5 == 0
 
 
-def test_mser_says_so_when_nothing_settles():
+def test_mser_reports_a_series_without_steady_state():
     assert not mser5(np.arange(1000.0)).reached
     assert not mser5([1.0, 2.0]).reached
 

@@ -1,8 +1,9 @@
 """The command `trimtab-sim`.
 
-One file per command; `app` ties them together, `ending` turns what went wrong into one line and
-an exit code. Nothing heavy is imported before `main` runs, so that an installation without the
-extra `sim` can say what it lacks.
+`running` has `run`, `compare` and `sweep`; `checking` has `verify`, `determinism` and `fuzz`;
+`files` has `new`, `schema` and `list`. `app` puts them together, with the `options` that they
+share; `terminal` shows progress, messages and exit codes. The dependencies are imported when `main`
+runs, so that an installation without the extra `sim` can name what is missing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _OWN = {"trimtab", "trimtab_sim"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
-    0: done, and what was expected holds. 1: an expectation fails, or the run could not be done.
-    2: what was asked is wrong. 130: interrupted. 141: whoever read the output has left.
+    0: done, and all expectations hold. 1: an expectation fails, or the run failed. 2: the command
+    line or the scenario is wrong. 130: interrupted. 141: the reader of the output is gone.
     """
     try:
         from trimtab_sim.cli.app import run_line  # noqa: PLC0415 - see the module's docstring

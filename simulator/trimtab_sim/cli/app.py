@@ -1,4 +1,4 @@
-"""All commands under one name, with what holds for each of them."""
+"""The application: all commands, their help, and how a command line is run."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from importlib.metadata import version
 from cyclopts import App, Parameter
 
 from trimtab.cli.consoles import for_errors, for_help
-from trimtab_sim.cli.ending import ended
+from trimtab_sim.cli.terminal import ended
 
 __all__ = ["make_app", "run_line"]
 
 _HELP = (
-    "See beforehand what happens to callers when instances come, go, slow down and fail: the "
+    "See beforehand what happens to callers when instances come, leave, slow down and fail: the "
     "shipping SDK in virtual time."
 )
 
-# Imported when asked for: scipy and Hypothesis take a second each to load.
+# Each command's module is imported when it is called: scipy and Hypothesis take a second each.
 _COMMANDS = {
-    "run": ("running:run", "Run a scenario, and judge what it expects."),
-    "compare": ("running:compare", "Put strategies side by side, on the same luck."),
+    "run": ("running:run", "Run a scenario, and check its expectations."),
+    "compare": ("running:compare", "Compare strategies on the same random draws."),
     "sweep": ("running:sweep", "Run a scenario at every point of a grid of settings."),
-    "fuzz": ("fuzzing:fuzz", "Search for a schedule of faults that breaks an invariant."),
-    "verify": ("verifying:verify", "Hold the simulator against what theory says."),
-    "determinism": ("verifying:determinism", "Compare two processes, request by request."),
+    "fuzz": ("checking:fuzz", "Search for a schedule of faults that breaks an invariant."),
+    "verify": ("checking:verify", "Compare the simulator with theory."),
+    "determinism": ("checking:determinism", "Compare the requests of two processes."),
     "new": ("files:new", "Write a commented scenario to start from."),
     "schema": ("files:schema", "Print the JSON schema of scenario files, for editors."),
     "list": ("files:list_", "List the ready scenarios."),

@@ -1,8 +1,9 @@
-"""`new`, `schema` and `list`: to begin with scenarios."""
+"""The commands `new`, `schema` and `list`: to start with scenario files."""
 
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,6 @@ from cyclopts import Parameter
 
 from trimtab.cli.consoles import for_output
 from trimtab_sim import ready
-from trimtab_sim.cli.starting import START
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.tables import Table
@@ -27,10 +27,10 @@ def new(
     """Write a commented scenario to start from.
 
     Args:
-        name: The file to write; printed when there is none.
-        from_: A ready scenario to start from, instead.
+        name: The file to write; without it, the scenario is printed.
+        from_: A ready scenario to copy, instead.
     """
-    text = START if from_ is None else ready.text(from_)
+    text = _start() if from_ is None else ready.text(from_)
     if name is None:
         print(text, end="")
         return
@@ -39,7 +39,7 @@ def new(
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise ScenarioError(f"{path} exists already; give another name") from None
+        raise ScenarioError(f"{path} already exists; choose another name") from None
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be written: {error.strerror}") from None
     print(f"wrote {path}; run it with: trimtab-sim run {path}")
@@ -59,3 +59,8 @@ def list_() -> None:
     console.print(table.title)
     for name, description in rows:
         console.print(f"  {name:{width}}  {description}", markup=False, soft_wrap=True)
+
+
+def _start() -> str:
+    """Return the scenario that `new` writes."""
+    return (files("trimtab_sim.cli") / "start.toml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values may be."""
+"""Options that several commands share: their types, checks and parsing."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ ScenarioName = Annotated[str, Parameter(name="scenario", show_default=False)]
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What all commands take that run a scenario.
+    """The options of all commands that run a scenario.
 
     Attributes:
         depth: How much of the client is real.
         seed: The root seed; replication k is derived from it.
         reps: How many replications.
-        jobs: Processes; 0 takes one per core.
+        jobs: Processes; 0 means one per core.
         dask: Address of a Dask scheduler, such as tcp://127.0.0.1:8786, instead of --jobs.
-        strategy: A strategy, instead of the scenario's; can be given several times.
+        strategy: A strategy, instead of the scenario's; repeatable.
     """
 
     depth: Literal["core", "client", "wire"] = "core"
@@ -90,7 +90,7 @@ def find(name: str) -> Scenario:
     """Read the scenario file of this path, or the ready scenario of this name.
 
     Raises:
-        ScenarioError: there is neither, or the file is wrong.
+        ScenarioError: neither exists, or the file is wrong.
     """
     path = Path(name)
     if path.exists():
@@ -105,19 +105,19 @@ def find(name: str) -> Scenario:
 
 
 def settings(given: list[str]) -> dict[str, Any]:
-    """Read `path=value`, one each. A value is TOML, or else a text as it stands.
+    """Parse `path=value` arguments. A value is TOML, or else a plain text.
 
     Raises:
-        ScenarioError: one has no `=`.
+        ScenarioError: an argument has no `=`.
     """
     return {path: _value(text) for path, text in map(_split, given)}
 
 
 def several(given: list[str]) -> dict[str, list[Any]]:
-    """Read `path=value,value,...`, one each.
+    """Parse `path=value,value,...` arguments.
 
     Raises:
-        ScenarioError: one has no `=`, or no values.
+        ScenarioError: an argument has no `=`, or no values.
     """
     return {path: _values(text) for path, text in map(_split, given)}
 
@@ -139,6 +139,6 @@ def _value(text: str) -> Any:
 
 
 def _values(text: str) -> list[Any]:
-    # All at once first, so that a comma within a table or a quoted text stays there.
+    # First as one TOML list, so that a comma within a table or a quoted text does not split it.
     whole = _value(f"[{text}]")
     return whole if isinstance(whole, list) else [_value(part.strip()) for part in text.split(",")]

@@ -1,4 +1,4 @@
-"""`run`, `compare` and `sweep`: experiments from the command line."""
+"""The commands `run`, `compare` and `sweep`: experiments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from trimtab.cli.consoles import for_output
 from trimtab.strategies import STRATEGIES
 from trimtab_sim import experiment
-from trimtab_sim.cli.ending import DONE, FAILED
 from trimtab_sim.cli.options import (
     DEFAULT,
     Common,
@@ -22,10 +21,9 @@ from trimtab_sim.cli.options import (
     settings,
     several,
 )
-from trimtab_sim.cli.progress import progress
+from trimtab_sim.cli.terminal import DONE, FAILED, progress
 from trimtab_sim.errors import ScenarioError
-from trimtab_sim.quiet import quiet
-from trimtab_sim.simulation import simulate
+from trimtab_sim.simulation import quiet, simulate
 from trimtab_sim.streams import child_seed
 
 if TYPE_CHECKING:
@@ -51,14 +49,14 @@ def run(
     trace: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Run a scenario, and judge what it expects.
+    """Run a scenario, and check its expectations.
 
     Args:
         scenario: A scenario file, or the name of a ready one (see `list`).
-        common: What all of them take.
-        set_: A setting to change, as path=value; can be given several times.
-        replication: Only the replication of this number; can be given several times.
-        precision: Add replications until the mean's interval is this narrow, as a share.
+        common: Shared options.
+        set_: A setting to change, as path=value; repeatable.
+        replication: Only the replication with this number; repeatable.
+        precision: Add replications until the half width of the mean's interval is this share.
         report: Write a report into this folder.
         trace: Write one JSON line per request of the first run to this file.
         json: Print JSON instead of tables.
@@ -85,14 +83,14 @@ def compare(
     report: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Put strategies side by side, on the same luck, with paired differences.
+    """Compare strategies on the same random draws, with paired differences.
 
     Args:
         scenario: A scenario file, or the name of a ready one (see `list`).
-        common: What all of them take. Without --strategy, those of the scenario; all that ship
-            when it names fewer than two.
-        set_: A setting to change, as path=value; can be given several times.
-        precision: Add replications until the mean's interval is this narrow, as a share.
+        common: Shared options. Without --strategy, the strategies of the scenario; all of the
+            SDK's when it names fewer than two.
+        set_: A setting to change, as path=value; repeatable.
+        precision: Add replications until the half width of the mean's interval is this share.
         report: Write a report into this folder.
         json: Print JSON instead of tables.
     """
@@ -124,14 +122,14 @@ def sweep(
 
     Args:
         scenario: A scenario file, or the name of a ready one (see `list`).
-        common: What all of them take.
+        common: Shared options.
         set_: A path and its values, as path=value,value,...; several make a grid.
-        metric: The figure that the best point is named for.
+        metric: The figure by which the best point is chosen.
         json: Print JSON instead of a table.
     """
     if not set_:
         raise ScenarioError("a sweep needs --set, like --set discovery.poll_interval_s=1,5,30")
-    with progress("runs") as told:
+    with progress("runs") as report_progress:
         found = experiment.sweep(
             find(scenario),
             several(list(set_)),
@@ -142,7 +140,7 @@ def sweep(
             depth=common.depth,
             strategies=_strategies(common),
             source=scenario,
-            progress=told,
+            progress=report_progress,
         )
     best = found.best(metric)
     if json:
@@ -157,7 +155,7 @@ def sweep(
 
 def _experiment(scenario: str, common: Common, **more: Any) -> Result:
     strategies = more.pop("strategies", None) or _strategies(common)
-    with progress("runs") as told:
+    with progress("runs") as report_progress:
         return experiment.run(
             find(scenario),
             reps=common.reps,
@@ -167,7 +165,7 @@ def _experiment(scenario: str, common: Common, **more: Any) -> Result:
             depth=common.depth,
             strategies=strategies,
             source=scenario,
-            progress=told,
+            progress=report_progress,
             **more,
         )
 
@@ -177,7 +175,7 @@ def _strategies(common: Common) -> list[str] | None:
 
 
 def _trace(result: Result, path: Path) -> None:
-    """Do the first run once more, writing its requests down."""
+    """Repeat the first run, and write its requests to a file."""
     with path.open("w", encoding="utf-8") as file, quiet():
         run = simulate(
             result.scenario,
@@ -186,7 +184,7 @@ def _trace(result: Result, path: Path) -> None:
             depth=result.depth,  # type: ignore[arg-type] # one of the three
             trace=file,
         )
-        # What is still held back is written when the digest is taken.
+        # Taking the digest writes the last requests.
         run.recorder.digest()
 
 
@@ -220,7 +218,7 @@ def _print(table: Table) -> None:
         for note in table.notes:
             console.print(note, markup=False)
     else:
-        # Wrapped lines are ugly; columns cut off would be lost.
+        # Too wide: wrapped lines are ugly, but cut columns would be lost.
         console.print(str(table), markup=False, soft_wrap=True)
     console.print()
 

@@ -1,8 +1,8 @@
 """Scenarios that come with the simulator, each a commented file that shows one thing.
 
-`load("black_hole")` reads one; `text("black_hole")` gives the file as it stands, to begin an own
-one from. Their expectations hold for the default strategy, which each names first; the comments
-say where the others fail them, and why.
+`load("black_hole")` reads one; `text("black_hole")` returns the file unchanged, as a start for your
+own. Their expectations hold for the default strategy, which each file lists first; the comments say
+where other strategies fail them, and why.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SUFFIX = ".toml"
 
 
 def names() -> tuple[str, ...]:
-    """Give the names of all ready scenarios, sorted."""
+    """Return the names of all ready scenarios, sorted."""
     return tuple(
         sorted(
             found.name.removesuffix(_SUFFIX)
@@ -36,13 +36,13 @@ def load(name: str) -> Scenario:
     """Read a ready scenario.
 
     Raises:
-        ScenarioError: there is none of that name; the message lists those that there are.
+        ScenarioError: the name is unknown; the message lists the known ones.
     """
     return Scenario.from_toml(text(name), source=f"{name}{_SUFFIX}")
 
 
 def text(name: str) -> str:
-    """Give the file of a ready scenario, comments and all.
+    """Return the file of a ready scenario, with its comments.
 
     Raises:
         ScenarioError: as for `load`.
@@ -52,5 +52,5 @@ def text(name: str) -> str:
 
 def _file(name: str) -> Traversable:
     if name not in names():
-        raise ScenarioError(f"no ready scenario {name!r}; there are {', '.join(names())}")
+        raise ScenarioError(f"unknown ready scenario {name!r}; known are {', '.join(names())}")
     return files(__name__) / f"{name}{_SUFFIX}"

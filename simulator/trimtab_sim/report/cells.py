@@ -1,4 +1,4 @@
-"""Tables as the page wants them: cells with a text, an uncertainty and an emphasis."""
+"""Tables of the report's page: cells with a text, an uncertainty and an emphasis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trimtab_sim.metrics import METRICS, Metric, metric, written
+from trimtab_sim.metrics import METRICS, Metric, formatted, metric
 
 if TYPE_CHECKING:
     from trimtab_sim.metrics import Unit
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Grid", "differences_grid", "half_width", "metrics_grid"]
 
-_LEFT_OUT = ("max", "late_sends")
+_NOT_SHOWN = ("max", "late_sends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Grid:
 
 
 def metrics_grid(result: Result) -> Grid:
-    """Return figures by strategies, with intervals."""
+    """Return a table: figures by strategies, with intervals."""
     rows = [
         [Cell(one.label), *(_value(result, strategy, one) for strategy in result.strategies)]
         for one in _known(result)
@@ -51,7 +51,7 @@ def metrics_grid(result: Result) -> Grid:
 
 
 def differences_grid(result: Result) -> Grid:
-    """Return by how much each other strategy has more than the first one, paired."""
+    """Return a table: the paired difference of each other strategy to the first one."""
     first, *others = result.strategies
     rows = [
         [
@@ -61,15 +61,15 @@ def differences_grid(result: Result) -> Grid:
         for one in _known(result)
         if others
     ]
-    return Grid([f"more than {first}", *others], rows)
+    return Grid([f"difference to {first}", *others], rows)
 
 
 def _known(result: Result) -> list[Metric]:
-    """Return the figures that some run gives."""
+    """Return the figures that have a value in at least one run."""
     return [
         metric(name)
         for name in METRICS
-        if name not in _LEFT_OUT
+        if name not in _NOT_SHOWN
         and any(not np.isnan(result.values(one, name)).all() for one in result.strategies)
     ]
 
@@ -79,8 +79,8 @@ def _value(result: Result, strategy: str, one: Metric) -> Cell:
     if found is None:
         values = result.values(strategy, one.name)
         known = values[~np.isnan(values)]
-        return Cell(written(float(known.mean()) if len(known) else None, one.unit))
-    return Cell(written(found.estimate, one.unit), half_width(found, one.unit))
+        return Cell(formatted(float(known.mean()) if len(known) else None, one.unit))
+    return Cell(formatted(found.estimate, one.unit), half_width(found, one.unit))
 
 
 def _difference(found: Interval | None, unit: Unit) -> Cell:
@@ -90,7 +90,7 @@ def _difference(found: Interval | None, unit: Unit) -> Cell:
     if unit == "share":
         text = f"{sign}{found.estimate * 100:.3g} points"
     else:
-        text = sign + written(found.estimate, unit)
+        text = sign + formatted(found.estimate, unit)
     is_sure = np.isfinite(found.half_width) and not found.contains(0.0)
     return Cell(
         text.replace("-", "\N{MINUS SIGN}"), half_width(found, unit), "sure" if is_sure else ""
@@ -98,7 +98,7 @@ def _difference(found: Interval | None, unit: Unit) -> Cell:
 
 
 def half_width(found: Interval, unit: Unit) -> str:
-    """Write half of an interval with two digits; "" when there is none."""
+    """Format half of an interval with two digits; "" when there is no interval."""
     half = found.half_width
     if not np.isfinite(half) or not half:
         return ""
@@ -110,6 +110,6 @@ def half_width(found: Interval, unit: Unit) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Write a half width: more than two digits of an uncertainty say nothing."""
+    """Format a half width: more than two digits of an uncertainty mean nothing."""
     rounded = float(f"{value:.2g}")
     return f"{rounded:.0f}" if rounded >= 10 else f"{rounded:.2g}"  # noqa: PLR2004 - two digits

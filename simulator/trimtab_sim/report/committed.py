@@ -1,9 +1,9 @@
 """The report that is kept beside the code: ready scenarios by strategy, with pictures.
 
-`python -m trimtab_sim.report.committed simulator/REPORT.md` makes it anew: it runs every ready
-scenario, writes what came out to `report/figures.json` beside the given file, the pictures to
-`report/*.svg`, and the text, which is worked out from the figures alone. A change to a strategy
-thus shows as a change of this report. A test does some of the runs again and compares.
+`python -m trimtab_sim.report.committed simulator/REPORT.md` makes it: it runs every ready scenario,
+writes the figures to `report/figures.json` beside the given file, the pictures to `report/*.svg`,
+and the text, which is computed from the figures alone. So a change to a strategy shows as a change
+of this report. A test repeats some of the runs and compares.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SEED = 1
 REPLICATIONS = 3
 FIGURES = "report/figures.json"
 POLLS_S = (1.0, 5.0, 15.0, 30.0)
-"""Poll intervals that the bad day is gone through with."""
+"""Poll intervals of the sweep over the scenario `bad_day`."""
 POLL_STRATEGIES = ("least_latency", "round_robin")
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of one run. Times in seconds; None where there was nothing to measure."""
+    """The kept figures of one run. Times in seconds; None where there was nothing to measure."""
 
     requests: int
     failed: int
@@ -66,11 +66,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the text is made of.
+    """All figures of the text.
 
     Attributes:
         scenarios: rows by the scenario's name.
-        polls: the bad day under several poll intervals.
+        polls: the scenario `bad_day` with several poll intervals.
     """
 
     seed: int
@@ -93,12 +93,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def kept(path: Path) -> Kept:
-    """Read the figures that belong to a report's text."""
+    """Read the figures that belong to the text at a path."""
     return msgspec.json.decode((path.parent / FIGURES).read_bytes(), type=Kept)
 
 
 def numbers(run: Figures) -> Numbers:
-    """Take what is kept of one run."""
+    """Return the kept figures of one run."""
     return Numbers(
         requests=run.requests,
         failed=run.requests - run.successes,
@@ -106,13 +106,13 @@ def numbers(run: Figures) -> Numbers:
         p99=run.p99,
         p999=run.p999,
         retries_per_request=run.retries_per_request,
-        converged=run.settling.slowest_s if run.settling.changes else None,
+        converged=run.convergence.slowest_s if run.convergence.changes else None,
         traffic_off_dead=run.traffic_off_dead_s if any(s.ends for s in run.servers) else None,
     )
 
 
 def _make(folder: Path) -> Kept:
-    """Run everything; draw the pictures into a folder."""
+    """Run all scenarios; draw the pictures into a folder."""
     scenarios = {}
     css = (files("trimtab_sim.report") / "charts.css").read_text(encoding="utf-8")
     for name in ready.names():

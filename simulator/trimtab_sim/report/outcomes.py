@@ -1,4 +1,4 @@
-"""Good and bad requests over time, a strip per strategy: good upwards, bad downwards."""
+"""A picture of requests over time, a strip per strategy: successful upwards, failed downwards."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trimtab_sim.recorder import BINS
-from trimtab_sim.report.svg import Scale, document, line, number, path, rect, steps, text
-from trimtab_sim.report.timelines import LEFT, WIDTH, Lanes, moments, row_name, seconds_axis
+from trimtab_sim.report.drawing import (
+    LEFT,
+    WIDTH,
+    Lanes,
+    Scale,
+    document,
+    line,
+    moments,
+    number,
+    path,
+    rect,
+    row_name,
+    seconds_axis,
+    steps,
+    text,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,11 +35,11 @@ _UP = 62.0
 _DOWN = 40.0
 _GAP = 14.0
 _TOGETHER = 2
-"""Bins drawn as one, so that the noise of a single one does not shout."""
+"""Bins drawn as one, to reduce the noise."""
 
 
 def draw_outcomes(result: Result, *, css: str = "") -> str:
-    """Draw requests per second that ended well and not, the mean over the replications."""
+    """Draw successful and failed requests per second, the mean over the replications."""
     runs = {name: _rates(result, name) for name in result.strategies}
     most_good = max(float(good.max()) for good, _ in runs.values()) or 1.0
     most_bad = max(float(bad.max()) for _, bad in runs.values())
@@ -49,7 +63,7 @@ def draw_outcomes(result: Result, *, css: str = "") -> str:
         top = middle + down + _GAP
     parts += seconds_axis(scale, top - _GAP + 6)
     return document(
-        WIDTH, top + 16, parts, title="Requests per second that ended well and not", css=css
+        WIDTH, top + 16, parts, title="Successful and failed requests per second", css=css
     )
 
 

@@ -1,4 +1,8 @@
-"""What the report says, worked out: the template only puts it in its place."""
+"""Make the report: the template and the contents of its page.
+
+The template only arranges the texts, tables and pictures of `Page`. The same result gives the same
+bytes: there is no date unless one is given. The page has no scripts and fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +10,64 @@ import platform
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab_sim.metrics import written
+import jinja2
+
+from trimtab_sim.metrics import formatted
 from trimtab_sim.report.cells import Cell, Grid, differences_grid, metrics_grid
-from trimtab_sim.report.convergence import draw_convergence
-from trimtab_sim.report.latency import draw_latency
 from trimtab_sim.report.outcomes import draw_outcomes
 from trimtab_sim.report.shares import draw_shares
+from trimtab_sim.report.times import draw_convergence, draw_latency
 
 if TYPE_CHECKING:
     from trimtab_sim.expectations import Judgement
     from trimtab_sim.figures import EventFigures
     from trimtab_sim.result import Result
 
-__all__ = ["Page"]
+__all__ = ["Page", "render", "write"]
 
 _MOST_EVENTS = 30
 _CARD = (("p50", "p50"), ("p99", "p99"), ("retries_per_request", "retries per request"))
 _PACKAGES = ("trimtab", "simpy", "numpy", "scipy")
 
 
+def write(result: Result, directory: str | Path, *, date: str = "") -> Path:
+    """Write the report into a directory, which is made if need be; return the path of the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "index.html"
+    path.write_text(render(result, date=date), encoding="utf-8")
+    return path
+
+
+def render(result: Result, *, date: str = "") -> str:
+    """Give the report as one HTML text.
+
+    Args:
+        result: of `run` or `compare`.
+        date: written at the end, if given.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(_read("report.html.j2"))
+    return template.render(
+        page=Page(result, date=date),
+        charts_css=_read("charts.css"),
+        page_css=_read("page.css"),
+    )
+
+
 @dataclass(frozen=True)
 class Card:
-    """One strategy in short."""
+    """The summary of one strategy."""
 
     strategy: str
     failed: str
@@ -41,7 +79,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Failure:
-    """An expectation that failed, and the line that shows it again."""
+    """An expectation that failed, and the command that replays it."""
 
     strategy: str
     words: str
@@ -50,10 +88,10 @@ class Failure:
 
 
 class Page:
-    """One result, as the template asks for it.
+    """One result, with the properties that the template uses.
 
     Args:
-        result: what to report.
+        result: the result to report.
         date: written into the footer if given; without it the same result gives the same bytes.
     """
 
@@ -76,7 +114,7 @@ class Page:
 
     @property
     def facts(self) -> list[str]:
-        """What kind of experiment it was, in short."""
+        """The main settings of the experiment."""
         result, about = self._result, self._about
         return [
             f"{float(about.duration):g} s of virtual time, {float(about.warmup):g} s of it warm-up",
@@ -88,12 +126,12 @@ class Page:
 
     @property
     def cards(self) -> list[Card]:
-        """The strategies in short."""
+        """The summaries of the strategies."""
         return [self._card(strategy) for strategy in self._result.strategies]
 
     @property
     def verdicts(self) -> Grid:
-        """Clauses by strategies: the worst that came out, and whether it holds."""
+        """Clauses by strategies: the worst value, and whether it holds."""
         clauses: dict[tuple[str, str], list[Judgement]] = {}
         for one in self.judgements:
             clauses.setdefault((one.clause, one.wanted), []).append(one)
@@ -105,7 +143,7 @@ class Page:
 
     @property
     def failures(self) -> list[Failure]:
-        """What failed, and how to see it again."""
+        """The failed expectations, with their commands."""
         return [
             Failure(
                 one.strategy,
@@ -120,10 +158,10 @@ class Page:
 
     @property
     def interval_note(self) -> str:
-        """What the intervals mean."""
+        """A sentence on the intervals."""
         count = len(self._result.replications)
         if count == 1:
-            return "One replication, so nothing can be said of the uncertainty."
+            return "One replication, so the uncertainty is unknown."
         return (
             f"The mean over {count} replications and half of its 95 % interval: Student's, or a "
             "bootstrap's for quantiles and maxima."
@@ -131,12 +169,12 @@ class Page:
 
     @cached_property
     def metrics(self) -> Grid:
-        """Strategies by figures."""
+        """Figures by strategies."""
         return metrics_grid(self._result)
 
     @cached_property
     def differences(self) -> Grid:
-        """The other strategies against the first."""
+        """The other strategies compared with the first."""
         return differences_grid(self._result)
 
     @property
@@ -156,22 +194,22 @@ class Page:
 
     @property
     def outcomes(self) -> str:
-        """The picture of good and bad."""
+        """The picture of successful and failed requests."""
         return draw_outcomes(self._result)
 
     @property
     def shares(self) -> str:
-        """The picture of who was sent what."""
+        """The picture of each instance's share."""
         return draw_shares(self._result)
 
     @property
     def latency(self) -> str:
-        """The picture of times."""
+        """The picture of request times."""
         return draw_latency(self._result)
 
     @cached_property
     def convergence(self) -> str:
-        """The picture of views; empty when nothing changed."""
+        """The picture of convergence; empty when no instance changed."""
         return draw_convergence(self._result)
 
     @property
@@ -179,7 +217,7 @@ class Page:
         """The bounds that the settings imply."""
         run = self._result.runs[self.first][0]
         return Grid.of_texts(
-            ["a change, and every client knows it within", "bound"],
+            ["change", "every client knows it within"],
             [[what, f"{bound_s:.3g} s"] for what, bound_s in run.bounds],
         )
 
@@ -195,7 +233,7 @@ class Page:
             ["depth", result.depth],
             ["versions", f"Python {platform.python_version()}, {', '.join(versions)}"],
         ]
-        return Grid.of_texts(["what", "value"], rows)
+        return Grid.of_texts(["name", "value"], rows)
 
     @property
     def runs(self) -> Grid:
@@ -220,7 +258,7 @@ class Page:
         rows = [(label, self._mean(strategy, name)) for name, label in _CARD]
         mine = [one for one in self.judgements if one.strategy == strategy]
         fails = sum(not one.holds for one in mine)
-        words = "all that was expected holds"
+        words = "all expectations hold"
         if fails:
             words = f"{fails} of {_plural(len(mine), 'expectation')} fail{'s' * (fails == 1)}"
         return Card(
@@ -236,17 +274,17 @@ class Page:
         found = self._result.interval(strategy, name)
         if found is None:
             return "-"
-        return written(found.estimate, "number" if name == "retries_per_request" else "s")
+        return formatted(found.estimate, "number" if name == "retries_per_request" else "s")
 
     def _worst_after(self, strategy: str, place: int) -> str:
         worst = 0.0
         for run in self._result.runs[strategy]:
             event = run.events[place] if place < len(run.events) else None
             if event is not None and event.well_after_s is None:
-                return "until the next"
+                return "until the next event"
             if event is not None and event.well_after_s is not None:
                 worst = max(worst, event.well_after_s)
-        return f"{worst:.1f} s" if worst else "none failed"
+        return f"{worst:.1f} s" if worst else "no failure"
 
 
 def _verdict(one: Judgement) -> Cell:
@@ -266,3 +304,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _read(name: str) -> str:
+    return (files("trimtab_sim.report") / name).read_text(encoding="utf-8")

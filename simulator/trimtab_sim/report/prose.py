@@ -1,4 +1,4 @@
-"""The text of the committed report, worked out from its figures alone."""
+"""The text of the committed report, computed from its figures alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from trimtab_sim import ready
-from trimtab_sim.metrics import written
+from trimtab_sim.metrics import formatted
 from trimtab_sim.report.cells import half_width
 from trimtab_sim.statistics import student_interval
 
@@ -22,28 +22,28 @@ _HEAD = """\
 # What the simulator shows
 
 The scenarios that come with the simulator, under four strategies or more, in virtual time, with
-the code that ships. Made by `make sim-report` and held by a test: when a strategy changes, so
-does this page. Every line can be had again, with a report of its own:
+the code that ships. `make sim-report` makes this page, and a test checks it: when a strategy
+changes, this page changes. Every row can be repeated, with a report of its own:
 
     trimtab-sim run black_hole --report report
 
 Each figure is the mean of {count} replications (root seed {seed}) and half of its 95 % interval;
-the same luck for all strategies. *Failed* is the share of all requests that did not succeed, after
-the retries that a scenario's settings allow. *Last view right* is the time from a change of the
-instances until the last client's list agreed with it; it depends on the registry and the poll
-interval, not on the strategy. *Traffic off the dead* is the time until the last attempt was sent to
-an instance that had ended.
+all strategies get the same random draws. *Failed* is the share of all requests that did not
+succeed, after the retries that a scenario's settings allow. *Last view right* is the time from a
+change of the instances until the last client's list agreed with it; it depends on the registry and
+the poll interval, not on the strategy. *Traffic off dead* is the time until the last attempt was
+sent to an instance that had ended.
 
-## Failed requests at a glance
+## Failed requests
 
-Bold: the least of the row, and what chance does not tell apart from it.
+Bold: the lowest of the row, and those that do not differ from it significantly.
 """
 _POLLS = """\
 ### Which poll interval?
 
-The bad day once more. A shorter interval brings the replaced and the dead to every client's
-notice sooner, which is all that it does: what fails before anybody can know is up to the strategy,
-and while the registry is away no interval helps.
+The bad day again. With a shorter interval every client learns sooner of replaced and dead
+instances, and that is all: requests that fail before a client can know depend on the strategy, and
+while the registry is away no interval helps.
 """
 _COLUMNS = (
     "strategy",
@@ -53,18 +53,18 @@ _COLUMNS = (
     "p99.9",
     "retries per request",
     "last view right",
-    "traffic off the dead",
+    "traffic off dead",
     "expectations",
 )
 
 
 def prose(kept: Kept) -> str:
-    """Write the report."""
+    """Return the text of the report."""
     scenarios = kept.scenarios
     count = len(next(iter(scenarios.values()))[0].runs)
-    # The question that a simulation is for comes first.
+    # The most realistic scenario comes first.
     order = sorted(scenarios, key=lambda name: (name != "bad_day", name))
-    parts = [_HEAD.format(count=count, seed=kept.seed), _glance(kept, order)]
+    parts = [_HEAD.format(count=count, seed=kept.seed), _overview(kept, order)]
     for name in order:
         parts.append(_section(name, scenarios[name]))
         if name == "bad_day":
@@ -79,11 +79,11 @@ def introduction(name: str) -> str:
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").removeprefix(" "))
-    # What is set in a little is a command line or a setting to try.
+    # Indented lines are a command line or a setting to try.
     return "\n".join(f"  {line}" if line.startswith("  ") else line for line in lines)
 
 
-def _glance(kept: Kept, order: Sequence[str]) -> str:
+def _overview(kept: Kept, order: Sequence[str]) -> str:
     strategies = [row.strategy for row in kept.scenarios[order[0]]]
     rows = []
     for name in order:
@@ -108,7 +108,7 @@ def _section(name: str, rows: Sequence[Row]) -> str:
             introduction(name),
             "",
             _table(_COLUMNS, [_cells(row) for row in rows]),
-            f"![Requests per second that ended well and not](report/{name}_outcomes.svg)",
+            f"![Successful and failed requests per second](report/{name}_outcomes.svg)",
             "",
             f"![Each instance's share over time](report/{name}_shares.svg)",
             "",
@@ -150,9 +150,9 @@ def _failed(row: Row) -> tuple[float, float]:
 def _failed_text(row: Row) -> str:
     mean, half = _failed(row)
     if not mean:
-        return "none"
+        return "0"
     digits = 2 if mean >= 0.001 else 4  # noqa: PLR2004 - a tenth of a per cent
-    # Less than the last digit that is written of a mean is as good as nothing.
+    # A spread below the last digit of the mean is left out.
     spread = f" ± {float(f'{half * 100:.2g}'):g}" if half >= 1e-6 else ""  # noqa: PLR2004
     return f"{mean * 100:.{digits}f} %{spread}"
 
@@ -163,7 +163,7 @@ def _value(values: Sequence[float | None], unit: Unit) -> str:
         return "-"
     found = student_interval(known)
     half = half_width(found, unit)
-    return written(found.estimate, unit) + (f" ± {half}" if half else "")
+    return formatted(found.estimate, unit) + (f" ± {half}" if half else "")
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

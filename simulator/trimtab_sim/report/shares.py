@@ -1,8 +1,8 @@
-"""Who was sent what: a row per instance, a column per moment, a strip per strategy.
+"""A picture of each instance's share: rows of instances over time, a strip per strategy.
 
-The colour says how much of its fair share an instance got: its weight among those that were
-there. So a newcomer that is flooded, a slow one that is left alone and a dead one that is still
-called can be seen at a glance, whatever the number of instances.
+The colour shows how much of its fair share an instance got; the fair share is its weight among the
+available instances. So it is easy to see a new instance that is flooded, a slow one that is avoided
+and a dead one that is still called, whatever the number of instances.
 """
 
 from __future__ import annotations
@@ -13,8 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trimtab_sim.recorder import BINS
-from trimtab_sim.report.svg import Scale, document, line, number, path, rect, text
-from trimtab_sim.report.timelines import LEFT, RIGHT, WIDTH, Lanes, moments, row_name, seconds_axis
+from trimtab_sim.report.drawing import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Lanes,
+    Scale,
+    document,
+    line,
+    moments,
+    number,
+    path,
+    rect,
+    row_name,
+    seconds_axis,
+    text,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,11 +49,11 @@ LEVELS = (
     ("h7", float("inf"), "more"),
 )
 """Class, upper end in fair shares, and a word."""
-_ENOUGH = 30
-"""Requests that a fair share should be in one cell, so that chance does not colour it."""
+_LEAST_IN_CELL = 30
+"""The least requests of a fair share in one cell: fewer would show random noise."""
 _COLUMNS = (120, 80, 60, 48, 40, 30)
 _MUCH = 0.1
-"""A dead instance that gets more than this part of its share is called in earnest."""
+"""A dead instance that gets more than this part of its share is called, not just tried."""
 _MOST_ROWS = 120
 _STATES = (_ABSENT, _THERE, _LEAVING, _DEAD) = (0, 1, 2, 3)
 _GAP = 18.0
@@ -50,7 +64,8 @@ def draw_shares(result: Result, *, replication: int = 0, css: str = "") -> str:
 
     Args:
         result: of one or more strategies.
-        replication: its place in the result; luck differs, so it cannot be a mean of all.
+        replication: its place in the result; faults hit other instances in each, so that a mean
+            over all would show nothing.
         css: as for `document`.
     """
     runs = {name: found[replication] for name, found in result.runs.items()}
@@ -85,20 +100,22 @@ def _strip(run: Figures, scale: Scale, *, top: float, row: float) -> list[str]:
 
 
 def _styles(run: Figures) -> list[list[str]]:
-    """Return the class of every cell: servers by columns."""
+    """Return the CSS class of every cell: servers by columns."""
     servers = [one for one in run.servers if one.sent_by_bin][:_MOST_ROWS]
     sent = np.array([one.sent_by_bin[:BINS] for one in servers], dtype=float)
     states = _states(run, [one.id for one in servers])
-    columns = next((c for c in _COLUMNS if sent.mean() * (BINS // c) >= _ENOUGH), _COLUMNS[-1])
+    columns = next(
+        (c for c in _COLUMNS if sent.mean() * (BINS // c) >= _LEAST_IN_CELL), _COLUMNS[-1]
+    )
     shape = (len(servers), columns, -1)
     sent, states = sent.reshape(shape).sum(axis=2), states.reshape(shape)
     weights = np.array([[one.weight] for one in servers])
     claims = (states == _THERE).mean(axis=2) * weights
     whole, taken = claims.sum(axis=0), np.where(claims > 0, sent, 0.0).sum(axis=0)
     each = np.divide(taken, whole, out=np.zeros(columns), where=whole > 0)
-    # To an instance that is gone nothing is due; it is judged by what it would have had.
+    # An instance that is gone has no fair share; it is judged by the share that it would have had.
     fair = np.where(claims > 0, claims, weights) * each
-    # What it was for most of a column is what the column shows.
+    # A column shows the state that an instance had for most of it.
     mostly = np.argmax([(states == one).sum(axis=2) for one in _STATES], axis=0)
     return [
         [_style(*cell) for cell in zip(*row, strict=True)]
@@ -107,11 +124,11 @@ def _styles(run: Figures) -> list[list[str]]:
 
 
 def _states(run: Figures, names: list[str]) -> npt.NDArray[np.int64]:
-    """Return what each instance was in each bin, as the changes of the truth say."""
+    """Return the state of each instance in each bin, by the changes of the truth."""
     row = {name: place for place, name in enumerate(names)}
     found = np.full((len(names), BINS), _THERE)
     seen: list[str] = []
-    for change in run.settling.changes:
+    for change in run.convergence.changes:
         if change.instance in row:
             place, since = row[change.instance], round(change.at / run.bin_s)
             if change.kind == "add" and change.instance not in seen:
@@ -120,7 +137,7 @@ def _states(run: Figures, names: list[str]) -> npt.NDArray[np.int64]:
             seen.append(change.instance)
     for server in run.servers:
         for ended, _ in server.ends if server.id in row else ():
-            # One that left in good order works on for a while, until it ends.
+            # One that deregistered works on for a while, until it ends.
             rest = found[row[server.id], round(ended / run.bin_s) :]
             rest[rest == _LEAVING] = _DEAD
     return found

@@ -1,17 +1,17 @@
-"""What happens to the world: one class per action of the timeline and of churn.
+"""Actions of the timeline and of churn: faults, deploys, load; one class each.
 
-What each does to a server, and to its heartbeats:
+The effect on a server and its heartbeats:
 
 | action | a new connection | a request inside | heartbeats |
 |---|---|---|---|
 | `crash` | refused | lost or finished, as the service says | end |
 | `black_hole` | no answer at all | no answer | end, unless `heartbeats` |
-| `hang` | taken | no answer until it is over | go on |
-| `slow` | taken | takes `factor` times as long | go on |
-| `errors` | taken | a share answers `status` at once | go on |
+| `hang` | accepted | no answer until the fault ends | go on |
+| `slow` | accepted | takes `factor` times as long | go on |
+| `errors` | accepted | a share answers `status` at once | go on |
 | `refuse` | refused | goes on | go on |
-| `flap` | as `crash` and back, over and over | | with it |
-| `gray` | taken | a share hangs, fails or is slow | go on |
+| `flap` | as `crash` and restart, repeatedly | | with it |
+| `gray` | accepted | a share hangs, fails or is slow | go on |
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ __all__ = [
     "Add",
     "BlackHole",
     "Churn",
-    "ClockSkew",
     "Crash",
     "Errors",
     "Flap",
@@ -38,6 +37,7 @@ __all__ = [
     "OnServers",
     "Partition",
     "Refuse",
+    "RegistryClockSkew",
     "RegistryOutage",
     "RegistryRestartEmpty",
     "RegistryStale",
@@ -53,13 +53,13 @@ _Status: TypeAlias = Annotated[int, msgspec.Meta(ge=400, le=599)]
 
 
 class Targets(Table, frozen=True, kw_only=True):
-    """Which servers: exactly one of these keys.
+    """The servers of an action: exactly one of these keys.
 
     Attributes:
-        count: so many, drawn at random among those there are.
-        index: these, counted from 0 in the order in which they came.
-        share: such a share of those there are, drawn at random, at least one.
-        zone: all in a zone.
+        count: this many, drawn at random from the available servers.
+        index: these servers, counted from 0 in the order of their start.
+        share: this share of the available servers, drawn at random, at least one.
+        zone: all servers in a zone.
     """
 
     count: Count | None = None
@@ -74,39 +74,39 @@ class Targets(Table, frozen=True, kw_only=True):
 
 
 class _Action(Table, frozen=True, kw_only=True, tag_field="action"):
-    """What all actions share: `at`, the moment of the timeline at which it happens."""
+    """Base of all actions: `at` is the moment on the timeline."""
 
     at: Duration | None = None
 
 
 class _Lasting(_Action, frozen=True, kw_only=True):
-    """An action that ends after `duration`; None: when the scenario heals, or never."""
+    """An action that ends after `duration`; without it, at the healing or never."""
 
     duration: Duration | None = None
 
 
 class OnServers(_Lasting, frozen=True, kw_only=True):
-    """An action on some servers; on one at random unless `targets` says which."""
+    """An action on some servers; by default on one, drawn at random."""
 
     targets: Targets | Literal["all"] = Targets(count=1)
 
 
 class Crash(OnServers, frozen=True, kw_only=True, tag="crash"):
-    """The process ends; after `duration` it is started again and registers anew."""
+    """The process ends; after `duration` it restarts and registers again."""
 
 
 class BlackHole(OnServers, frozen=True, kw_only=True, tag="black_hole"):
-    """The machine vanishes from the network without a word (a silent death).
+    """The machine vanishes from the network silently.
 
-    With `heartbeats` its registration lives on: somebody else renews it, or only the way from
-    the clients is blocked.
+    With `heartbeats` its registration stays valid: a sidecar renews it, or only the path from the
+    clients is blocked.
     """
 
     heartbeats: bool = False
 
 
 class Hang(OnServers, frozen=True, kw_only=True, tag="hang"):
-    """It takes requests and does not answer; heartbeats go on."""
+    """It accepts requests and does not answer; heartbeats go on."""
 
 
 class Slow(OnServers, frozen=True, kw_only=True, tag="slow"):
@@ -127,7 +127,7 @@ class Refuse(OnServers, frozen=True, kw_only=True, tag="refuse"):
 
 
 class Flap(OnServers, frozen=True, kw_only=True, tag="flap"):
-    """Crash and come back, over and over: `down` of each `period` it is gone."""
+    """It crashes and restarts repeatedly; it is down for the share `down` of each `period`."""
 
     period: Duration
     down: Share = 0.5
@@ -138,7 +138,7 @@ class Flap(OnServers, frozen=True, kw_only=True, tag="flap"):
 
 
 class Gray(OnServers, frozen=True, kw_only=True, tag="gray"):
-    """A share of the requests goes wrong, the others are well.
+    """A share of the requests fails, the others succeed.
 
     Attributes:
         share: of the requests.
@@ -152,7 +152,7 @@ class Gray(OnServers, frozen=True, kw_only=True, tag="gray"):
 
 
 class Partition(_Lasting, frozen=True, kw_only=True, tag="partition", rename={"from_": "from"}):
-    """Messages between two sides vanish.
+    """Messages between two sides are lost.
 
     A side is `clients`, `servers` or `registry`, one of them (`client:3`, `server:0`), a group
     of clients (`clients:web`) or a zone (`zone:a`).
@@ -163,15 +163,8 @@ class Partition(_Lasting, frozen=True, kw_only=True, tag="partition", rename={"f
     both_ways: bool = True
 
 
-class ClockSkew(_Lasting, frozen=True, kw_only=True, tag="clock_skew"):
-    """The clocks of a side (as in `partition`) are `offset_s` ahead, or behind when negative."""
-
-    of: str
-    offset_s: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
-
-
 class Add(_Action, frozen=True, kw_only=True, tag="add"):
-    """New servers start and register, `every` so often one."""
+    """New servers start and register, one per `every`."""
 
     count: Count = 1
     zone: str = ""
@@ -180,20 +173,20 @@ class Add(_Action, frozen=True, kw_only=True, tag="add"):
 
 
 class Remove(_Action, frozen=True, kw_only=True, tag="remove"):
-    """Servers leave in good order: deregister, then work on for `drain`, then stop."""
+    """Servers shut down in order: deregister, then work on for `drain`, then stop."""
 
     targets: Targets | Literal["all"] = Targets(count=1)
     drain: Duration = 0.0
 
 
 class Replace(_Action, frozen=True, kw_only=True, tag="replace"):
-    """Servers are replaced by new ones, `every` so often one: a rolling deploy.
+    """Servers are replaced by new ones, one per `every`: a rolling deploy.
 
     Attributes:
         order: `add_first` starts the new one, waits `every`, and removes the old one;
             `remove_first` the other way round.
         drain: as for `remove`.
-        same_address: the new one takes the old one's host and port, as on fixed machines.
+        same_address: the new one gets the old one's host and port, as on fixed machines.
     """
 
     targets: Targets | Literal["all"] = "all"
@@ -204,33 +197,44 @@ class Replace(_Action, frozen=True, kw_only=True, tag="replace"):
 
 
 class Load(_Lasting, frozen=True, kw_only=True, tag="load"):
-    """Clients send `factor` times as much, all or one group of them."""
+    """Clients send `factor` times as many requests, all or one group of them."""
 
     factor: Factor
     clients: str = ""
 
 
+class RegistryClockSkew(_Lasting, frozen=True, kw_only=True, tag="registry_clock_skew"):
+    """The registry's clock jumps ahead by `offset_s`, or back when negative.
+
+    The registry keeps the end of each lease as a time of its own clock, as Eureka does. A jump
+    ahead ends leases at once, even those of live servers, which register again at their next
+    heartbeat. A jump back keeps dead servers listed for longer. Clients and servers measure time
+    with monotonic clocks, which do not jump.
+    """
+
+    offset_s: Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+
+
 class RegistryOutage(_Lasting, frozen=True, kw_only=True, tag="registry_outage"):
-    """The registry answers nothing; `how` its absence shows."""
+    """The registry does not answer questions; `how` says what clients and servers meet instead."""
 
     how: Literal["refuse", "silent", "error"] = "refuse"
 
 
 class RegistryRestartEmpty(_Action, frozen=True, kw_only=True, tag="registry_restart_empty"):
-    """The registry comes back without its memory; servers register again at a heartbeat."""
+    """The registry loses all registrations; servers register again at their next heartbeat."""
 
 
 class RegistryStale(_Lasting, frozen=True, kw_only=True, tag="registry_stale"):
-    """A replica answers as things stood when this began."""
+    """The registry answers with the state at the fault's beginning, as a stale replica does."""
 
 
 class RegistryWrong(_Lasting, frozen=True, kw_only=True, tag="registry_wrong"):
-    """The registry answers wrongly.
+    """The registry gives wrong answers.
 
     Attributes:
-        kind: `partial` leaves a share out, `duplicate` names a share twice, `garbage` cannot be
-            read.
-        share: how much of the list it concerns.
+        kind: `partial` omits a share, `duplicate` lists a share twice, `garbage` cannot be parsed.
+        share: the share of the list.
     """
 
     kind: Literal["partial", "duplicate", "garbage"]
@@ -247,11 +251,11 @@ Action: TypeAlias = (
     | Flap
     | Gray
     | Partition
-    | ClockSkew
     | Add
     | Remove
     | Replace
     | Load
+    | RegistryClockSkew
     | RegistryOutage
     | RegistryRestartEmpty
     | RegistryStale
@@ -260,14 +264,14 @@ Action: TypeAlias = (
 
 
 class Churn(Table, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """An action that happens over and over at random moments.
+    """An action that is repeated at random moments.
 
     Attributes:
-        every: the mean time between two, exponentially distributed.
+        every: the mean time between two actions, exponentially distributed.
         do: the action, without `at`.
-        from_: the first moment; the end of the warm-up by default.
-        until: the last moment; the healing, or the end, by default.
-        at_most: how often in all; None for no limit.
+        from_: the first moment; by default the end of the warm-up.
+        until: the last moment; by default the healing, or the end.
+        at_most: the most repetitions; None for no limit.
     """
 
     every: Duration

@@ -1,4 +1,4 @@
-"""When a client sends its requests: open loops, which do not care for answers, and a closed one."""
+"""When a client sends its requests: open loops that do not wait for answers, or a closed loop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Arrivals", "Bursty", "Closed", "Diurnal", "Poisson", "Steady", "Trac
 class _Arrivals(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
 ):
-    """What all of them share."""
+    """Base of all arrivals."""
 
     @property
     def mean_rate(self) -> float | None:
-        """Requests per second of one client in the long run; None when the answers decide."""
+        """Requests per second of one client in the long run; None for a closed loop."""
         return None
 
 
@@ -39,7 +39,7 @@ class Poisson(_Arrivals, frozen=True, kw_only=True, tag="poisson"):
 
 
 class Steady(_Arrivals, frozen=True, kw_only=True, tag="constant"):
-    """At equal distances, `rate` per second, from a random phase."""
+    """At equal intervals, `rate` per second, with a random phase."""
 
     rate: Rate
 
@@ -74,7 +74,7 @@ class Bursty(_Arrivals, frozen=True, kw_only=True, tag="bursty"):
 
 
 class Diurnal(_Arrivals, frozen=True, kw_only=True, tag="diurnal"):
-    """Poisson at a rate that follows a sine: `rate` in the mean, `swing` up and down of it."""
+    """Poisson at a rate that follows a sine: mean `rate`, up and down by the share `swing`."""
 
     rate: Rate
     swing: Share = 0.5
@@ -91,7 +91,7 @@ class Diurnal(_Arrivals, frozen=True, kw_only=True, tag="diurnal"):
         return float(self.rate)
 
     def rate_at(self, now: float) -> float:
-        """Give the rate at a moment, per second; highest at `peak` and every period after."""
+        """Return the rate at a moment, per second; highest at `peak` and every period after."""
         phase = 2 * math.pi * (now - self.peak) / self.period
         return self.rate * (1 + self.swing * math.cos(phase))
 
@@ -115,17 +115,17 @@ class Trace(_Arrivals, frozen=True, kw_only=True, tag="trace"):
         return len(self.times) / last if last else None
 
     def bind(self, folder: Path) -> Trace:
-        """Read the file, as seen from a folder, and return the trace with its times.
+        """Read the file, relative to a folder, and return the trace with its times.
 
         Raises:
-            ScenarioError: the file cannot be read, or a line of it is no time.
+            ScenarioError: the file cannot be read, or a line of it is not a time.
             ValueError: the times do not rise.
         """
         return Trace(times=read_durations(folder / self.file)) if self.file else self
 
 
 class Closed(_Arrivals, frozen=True, kw_only=True, tag="closed"):
-    """A fixed number of users, each sending the next request after an answer and some thought."""
+    """A fixed number of users: each sends the next request after an answer and a think time."""
 
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     think: Law = Constant(mean=0.0)

@@ -1,4 +1,4 @@
-"""What no single table can know: that the parts of a scenario fit together."""
+"""Check that the tables of a scenario fit together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from trimtab_sim.scenario.sdk import check_balancer, check_discovery, check_stra
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trimtab_sim.scenario.complaints import Steps
     from trimtab_sim.scenario.document import Scenario
-    from trimtab_sim.scenario.places import Steps
 
 __all__ = ["check"]
 
@@ -22,7 +22,7 @@ _SIDES = '"clients", "servers", "registry", "client:0", "server:0", "clients:GRO
 
 
 def check(scenario: Scenario) -> list[Complaint]:
-    """Give everything that does not fit, in the order of the file's parts."""
+    """Return all complaints, in the order of the file's tables."""
     return [
         *_about(scenario),
         *_service(scenario),
@@ -39,7 +39,9 @@ def check(scenario: Scenario) -> list[Complaint]:
 def _about(scenario: Scenario) -> Iterator[Complaint]:
     about = scenario.about
     if not about.duration > 0:
-        yield Complaint(("scenario", "duration"), '0 is no time; write how long, like "120s"')
+        yield Complaint(
+            ("scenario", "duration"), 'it must be above 0; write a duration, like "120s"'
+        )
     if about.warmup >= about.duration > 0:
         yield Complaint(
             ("scenario", "warmup"),
@@ -53,7 +55,7 @@ def _about(scenario: Scenario) -> Iterator[Complaint]:
     for at, name in enumerate(about.strategies):
         yield from check_strategy(name, ("scenario", "strategies", at))
         if name in about.strategies[:at]:
-            yield Complaint(("scenario", "strategies", at), f"{name!r} is there twice")
+            yield Complaint(("scenario", "strategies", at), f"{name!r} is listed twice")
 
 
 def _service(scenario: Scenario) -> Iterator[Complaint]:
@@ -69,7 +71,7 @@ def _registry(scenario: Scenario) -> Iterator[Complaint]:
     registry = scenario.registry
     for name in ("ttl", "heartbeat", "sweep", "long_poll_wait"):
         if not getattr(registry, name) > 0:
-            yield Complaint(("registry", name), "0 is no time; it must be above 0")
+            yield Complaint(("registry", name), "it must be above 0")
     if registry.heartbeat >= registry.ttl > 0:
         yield Complaint(
             ("registry", "heartbeat"),
@@ -96,7 +98,7 @@ def _unknown_zone(scenario: Scenario, zone: str) -> str | None:
         return None
     named = [name for name in zones if name]
     remedy = suggest(zone, named) if named else "no server or client has a zone; give them one"
-    return f"nothing lies in a zone {zone!r}; {remedy}"
+    return f"unknown zone {zone!r}; {remedy}"
 
 
 def _network(scenario: Scenario) -> Iterator[Complaint]:
@@ -114,11 +116,11 @@ def _clients(scenario: Scenario) -> Iterator[Complaint]:
     names: list[str] = []
     for at, group in enumerate(scenario.clients):
         if group.name and group.name in names:
-            message = f"a group {group.name!r} is there already; choose another name"
+            message = f"a group {group.name!r} exists already; choose another name"
             yield Complaint(("clients", at, "name"), message)
         names.append(group.name)
         if not group.timeout > 0:
-            yield Complaint(("clients", at, "timeout"), "0 is no time; it must be above 0")
+            yield Complaint(("clients", at, "timeout"), "it must be above 0")
         if group.start >= scenario.about.duration > 0:
             yield Complaint(("clients", at, "start"), "these clients start after the end")
 
@@ -137,7 +139,7 @@ def _moment(scenario: Scenario, event: Any, steps: Steps) -> Iterator[Complaint]
     elif event.at > end:
         yield Complaint((*steps, "at"), f"{event.at:g} s is after the end, {end:g} s")
     elif heal is not None and event.at >= heal and _is_fault(event):
-        message = f"{event.at:g} s is after the healing, {heal:g} s, when no fault may begin"
+        message = f"{event.at:g} s is after the healing, {heal:g} s, and no fault may begin then"
         yield Complaint((*steps, "at"), message)
 
 
@@ -160,7 +162,7 @@ def _churn(scenario: Scenario) -> Iterator[Complaint]:
 def _action(scenario: Scenario, event: Any, steps: Steps) -> Iterator[Complaint]:
     duration = getattr(event, "duration", None)
     if duration is not None and not duration > 0:
-        message = "0 is no time; leave it out for a fault that stays"
+        message = "it must be above 0; leave it out for a fault that stays"
         yield Complaint((*steps, "duration"), message)
     targets = getattr(event, "targets", None)
     if isinstance(targets, actions.Targets):
@@ -168,16 +170,14 @@ def _action(scenario: Scenario, event: Any, steps: Steps) -> Iterator[Complaint]
     if isinstance(event, actions.Partition):
         yield from _side(scenario, event.from_, (*steps, "from"))
         yield from _side(scenario, event.to, (*steps, "to"))
-    elif isinstance(event, actions.ClockSkew):
-        yield from _side(scenario, event.of, (*steps, "of"))
     elif isinstance(event, actions.Load) and event.clients:
         yield from _group(scenario, event.clients, (*steps, "clients"))
 
 
 def _most_servers(scenario: Scenario) -> float:
-    """Give how many servers there can have been at the end; churn may add any number."""
-    news = (actions.Add, actions.Replace)
-    if any(isinstance(churn.do, news) for churn in scenario.churn):
+    """Return the most servers until the end; churn may add any number."""
+    adding = (actions.Add, actions.Replace)
+    if any(isinstance(churn.do, adding) for churn in scenario.churn):
         return float("inf")
     if any(isinstance(event, actions.Replace) for event in scenario.timeline):
         return float("inf")
@@ -200,7 +200,7 @@ def _targets(scenario: Scenario, targets: Any, steps: Steps) -> Iterator[Complai
 def _side(scenario: Scenario, side: str, steps: Steps) -> Iterator[Complaint]:
     found = _SIDE.fullmatch(side)
     if not found:
-        yield Complaint(steps, f"{side!r} is no side; write {_SIDES}")
+        yield Complaint(steps, f"{side!r} is not a side; write {_SIDES}")
     elif found[4]:
         yield from _group(scenario, found[4], steps)
     elif found[5] and (message := _unknown_zone(scenario, found[5])):

@@ -1,6 +1,6 @@
-"""The lasting parts of a scenario: service, registry, network, clients, expectations.
+"""The static tables of a scenario: service, registry, network, clients, expectations.
 
-Each class is one table of the file, each attribute one key; durations, shares and rates may be
+Each class is one table of the file, each attribute one key. Durations, shares and rates may be
 written as texts (`"10ms"`, `"5%"`, `"100/s"`).
 """
 
@@ -37,15 +37,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class About(Table, frozen=True, kw_only=True):
-    """What the scenario is about, and how long it goes on.
+    """The table `[scenario]`: title, duration, strategies.
 
     Attributes:
         name: for titles and reports.
-        description: what it is meant to show.
-        duration: virtual time in all.
-        warmup: how much of it is left out of the figures, at the start.
-        heal: the moment from which all faults are over; everything must converge after it.
-            None: faults end as they say themselves.
+        description: what it shows.
+        duration: the virtual time of a run.
+        warmup: the time at the start that is left out of the figures.
+        heal: the moment at which all faults end; everything must converge after it. Without it,
+            faults end after their own durations.
         strategies: the strategies to compare; the balancer's own when empty.
     """
 
@@ -58,9 +58,9 @@ class About(Table, frozen=True, kw_only=True):
 
 
 class ColdStart(Table, frozen=True, kw_only=True):
-    """How a fresh server is slow: `factor` times at first, less and less over `duration`.
+    """How slow a new server is: `factor` times at first, falling to 1 over `duration`.
 
-    Servers that are there when the story begins are warm.
+    Servers that exist at the start are warm.
     """
 
     factor: Factor
@@ -72,10 +72,10 @@ class ServerGroup(Table, frozen=True, kw_only=True):
 
     Attributes:
         count: how many.
-        zone: the failure domain they lie in.
-        weight: as they register it; 0 takes no traffic.
-        time: their service time, where it differs from the service's.
-        concurrency: theirs, where it differs from the service's.
+        zone: their failure domain.
+        weight: their registered weight; 0 takes no traffic.
+        time: their service time; by default the service's.
+        concurrency: requests that each works on at once; by default the service's.
     """
 
     count: Count = 1
@@ -93,11 +93,12 @@ class Service(Table, frozen=True, kw_only=True):
         servers: how many, or a list of groups.
         time: the law of the service time.
         concurrency: requests that a server works on at once.
-        queue_limit: requests that may wait at a server besides; None for no limit.
-        overflow: what happens beyond it: `reject` answers 503 at once, `drop` never answers.
-        cold_start: how a server is slow when it is new; None when it is not.
-        on_crash: requests inside a crashing server: `lose` breaks them off, `finish` lets them
-            end (a graceful stop).
+        queue_limit: requests that may wait at a server in addition; None for no limit.
+        overflow: what happens beyond the limit: `reject` answers 503 at once, `drop` never
+            answers.
+        cold_start: how slow a new server is; None for no cold start.
+        on_crash: requests inside a crashing server: `lose` breaks them off, `finish` completes
+            them (a graceful stop).
     """
 
     servers: Count | tuple[ServerGroup, ...]
@@ -110,7 +111,7 @@ class Service(Table, frozen=True, kw_only=True):
     on_crash: Literal["lose", "finish"] = "lose"
 
     def groups(self) -> tuple[ServerGroup, ...]:
-        """Give the servers as groups, however the file put them."""
+        """Return the servers as groups, also when the file gives only a number."""
         if isinstance(self.servers, int):
             return (ServerGroup(count=self.servers),)
         return self.servers
@@ -121,7 +122,7 @@ class Service(Table, frozen=True, kw_only=True):
         return sum(group.count for group in self.groups())
 
     def capacity_per_s(self) -> float:
-        """Give the requests per second that all servers together can do, in the long run."""
+        """Return the requests per second that all servers together can do, in the long run."""
         return sum(
             group.count * (group.concurrency or self.concurrency) / (group.time or self.time).mean
             for group in self.groups()
@@ -129,18 +130,18 @@ class Service(Table, frozen=True, kw_only=True):
 
 
 class Registry(Table, frozen=True, kw_only=True):
-    """How clients learn of servers.
+    """The registry: how clients learn of servers.
 
     Attributes:
-        mode: `poll` (whole lists, asked for), `long_poll` (asked for, answered at the next
-            change) or `push` (sent at each change).
-        propagation: the time from a change to the registry's answers showing it.
-        latency: the time of one question and its answer, besides the network's.
-        ttl: how long a registration lives without a heartbeat.
+        mode: `poll` (clients ask for whole lists), `long_poll` (they ask, and get the answer at the
+            next change) or `push` (lists are sent at each change).
+        propagation: the time from a change until the registry's answers show it.
+        latency: the registry's time for one question, in addition to the network's.
+        ttl: how long a registration lasts without a heartbeat.
         heartbeat: the interval of heartbeats; shorter than `ttl`.
-        sweep: how often lapsed registrations are taken out.
+        sweep: the interval at which lapsed registrations are removed.
         long_poll_wait: the longest wait of a long poll.
-        zone: where it lies.
+        zone: its failure domain.
     """
 
     mode: Literal["poll", "long_poll", "push"] = "poll"
@@ -154,7 +155,7 @@ class Registry(Table, frozen=True, kw_only=True):
 
 
 class Path(Table, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """The way between two zones, both directions unless the other has an entry of its own."""
+    """The path between two zones, in both directions unless the other has its own entry."""
 
     from_: str
     to: str
@@ -168,7 +169,7 @@ class Network(Table, frozen=True, kw_only=True):
     Attributes:
         latency: between any two zones that `paths` does not name.
         loss: the share of messages lost; a lost one is not sent again.
-        paths: pairs of zones that differ.
+        paths: pairs of zones with other values.
     """
 
     latency: Law = Constant(mean=0.0)
@@ -177,16 +178,16 @@ class Network(Table, frozen=True, kw_only=True):
 
 
 class Clients(Table, frozen=True, kw_only=True):
-    """A group of clients that are alike, each with its own list, pool and luck.
+    """A group of equal clients, each with its own list, pool and random draws.
 
     Attributes:
         count: how many.
-        name: how the timeline names the group.
-        zone: where they lie.
+        name: the group's name on the timeline.
+        zone: their failure domain.
         arrivals: when each of them sends a request.
         timeout: how long it waits for an answer.
         method: the HTTP method; it decides what may be retried.
-        start: the moment from which they are there.
+        start: the moment at which they start.
     """
 
     count: Count = 1
@@ -199,12 +200,13 @@ class Clients(Table, frozen=True, kw_only=True):
 
 
 class Expect(Table, frozen=True, kw_only=True):
-    """What must hold; each clause that is given is judged.
+    """Expectations; each given clause is judged.
 
     Attributes:
-        views_converged_within: from each change to the last client's view being right again.
-        views_within_bound: every change within the bound that the settings imply.
-        traffic_off_dead_within: from a server's end to the last request sent to it.
+        views_converged_within: the time from each change until the last client's view is right.
+        views_within_bound: whether every client must follow every change within the bound that
+            the settings imply.
+        traffic_off_dead_within: the time from a server's end to the last request sent to it.
         success_ratio: the share of requests that succeed, at least.
         p50, p90, p99, p999: quantiles of the time of successful requests, at most.
         retries_per_request: at most, in the mean.

@@ -17,7 +17,14 @@ from trimtab_sim.errors import ScenarioError
 from trimtab_sim.laws import read_durations
 from trimtab_sim.scenario.actions import Action, Churn  # noqa: TC001 - msgspec reads them
 from trimtab_sim.scenario.checks import check
-from trimtab_sim.scenario.complaints import Complaint, explain
+from trimtab_sim.scenario.complaints import (
+    Complaint,
+    Steps,
+    explain,
+    line_of,
+    parse_path,
+    path_of,
+)
 from trimtab_sim.scenario.content import (
     About,
     Clients,
@@ -27,17 +34,16 @@ from trimtab_sim.scenario.content import (
     Service,
     Table,
 )
-from trimtab_sim.scenario.places import Steps, line_of, parse_path, written
 from trimtab_sim.scenario.sdk import balancer_arguments, schemas
 
 __all__ = ["Scenario"]
 
-# Which keys hold the figures of a file, by the key and value that mark such a table.
+# Tables whose figures may come from a file: the key and value that mark one, and the key filled.
 _FILES = {("law", "empirical"): "values", ("kind", "trace"): "times"}
 
 
 class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
-    """All that a scenario file says. Make one with `load` or `from_toml`: they check it.
+    """A whole scenario file. Make one with `load` or `from_toml`, which check it.
 
     Attributes:
         about: the table `[scenario]`.
@@ -48,9 +54,9 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
             the other tables that `trimtab_sim.scenario.sdk` lists.
         network: latency and loss.
         clients: groups of clients, at least one.
-        timeline: what happens when.
-        churn: what happens at random, over and over.
-        expect: what must hold.
+        timeline: actions at given moments.
+        churn: actions repeated at random moments.
+        expect: the expectations.
     """
 
     about: About
@@ -69,7 +75,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
         """Read a scenario file (TOML, UTF-8).
 
         Raises:
-            ScenarioError: it cannot be read, or says something wrong; the message names the
+            ScenarioError: it cannot be read, or has a mistake; the message names the
                 file, the line, the key and the remedy.
         """
         path = Path(path)
@@ -89,8 +95,8 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
 
         Args:
             text: TOML.
-            source: how messages call it.
-            folder: where the files that it names lie.
+            source: its name in messages.
+            folder: the folder of the files that it names.
 
         Raises:
             ScenarioError: as for `load`.
@@ -103,7 +109,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
         if found is None or complaints:
             raise ScenarioError(
                 "\n".join(
-                    f"{source}:{line}: {written(steps) or 'file'}: {message}"
+                    f"{source}:{line}: {path_of(steps) or 'file'}: {message}"
                     for line, steps, message in sorted(
                         ((line_of(text, one.steps), *one) for one in complaints),
                         key=operator.itemgetter(0),
@@ -113,44 +119,44 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
         return found
 
     def replace(self, path: str, value: Any) -> Scenario:
-        """Return a copy in which one value is another: one point of a sweep.
+        """Return a copy with one other value: one point of a sweep.
 
         Args:
-            path: where it stands in the file: `service.servers`, `clients[0].arrivals.rate`,
+            path: its place in the file: `service.servers`, `clients[0].arrivals.rate`,
                 `discovery.poll_interval_s`, `timeline[2].duration`.
-            value: what it is to be, written as in the file.
+            value: the new value, written as in the file.
 
         Raises:
-            ScenarioError: there is no such place, or the value does not fit.
+            ScenarioError: the path does not exist, or the value is wrong.
         """
         tree, steps = self.tree(), parse_path(path)
         if not _put(tree, steps, value):
             raise ScenarioError(
-                f"{path!r} leads nowhere in this scenario; write it like 'service.servers' or "
+                f"{path!r} does not exist in this scenario; write it like 'service.servers' or "
                 "'clients[0].arrivals.rate'"
             )
         found, complaints = _read(tree, Path())
         if found is None or complaints:
-            lines = [f"{written(steps)}: {message}" for steps, message in complaints]
+            lines = [f"{path_of(steps)}: {message}" for steps, message in complaints]
             raise ScenarioError("\n".join(lines))
         return found
 
     def tree(self) -> dict[str, Any]:
-        """Give all of it as plain tables and lists, defaults included, absent keys left out."""
+        """Return it as plain tables and lists, with defaults, without absent keys."""
         tree: dict[str, Any] = _without_none(msgspec.to_builtins(self, enc_hook=encode))
         return tree
 
     def to_toml(self) -> str:
-        """Write it as a file that `load` reads back to an equal scenario; defaults left out."""
-        return tomli_w.dumps(_said(self))
+        """Return it as TOML that `load` reads back to an equal scenario, without defaults."""
+        return tomli_w.dumps(_without_defaults(self))
 
     @property
     def digest(self) -> str:
         """A hash of everything but the title and the description.
 
-        It does not depend on the order of keys, on whether a default was written out, on how a
-        duration was put, or on where a data file lies. What comes out of a run is a function of
-        this and the replication.
+        It does not depend on the order of keys, on whether a default was written out, on the
+        notation of durations, or on the folder of a data file. The result of a run is a function
+        of this and the replication.
         """
         tree = self.tree()
         for name in ("name", "description"):
@@ -182,14 +188,14 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
 
     @staticmethod
     def schema() -> dict[str, Any]:
-        """Give the JSON schema of scenario files, for editors."""
+        """Return the JSON schema of scenario files, for editors."""
         schema = msgspec.json.schema(Scenario, schema_hook=schema_of)
         schema["$defs"]["Scenario"]["properties"] |= schemas()
         return schema
 
 
 def _read(tree: dict[str, Any], folder: Path) -> tuple[Scenario | None, list[Complaint]]:
-    complaints = list(_take_in_files(tree, folder, ()))
+    complaints = list(_insert_files(tree, folder, ()))
     if complaints:
         return None, complaints
     try:
@@ -199,15 +205,15 @@ def _read(tree: dict[str, Any], folder: Path) -> tuple[Scenario | None, list[Com
     return found, check(found)
 
 
-def _take_in_files(tree: Any, folder: Path, steps: Steps) -> list[Complaint]:
-    """Put the figures of data files into the tree; complain of files that cannot be read."""
+def _insert_files(tree: Any, folder: Path, steps: Steps) -> list[Complaint]:
+    """Put the figures of data files into the tree; return complaints about unreadable files."""
     if isinstance(tree, list):
         parts = list(enumerate(tree))
     elif isinstance(tree, dict):
         parts = list(tree.items())
     else:
         return []
-    complaints = [one for key, part in parts for one in _take_in_files(part, folder, (*steps, key))]
+    complaints = [one for key, part in parts for one in _insert_files(part, folder, (*steps, key))]
     if isinstance(tree, dict) and isinstance(tree.get("file"), str):
         for (mark, value), key in _FILES.items():
             if tree.get(mark) == value and key not in tree:
@@ -226,7 +232,7 @@ def _toml_message(text: str, source: str, error: str) -> str:
 
 
 def _put(tree: Any, steps: Steps, value: Any) -> bool:
-    """Put a value into a tree, making tables on the way; False where that cannot be."""
+    """Put a value into a tree, and make missing tables; return False where that is impossible."""
     for count, step in enumerate(steps, 1):
         last = count == len(steps)
         if isinstance(tree, dict) and isinstance(step, str):
@@ -239,19 +245,19 @@ def _put(tree: Any, steps: Steps, value: Any) -> bool:
     return bool(steps)
 
 
-def _said(value: Any) -> Any:
-    """Give a value as plain tables, without what equals its default."""
+def _without_defaults(value: Any) -> Any:
+    """Return a value as plain tables, without the keys that equal their default."""
     if isinstance(value, msgspec.Struct):
         config = value.__struct_config__
         tag = {config.tag_field: config.tag} if config.tag_field else {}
         fields = [(one, getattr(value, one.name)) for one in msgspec.structs.fields(value)]
         return tag | {
-            one.encode_name: _said(inner)
+            one.encode_name: _without_defaults(inner)
             for one, inner in fields
             if inner is not None and inner not in (one.default, {})
         }
     if isinstance(value, (list, tuple)):
-        return [_said(inner) for inner in value]
+        return [_without_defaults(inner) for inner in value]
     return float(value) if isinstance(value, float) else value
 
 

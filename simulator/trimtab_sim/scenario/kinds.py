@@ -1,7 +1,6 @@
-"""What kind of value each setting of the SDK takes, read off its settings classes.
+"""The kind of value of each setting of the SDK, read from its settings classes.
 
-The classes themselves check ranges, not kinds: a Python program has a type checker for that, and a
-file has not.
+The classes check ranges, not kinds: Python programs have a type checker for that, files do not.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["check_kinds", "check_names", "fields_of", "schema_of_table"]
 
 
 class _Kind(NamedTuple):
-    """How a kind of value is called, how JSON schema puts it, and what is one."""
+    """A kind of value: its name in messages, its JSON schema, and a check."""
 
     words: str
     schema: dict[str, Any]
@@ -32,7 +31,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # Not a NaN, which is the only one that differs from itself.
+    # Not a NaN, the only number that differs from itself.
     return isinstance(value, float | int) and not isinstance(value, bool) and value == value  # noqa: PLR0124
 
 
@@ -54,7 +53,7 @@ _STATUSES = _Kind(
     _list_of(_is_whole),
 )
 _FLAG = _Kind("true or false", {"type": "boolean"}, lambda value: isinstance(value, bool))
-# By annotation; of others the classes know more than this, and complain themselves.
+# By annotation; other annotations are checked by the classes themselves.
 _KINDS = {
     "bool": _FLAG,
     "int": _WHOLE,
@@ -69,14 +68,14 @@ _CHOICES = re.compile(r"Literal\[(.*)\]")
 
 
 def fields_of(*classes: type[Any]) -> dict[str, Field[Any]]:
-    """Give the fields of settings classes by name."""
+    """Return the fields of settings classes by name."""
     return {field.name: field for kind in classes for field in fields(kind)}
 
 
 def check_names(
     known: Mapping[str, Field[Any]], table: Mapping[str, Any], steps: tuple[str, ...], *, who: str
 ) -> Iterator[Complaint]:
-    """Complain of settings that nobody knows; `who` should."""
+    """Yield complaints about unknown settings; `who` begins the message."""
     for name in table:
         if name not in known:
             yield Complaint((*steps, name), f"{who} no such setting; {suggest(name, known)}")
@@ -85,7 +84,7 @@ def check_names(
 def check_kinds(
     known: Mapping[str, Field[Any]], table: Mapping[str, Any], steps: tuple[str, ...]
 ) -> Iterator[Complaint]:
-    """Complain of values that are of another kind than their setting."""
+    """Yield complaints about values of the wrong kind."""
     for name, value in table.items():
         kind = _KINDS.get(_annotation(known[name]))
         if kind is not None and not kind.takes(value):
@@ -94,7 +93,7 @@ def check_kinds(
 
 
 def schema_of_table(known: Mapping[str, Field[Any]], **others: dict[str, Any]) -> dict[str, Any]:
-    """Describe a table of settings in JSON schema; `others` stand in for what is no plain value."""
+    """Return the JSON schema of a table of settings; `others` are schemas of nested tables."""
     properties = {name: others.get(name) or _schema(field) for name, field in known.items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -113,7 +112,7 @@ def _schema(field: Field[Any]) -> dict[str, Any]:
 
 
 def _annotation(field: Field[Any]) -> str:
-    # A file leaves out what is None.
+    # Files cannot say None: they omit the key.
     return str(field.type).removesuffix(" | None")
 
 

@@ -1,9 +1,9 @@
-"""The SDK's own settings in a scenario: taken verbatim, and checked by the SDK's own classes.
+"""The SDK's own settings in a scenario: used unchanged, and checked by the SDK's own classes.
 
 `[discovery]` holds the fields of DiscoverySettings; `[balancer]` the arguments of the transport:
 `strategy`, `deadline_s`, and one table per settings class (`[balancer.retry]` for RetryPolicy),
 which may hold others (`[balancer.health.slow_start]`). Outliers are a variant's name, or a table
-with `variant` and the settings of that variant. A probe's table has the fields of its check, too:
+with `variant` and the settings of that variant. A probe's table also has the fields of its check:
 
     [balancer]                          [balancer.health]              [balancer.probe]
     strategy = "least_latency"          panic_ratio = 0.5              check = "http:/health"
@@ -47,21 +47,21 @@ _TABLES: dict[str, type[Any]] = {
     "slow_start": SlowStart,
     "probe": ProbeSettings,
 }
-_WITHIN = ("outliers", "slow_start")
+_NESTED = ("outliers", "slow_start")
 """The tables of `[balancer.health]`."""
-_OF_CHECKS = ("interval_s", "timeout_s", "rise", "fall")
+_CHECK_FIELDS = ("interval_s", "timeout_s", "rise", "fall")
 _PROBES = {"check": fields_of(Check)["path"]} | {
     name: field
     for name, field in fields_of(Check, ProbeSettings).items()
-    if name in _OF_CHECKS or name in {"jitter_ratio", "only_ejected", "max_at_once"}
+    if name in _CHECK_FIELDS or name in {"jitter_ratio", "only_ejected", "max_at_once"}
 }
-"""The settings of probes: those of a check stand beside those of its schedule."""
+"""The settings of probes: those of the check together with those of its schedule."""
 _SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "concurrency", "probe")
 _AT_FAULT = re.compile(r"(\w+)(?: '.*': (\w+))?")
 
 
 def balancer_arguments(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a checked `[balancer]` table into arguments: settings classes instead of tables."""
+    """Turn a checked `[balancer]` table into arguments: tables become settings objects."""
     return {name: _made(name, value) for name, value in table.items()}
 
 
@@ -75,10 +75,10 @@ def _made(name: str, value: Any) -> Any:
 
 
 def _probe(table: dict[str, Any]) -> ProbeSettings:
-    """Make the settings of probes: the fields of a check stand beside those of its schedule."""
-    of_check = {name: table[name] for name in _OF_CHECKS if name in table}
-    check = Check.parse(table.get("check", "http:/"), **of_check)
-    rest = {name: value for name, value in table.items() if name not in {"check", *_OF_CHECKS}}
+    """Make the settings of probes from the fields of the check and of its schedule."""
+    check_fields = {name: table[name] for name in _CHECK_FIELDS if name in table}
+    check = Check.parse(table.get("check", "http:/"), **check_fields)
+    rest = {name: value for name, value in table.items() if name not in {"check", *_CHECK_FIELDS}}
     return ProbeSettings(check=check, **rest)
 
 
@@ -90,12 +90,12 @@ def _kind(name: str, table: dict[str, Any]) -> tuple[type[Any], dict[str, Any]]:
 
 
 def check_discovery(table: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Complain of what DiscoverySettings does not take."""
+    """Yield complaints about the table `[discovery]`."""
     yield from _check(DiscoverySettings, table, ("discovery",))
 
 
 def check_balancer(table: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Complain of what the transport does not take."""
+    """Yield complaints about the table `[balancer]`."""
     for name, value in table.items():
         steps = ("balancer", name)
         if name == "strategy":
@@ -110,7 +110,7 @@ def check_balancer(table: Mapping[str, Any]) -> Iterator[Complaint]:
 
 
 def _check_table(name: str, table: Any, steps: tuple[str, ...]) -> Iterator[Complaint]:
-    """Complain of a table of settings, and first of those within it."""
+    """Yield complaints about a table of settings, those of nested tables first."""
     if not isinstance(table, dict):
         message = f"{table!r} is wrong here; write a table [{'.'.join(steps)}]"
         names = " or ".join(f'"{variant}"' for variant in OUTLIER_VARIANTS)
@@ -123,7 +123,7 @@ def _check_table(name: str, table: Any, steps: tuple[str, ...]) -> Iterator[Comp
         yield Complaint(place, f"outliers need a variant; known are {known}")
     else:
         kind, settings = _kind(name, table)
-        inner = {each: settings[each] for each in _WITHIN if each in settings}
+        inner = {each: settings[each] for each in _NESTED if each in settings}
         if isinstance(inner.get("outliers"), str):
             del inner["outliers"]
         for each, value in inner.items():
@@ -133,7 +133,7 @@ def _check_table(name: str, table: Any, steps: tuple[str, ...]) -> Iterator[Comp
 
 
 def check_strategy(name: Any, steps: tuple[str | int, ...]) -> Iterator[Complaint]:
-    """Complain of a strategy that nobody knows."""
+    """Yield a complaint about an unknown strategy."""
     if isinstance(name, str):
         yield from _refusal(lambda: resolve(name), steps, {})
     else:
@@ -157,7 +157,7 @@ def _check_settings(
     who: str,
     make: Callable[[dict[str, Any]], Any],
 ) -> Iterator[Complaint]:
-    """Complain of names; of kinds when those are right; of values when those are, too."""
+    """Yield complaints about names; else about kinds; else about values."""
     found = list(check_names(known, table, steps, who=who))
     found = found or list(check_kinds(known, table, steps))
     yield from found or _refusal(lambda: make(dict(table)), steps, table)
@@ -166,12 +166,12 @@ def _check_settings(
 def _refusal(
     make: Callable[[], Any], steps: tuple[str | int, ...], table: Mapping[str, Any]
 ) -> Iterator[Complaint]:
-    """Complain as the SDK does; its message begins with the setting at fault."""
+    """Yield the SDK's own complaint, whose message begins with the name of the setting."""
     try:
         make()
     except ConfigurationError as error:
         found = _AT_FAULT.match(str(error))
-        # Of "check 'http:/': fall is 0" the latter, if it is there.
+        # In "check 'http:/': fall is 0" the setting is `fall`, if the table has it.
         names = [name for name in (found[2], found[1]) if name in table] if found else []
         yield Complaint((*steps, *names[:1]), str(error))
     except TypeError:
@@ -180,7 +180,7 @@ def _refusal(
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Describe `[discovery]` and `[balancer]` in JSON schema."""
+    """Return the JSON schemas of `[discovery]` and `[balancer]`."""
     tables = {name: schema_of_table(fields_of(kind)) for name, kind in _TABLES.items()}
     variants = [
         _with_variant(name, schema_of_table(fields_of(kind)))

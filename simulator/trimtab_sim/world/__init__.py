@@ -1,5 +1,7 @@
 """The world around the SDK: servers, network, registry and clients, as models in virtual time.
 
-Nothing here balances, retries, ejects or discovers: the SDK does, itself. What is modelled is
-what the SDK meets.
+These models do not balance, retry, eject or discover: the shipping SDK does that. `world` holds one
+run together; `servers`, `registry`, `network` and `places` are what faults act on; `clients` and
+`core_clients` send requests at the depth `core`, `http_clients` with `model_transport` at `client`
+and with `wire` at `wire`; `probes` are the clients' active checks.
 """

@@ -1,33 +1,44 @@
-"""When a client sends, at every depth."""
+"""When a client sends its requests, the same at every depth.
+
+Open loops draw the moments from the scenario's arrivals (`source`); in a closed loop the end of a
+request decides when the next one is sent. Subclasses of `Client` say how a request is sent.
+"""
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from trimtab_sim.events import Step, call_at, push
-from trimtab_sim.scenario.arrivals import Closed
+from trimtab_sim.scenario.arrivals import Bursty, Closed, Diurnal, Poisson, Steady, Trace
 from trimtab_sim.streams import stream
-from trimtab_sim.world.arrivals import source
+from trimtab_sim.world.places import Overlaid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
     from trimtab.balancing import Service
+    from trimtab_sim.scenario.arrivals import Arrivals
     from trimtab_sim.scenario.content import Clients as Group
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.world import World
 
-__all__ = ["FIRST_BAD_STATUS", "Client"]
+__all__ = ["FIRST_BAD_STATUS", "Client", "Source", "source"]
 
 FIRST_BAD_STATUS = 400
-"""From which status on a request has failed, for its caller."""
-_BREATH_S = 0.001
-"""How long a user without thought takes after a request that took no time at all."""
+"""The lowest status that counts as a failed request for the caller."""
+_LEAST_PAUSE_S = 0.001
+"""The pause of a user without think time after a request that took no time at all."""
+
+_INFINITY = float("inf")
 
 
 class Client:
-    """When a client sends; subclasses say how.
+    """A client that sends requests; subclasses define how one is sent.
 
     Attributes:
-        place: where it is.
+        place: its end of the network.
         source: the moments of an open loop.
     """
 
@@ -48,7 +59,7 @@ class Client:
         """Open the service, and wait for its first list.
 
         Raises:
-            DiscoveryError: none came in time.
+            DiscoveryError: it did not come in time.
         """
         raise NotImplementedError
 
@@ -57,7 +68,7 @@ class Client:
         raise NotImplementedError
 
     async def aclose(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -77,8 +88,8 @@ class Client:
             now = self.world.env.now
             pause_s = self._thinking()
             if now == started and not pause_s:
-                # Nobody fails infinitely often in an instant.
-                pause_s = _BREATH_S
+                # Without it, requests that fail at once would go on without end in one instant.
+                pause_s = _LEAST_PAUSE_S
             call_at(self.world.env, now + pause_s, self._arrive_again)
 
     def _thinking(self) -> float:
@@ -97,3 +108,83 @@ class Client:
         now = self.world.env.now
         if now < self.world.end:
             self.begin(self.world.next_request(), now)
+
+
+class Source(Overlaid):
+    """Moments of an open loop, one after the other.
+
+    Attributes:
+        factor: multiplies the scenario's rate; a change counts from the next request on.
+    """
+
+    def __init__(self, draw: Callable[[float, float], float]) -> None:
+        self._draw = draw
+        self.factor = 1.0
+
+    def after(self, now: float) -> float:
+        """Return the moment of the next request; infinity when there is none."""
+        return self._draw(now, self.factor)
+
+
+def source(arrivals: Arrivals, rng: Random, start: float) -> Source:
+    """Make the moments of one client; a closed loop has no moments of its own."""
+    match arrivals:
+        case Poisson():
+            return Source(_poisson(arrivals.rate, rng))
+        case Steady():
+            return Source(_steady(arrivals.rate, rng, start))
+        case Bursty():
+            return Source(_bursty(arrivals, rng, start))
+        case Diurnal():
+            return Source(_diurnal(arrivals, rng))
+        case Trace():
+            return Source(_trace(arrivals, start))
+        case Closed():
+            return Source(lambda _now, _factor: _INFINITY)
+
+
+def _poisson(rate: float, rng: Random) -> Callable[[float, float], float]:
+    random = rng.random
+    return lambda now, factor: now - log(1.0 - random()) / (rate * factor)
+
+
+def _steady(rate: float, rng: Random, start: float) -> Callable[[float, float], float]:
+    # Clients that start together must not send together: a phase for each.
+    first = start + rng.random() / rate
+    return lambda now, factor: first if now < first else now + 1.0 / (rate * factor)
+
+
+def _bursty(law: Bursty, rng: Random, start: float) -> Callable[[float, float], float]:
+    bursting = False
+    until = start - log(1.0 - rng.random()) * law.calm
+
+    def after(now: float, factor: float) -> float:
+        nonlocal bursting, until
+        while True:
+            rate = (law.burst_rate if bursting else law.rate) * factor
+            moment = now - log(1.0 - rng.random()) / rate
+            if moment < until:
+                return moment
+            # The exponential law has no memory, so a new draw from the change of phase is exact.
+            now, bursting = until, not bursting
+            until = now - log(1.0 - rng.random()) * (law.burst if bursting else law.calm)
+
+    return after
+
+
+def _diurnal(law: Diurnal, rng: Random) -> Callable[[float, float], float]:
+    most = law.rate * (1.0 + law.swing)
+
+    def after(now: float, factor: float) -> float:
+        # Thinning (Lewis, Shedler 1979): draw at the highest rate, and skip some.
+        while True:
+            now -= log(1.0 - rng.random()) / (most * factor)
+            if rng.random() * most < law.rate_at(now):
+                return now
+
+    return after
+
+
+def _trace(law: Trace, start: float) -> Callable[[float, float], float]:
+    moments = iter(law.times)
+    return lambda _now, _factor: start + next(moments, _INFINITY)

@@ -17,7 +17,7 @@ __all__ = ["Network", "Partition"]
 
 
 class Partition:
-    """Messages from one side to another vanish while it lasts."""
+    """While it lasts, messages from one side to another are lost."""
 
     def __init__(self, from_: str, to: str, *, both_ways: bool) -> None:
         self._from = Side(from_)
@@ -25,14 +25,14 @@ class Partition:
         self._both_ways = both_ways
 
     def cuts(self, source: Place, target: Place) -> bool:
-        """Say whether messages from `source` to `target` vanish."""
+        """Return whether messages from `source` to `target` are lost."""
         if self._from.holds(source) and self._to.holds(target):
             return True
         return self._both_ways and self._from.holds(target) and self._to.holds(source)
 
 
-class _Way:
-    """From one zone to another: its law, worked out."""
+class _Link:
+    """From one zone to another: latency and loss, precomputed."""
 
     __slots__ = ("constant_s", "loss", "sampler")
 
@@ -43,54 +43,54 @@ class _Way:
 
 
 class Network:
-    """Latencies and losses by zone, and what is cut.
+    """Latencies and losses by zone, and partitions.
 
-    The chance of a message is keyed by its request and its place in it, so that strategies meet
-    the same luck.
+    The random draws of a message are keyed by its request and its number in it, so that all
+    strategies get the same draws.
 
     Attributes:
         partitions: those in force.
-        is_ideal: whether every message arrives at once; then nobody needs to ask.
+        is_ideal: whether every message arrives at once; callers then skip `delay`.
     """
 
     def __init__(self, content: Content, seed: int | str) -> None:
-        self._default = _Way(content.latency, content.loss)
-        self._ways: dict[tuple[str, str], _Way] = {}
+        self._default = _Link(content.latency, content.loss)
+        self._links: dict[tuple[str, str], _Link] = {}
         for path in content.paths:
-            way = _Way(path.latency, path.loss)
-            self._ways[path.from_, path.to] = way
-            self._ways.setdefault((path.to, path.from_), way)
-        self._luck = KeyedUniforms(seed, "network", "latency")
+            link = _Link(path.latency, path.loss)
+            self._links[path.from_, path.to] = link
+            self._links.setdefault((path.to, path.from_), link)
+        self._latency = KeyedUniforms(seed, "network", "latency")
         self._loss = KeyedUniforms(seed, "network", "loss")
         self.partitions: list[Partition] = []
-        ways = (self._default, *self._ways.values())
-        self._swift = all(way.constant_s == 0 and way.loss == 0 for way in ways)
+        links = (self._default, *self._links.values())
+        self._swift = all(link.constant_s == 0 and link.loss == 0 for link in links)
         self.is_ideal = self._swift
 
     def cut(self, partition: Partition) -> None:
-        """Put a partition in force."""
+        """Start a partition."""
         self.partitions.append(partition)
         self.is_ideal = False
 
     def mend(self, partition: Partition) -> None:
-        """Lift a partition."""
+        """End a partition."""
         self.partitions.remove(partition)
         self.is_ideal = self._swift and not self.partitions
 
     def delay(self, source: Place, target: Place, request: int, number: int) -> float | None:
         """Return how long a message takes in seconds; None if it never arrives.
 
-        `request` and `number` name the message: the request's id, and its place within it.
+        `request` and `number` name the message: the request's id, and its number within it.
         """
         if any(partition.cuts(source, target) for partition in self.partitions):
             return None
-        way = self._ways.get((source.zone, target.zone), self._default)
-        if way.loss and self._loss.draw(request, number) < way.loss:
+        link = self._links.get((source.zone, target.zone), self._default)
+        if link.loss and self._loss.draw(request, number) < link.loss:
             return None
-        if way.constant_s is not None:
-            return way.constant_s
-        return way.sampler(self._luck.draw(request, number))
+        if link.constant_s is not None:
+            return link.constant_s
+        return link.sampler(self._latency.draw(request, number))
 
     def cuts(self, source: Place, target: Place) -> bool:
-        """Say whether a partition lies between two places."""
+        """Return whether a partition lies between two places."""
         return any(partition.cuts(source, target) for partition in self.partitions)

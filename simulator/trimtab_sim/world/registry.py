@@ -1,4 +1,4 @@
-"""The registry: what is registered, what its readers see of it, and when."""
+"""The registry: its registrations, and what its readers and writers see over the network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries import Listing
-from trimtab_sim.events import call_at
+from trimtab_sim.events import call_at, until
 from trimtab_sim.streams import stream
-from trimtab_sim.world.moments import until
-from trimtab_sim.world.overlays import Overlaid
+from trimtab_sim.world.places import Overlaid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,26 +27,27 @@ if TYPE_CHECKING:
     from trimtab_sim.world.network import Network
     from trimtab_sim.world.places import Place
 
-__all__ = ["PATIENCE_S", "PolledView", "RegistryModel", "WatchedView", "Writer"]
+__all__ = ["ANSWER_TIMEOUT_S", "PolledView", "RegistryModel", "WatchedView", "Writer"]
 
-PATIENCE_S = 10.0
-"""How long an adapter waits for an answer, as those of the SDK do."""
+ANSWER_TIMEOUT_S = 10.0
+"""How long an adapter waits for an answer, as the SDK's adapters do."""
 _MESSAGE = {"client": 1_000_003, "server": 1_000_033, "registry": 1_000_037}
-"""The registry's messages have numbers of their own; those of requests are small."""
+"""The registry's messages have large numbers, to differ from those of requests."""
 
 
 class RegistryModel(Overlaid):
-    """Registrations with a TTL, swept now and then; readers see changes after a delay.
+    """Registrations with a TTL, swept at intervals; readers see changes after a delay.
 
     Attributes:
-        place: where it is.
-        outage: None while it answers; otherwise how it does not: "refuse", "silent", "error".
+        place: its end of the network.
+        outage: None while it answers; otherwise how it fails: "refuse", "silent", "error".
         wrong: None, or a kind of wrong answers ("partial", "duplicate", "garbage") and the share
             of the list that it concerns.
         stale: while true, readers see what they saw when it began.
-        registered: the instances by id, as the registry itself has them.
-        version: counts changes; what readers see may lag behind it.
-        turn: counts what may be news to readers.
+        clock_skew_s: how far its clock is ahead; leases are kept and judged by this clock.
+        registered: the instances by id, in the registry itself.
+        version: counts changes; readers may see an older version.
+        turn: counts moments at which readers may have something new to read.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class RegistryModel(Overlaid):
         self.outage: str | None = None
         self.wrong: tuple[str, float] | None = None
         self.stale = False
+        self.clock_skew_s = 0.0
         self.registered: dict[str, Instance] = {}
         self.version = self.turn = 0
         self._env = env
@@ -81,16 +82,16 @@ class RegistryModel(Overlaid):
     def put(self, instance: Instance, *, is_old: bool = False) -> None:
         """Create or replace a registration; readers see one that `is_old` without delay."""
         known = self.registered.get(instance.id)
-        self._deadlines[instance.id] = self._env.now + self.content.ttl
+        self._deadlines[instance.id] = self._clock() + self.content.ttl
         if known != instance:
             self.registered[instance.id] = instance
             self._note_change(is_old=is_old)
 
     def renew(self, id_: str) -> None:
-        """Take a heartbeat."""
+        """Renew a lease."""
         if id_ not in self.registered:
             raise NotRegisteredError(f"simulated registry: {id_} is not registered")
-        self._deadlines[id_] = self._env.now + self.content.ttl
+        self._deadlines[id_] = self._clock() + self.content.ttl
 
     def drop(self, id_: str) -> None:
         """Remove a registration, if it is there."""
@@ -99,25 +100,25 @@ class RegistryModel(Overlaid):
             self._note_change()
 
     def forget_all(self) -> None:
-        """Come back without a memory."""
+        """Lose all registrations, as a restart without storage does."""
         self.registered.clear()
         self._deadlines.clear()
         self._note_change()
 
     async def sweep(self) -> None:
-        """Take lapsed registrations out, every `sweep` seconds, for ever."""
+        """Remove lapsed registrations every `sweep` seconds, without end."""
         start, times = self._env.now, 0
         while True:
             times += 1
             await until(start + times * self.content.sweep)
             if self.outage is None:
-                now = self._env.now
+                now = self._clock()
                 for id_ in [id_ for id_, end in self._deadlines.items() if end <= now]:
                     self.drop(id_)
 
     def renew_all(self) -> None:
-        """Begin all leases anew, as Consul does when it comes back: nobody could renew them."""
-        now = self._env.now
+        """Start all leases again, as Consul does after an outage: they could not be renewed."""
+        now = self._clock()
         for id_ in self._deadlines:
             self._deadlines[id_] = now + self.content.ttl
 
@@ -139,12 +140,12 @@ class RegistryModel(Overlaid):
         return Listing(instances=instances, version=str(self._visible_version))
 
     async def wait_for_news(self, seen: int) -> None:
-        """Wait until there may be news since the turn `seen`."""
+        """Wait until there may be something new since the turn `seen`."""
         while self.turn == seen:
             await self._changed.wait()
 
-    def look_again(self) -> None:
-        """Let everyone who waits ask again; show what was held back, unless it still is."""
+    def attribute_changed(self) -> None:
+        """Wake all waiting readers; publish what was held back, unless the registry is stale."""
         if not self.stale:
             self._visible_version, self._visible = self._pending
         self.turn += 1
@@ -152,8 +153,11 @@ class RegistryModel(Overlaid):
         changed.set()
 
     def question_latency_s(self) -> float:
-        """Draw the time of one question and its answer, at the registry."""
+        """Draw the time that the registry takes for one question."""
         return self._latency(self._open_uniform())
+
+    def _clock(self) -> float:
+        return self._env.now + self.clock_skew_s
 
     def _note_change(self, *, is_old: bool = False) -> None:
         self.version += 1
@@ -169,14 +173,14 @@ class RegistryModel(Overlaid):
         if state[0] > self._pending[0]:
             self._pending = state
             if not self.stale:
-                self.look_again()
+                self.attribute_changed()
 
     def _open_uniform(self) -> float:
         return 1.0 - self._rng.random() or 0.5
 
 
-class _Visitor:
-    """Somebody who asks the registry over the network, from a place."""
+class _Adapter:
+    """Base of the views and the writer: questions to the registry over the network."""
 
     def __init__(self, model: RegistryModel, place: Place, rng: Random) -> None:
         self._model = model
@@ -186,18 +190,18 @@ class _Visitor:
         self.key = self.url
 
     async def _ask(self) -> None:
-        """Spend the time of a question; raise if it is not answered."""
+        """Take the time of a question; raise if it is not answered."""
         model = self._model
         await self._pass(self._place, model.place)
         if (latency_s := model.question_latency_s()) > 0:
             await asyncio.sleep(latency_s)
         if model.outage == "silent":
-            await self._wait_in_vain()
+            await self._time_out()
         elif model.outage is not None:
             raise RegistryUnavailableError(f"simulated registry: {model.outage}")
 
     async def _pass(self, source: Place, target: Place) -> None:
-        """Spend the time of a message."""
+        """Take the time of a message."""
         network = self._model.network
         if network.is_ideal:
             return
@@ -205,23 +209,25 @@ class _Visitor:
         number = self._place.index * 10_000_019 + self._place.messages
         delay = network.delay(source, target, number, _MESSAGE[source.kind])
         if delay is None:
-            await self._wait_in_vain()
+            await self._time_out()
         elif delay > 0:
             await asyncio.sleep(delay)
 
-    async def _wait_in_vain(self) -> NoReturn:
-        await asyncio.sleep(PATIENCE_S)
-        raise RegistryUnavailableError(f"simulated registry: no answer within {PATIENCE_S:g} s")
+    async def _time_out(self) -> NoReturn:
+        await asyncio.sleep(ANSWER_TIMEOUT_S)
+        raise RegistryUnavailableError(
+            f"simulated registry: no answer within {ANSWER_TIMEOUT_S:g} s"
+        )
 
     async def services(self) -> list[str]:
-        """Name nothing: the simulated world has one service, and knows its name."""
+        """Return no names: the simulated world has one service, whose name is known."""
         return []
 
     async def aclose(self) -> None:
         """Do nothing: nothing is open."""
 
 
-class PolledView(_Visitor):
+class PolledView(_Adapter):
     """The registry as one client polls it. Follows the SDK's `Registry` protocol."""
 
     async def fetch(self, service: str) -> Listing:  # noqa: ARG002 - the world has one service
@@ -233,7 +239,7 @@ class PolledView(_Visitor):
 
 
 class WatchedView(PolledView):
-    """The registry as one client follows it, by push or long polls.
+    """The registry as one client watches it, by push or long polls.
 
     Follows the SDK's `WatchableRegistry` protocol.
     """
@@ -241,7 +247,7 @@ class WatchedView(PolledView):
     async def watch(self, service: str) -> AsyncIterator[Listing]:
         """Yield the list at once and after every change."""
         model = self._model
-        # A long poll that ends unanswered asks again; a push stream just goes on.
+        # A long poll without an answer asks again; a push stream has no such limit.
         wait_s = None if model.content.mode == "push" else model.content.long_poll_wait
         while True:
             seen = model.turn
@@ -251,11 +257,11 @@ class WatchedView(PolledView):
                     await model.wait_for_news(seen)
 
 
-class Writer(_Visitor):
+class Writer(_Adapter):
     """The registry as one server writes to it. Follows the SDK's `Registrar` protocol.
 
     Args:
-        on_taken: called when the registry has taken the registration; its answer comes later.
+        on_taken: called when the registry has accepted the registration; its answer comes later.
     """
 
     def __init__(
@@ -283,7 +289,7 @@ class Writer(_Visitor):
         await self._pass(self._model.place, self._place)
 
     async def deregister(self, service: str, instance: Instance) -> None:  # noqa: ARG002
-        """Leave."""
+        """Deregister."""
         await self._ask()
         self._model.drop(instance.id)
         await self._pass(self._model.place, self._place)

@@ -1,4 +1,4 @@
-"""A server: workers, a queue before them, and everything that can be wrong with it."""
+"""A server: workers with a queue, and all faults that it can have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
-from trimtab_sim.world.overlays import Overlaid
-from trimtab_sim.world.places import Place
+from trimtab_sim.world.places import Overlaid, Place
 from trimtab_sim.world.trips import reply
 
 if TYPE_CHECKING:
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from trimtab_sim.world.network import Network
     from trimtab_sim.world.trips import Trip
 
-__all__ = ["Luck", "Server"]
+__all__ = ["Draws", "Server"]
 
 _OK = 200
 _OVERLOADED = 503
 
 
-class Luck:
-    """The chance that servers share, keyed by request: the same whoever serves it."""
+class Draws:
+    """The random draws of all servers, keyed by request: the same on whatever server."""
 
     def __init__(self, seed: int | str) -> None:
         self.service = KeyedUniforms(seed, "servers", "service")
@@ -36,27 +35,27 @@ class Luck:
 
 
 class Server(Overlaid):
-    """One instance's process: FIFO before `concurrency` workers.
+    """The process of one instance: a FIFO queue and `concurrency` workers.
 
-    A change of speed concerns the requests that are begun after it. A client that gives up does
-    not take its request out of the server: the work is done in vain, as with most real ones.
+    A change of speed applies to requests that are begun after it. When a client gives up, the
+    server still does the work, as most real servers do.
 
     Attributes:
         instance: as it registers itself.
-        place: where it is.
-        factor: how many times as long everything takes.
-        is_running: the process is up, seen or not.
-        is_dark: vanished from the network: it gets nothing and says nothing.
+        place: its end of the network.
+        factor: multiplies every service time.
+        is_running: the process is up, reachable or not.
+        is_dark: off the network: it neither receives nor sends messages.
         is_refusing: new connections are refused.
-        is_hung: it takes requests and answers none.
-        error: the share answered at once with a status, and that status.
-        gray: what goes wrong for a share of the requests; None when nothing does.
-        is_alive: the process runs and is not lost. A hung one is alive, a dark one is not,
+        is_hung: it accepts requests and does not answer.
+        error: the share of requests answered at once with a status, and that status.
+        gray: the fault of a share of the requests, or None.
+        is_alive: the process runs and is reachable. A hung server is alive. A dark one is not,
             unless its registration lives on.
         ended_at: since when it is not alive; infinity while it is.
         last_sent_at: the last attempt that was sent to it while it was not alive.
         past_ends: both of these, for each time that it came back.
-        life: which one, counted from 0; a crash ends one, with all its connections.
+        life: counts its processes from 0; a crash ends one, with all its connections.
         received, served: counts of attempts.
     """
 
@@ -70,7 +69,7 @@ class Server(Overlaid):
         service: Service,
         sampler: Sampler,
         concurrency: int,
-        luck: Luck,
+        draws: Draws,
         is_warm: bool = False,
     ) -> None:
         self.instance = instance
@@ -92,10 +91,10 @@ class Server(Overlaid):
         self._rejects = service.overflow == "reject"
         self._loses = service.on_crash == "lose"
         self._cold = service.cold_start
-        self._luck = luck
-        self._uniform = luck.service.at
+        self._draws = draws
+        self._uniform = draws.service.at
         self._queue: deque[Trip] = deque()
-        # In order of their start; a set would have none.
+        # A dict, in order of their start; a set has no order.
         self._inside: dict[Trip, None] = {}
         self._held: list[Trip] = []
         self._born_at = float("-inf") if is_warm else env.now
@@ -104,7 +103,7 @@ class Server(Overlaid):
         self._holes = {False: 0, True: 0}
         self._plain = self._steady = True
         self._finishing = (self._finish,)
-        self.look_again()
+        self.attribute_changed()
 
     @property
     def waiting(self) -> int:
@@ -113,11 +112,11 @@ class Server(Overlaid):
 
     @property
     def busy(self) -> int:
-        """Requests being worked on, or held by a hang."""
+        """Requests in service, or held by a hang."""
         return len(self._inside)
 
-    def look_again(self) -> None:
-        """Work out whether anything is wrong at all; call it after changing a fault."""
+    def attribute_changed(self) -> None:
+        """Compute whether any fault is in force."""
         self._plain = not (
             self.is_dark or self.is_refusing or not self.is_alive or self.error or self.gray
         )
@@ -128,9 +127,9 @@ class Server(Overlaid):
     # -- requests ----------------------------------------------------------------------------
 
     def receive(self, trip: Trip) -> None:
-        """Take an attempt that has arrived."""
+        """Accept an attempt that has arrived."""
         self.received += 1
-        if not self._plain and self._goes_wrong(trip):
+        if not self._plain and self._fails(trip):
             return
         if len(self._inside) < self._concurrency:
             self._begin(trip)
@@ -139,25 +138,25 @@ class Server(Overlaid):
         elif self._rejects:
             reply(self._env, self._network, trip, "answered", _OVERLOADED)
 
-    def _goes_wrong(self, trip: Trip) -> bool:
+    def _fails(self, trip: Trip) -> bool:
         if self.is_dark:
             return True
         if not self.is_alive or (self.is_refusing and not trip.is_connected):
-            # In a step of its own: a retry that is refused again must not nest within this one.
-            call_at(self._env, self._env.now, self._tell_refused, trip)
+            # In a step of its own: a retry that is refused again must not nest inside this call.
+            call_at(self._env, self._env.now, self._reply_refused, trip)
             return True
-        if self.error is not None and self._unlucky(trip, 0) < self.error[0]:
+        if self.error is not None and self._fault_draw(trip, 0) < self.error[0]:
             reply(self._env, self._network, trip, "answered", self.error[1])
             return True
         gray = self.gray
-        if gray is None or gray.effect == "slow" or self._unlucky(trip, 1) >= gray.share:
+        if gray is None or gray.effect == "slow" or self._fault_draw(trip, 1) >= gray.share:
             return False
         if gray.effect == "error":
             reply(self._env, self._network, trip, "answered", gray.status)
         return True
 
-    def _unlucky(self, trip: Trip, number: int) -> float:
-        return self._luck.fault.draw(trip.request, 2 * trip.attempt + number)
+    def _fault_draw(self, trip: Trip, number: int) -> float:
+        return self._draws.fault.draw(trip.request, 2 * trip.attempt + number)
 
     def _begin(self, trip: Trip) -> None:
         self._inside[trip] = None
@@ -166,7 +165,7 @@ class Server(Overlaid):
         trip.life = self.life
         trip.callbacks = self._finishing
         if self._steady and not trip.attempt:
-            # What `_time_of` gives when nothing but chance decides.
+            # The same as `_time_of` without faults and retries, but faster.
             time = self._sampler(self._uniform(trip.request)) * self.factor
         else:
             time = self._time_of(trip, now)
@@ -174,10 +173,10 @@ class Server(Overlaid):
 
     def _time_of(self, trip: Trip, now: float) -> float:
         attempt, request = trip.attempt, trip.request
-        u = self._luck.service.draw(request, attempt) if attempt else self._uniform(request)
+        u = self._draws.service.draw(request, attempt) if attempt else self._uniform(request)
         time = self._sampler(u) * self.factor
         gray = self.gray
-        if gray is not None and gray.effect == "slow" and self._unlucky(trip, 1) < gray.share:
+        if gray is not None and gray.effect == "slow" and self._fault_draw(trip, 1) < gray.share:
             time *= gray.factor
         cold = self._cold
         if cold is not None and now < self._born_at + cold.duration:
@@ -201,41 +200,41 @@ class Server(Overlaid):
         elif not self.is_dark:
             reply(self._env, self._network, trip, "answered", _OK)
 
-    # -- what happens to it ------------------------------------------------------------------
+    # -- faults --------------------------------------------------------------------------------
 
     def crash(self) -> None:
-        """End the process: new connections are refused; what is inside is lost or finished."""
+        """End the process: new connections are refused; requests inside are lost or finished."""
         self._end()
         if self._loses:
             self._break_off()
 
     def stop(self) -> None:
-        """End in good order, after the drain: what is still inside is broken off."""
+        """End after the drain: requests that are still inside are broken off."""
         self._end()
         self._break_off()
 
     def start(self) -> None:
-        """Start the process anew, and cold; what a crash let finish goes on."""
+        """Start a new, cold process; requests that a crash allowed to finish go on."""
         self.is_running = True
         self._born_at = self._env.now
-        self._judge()
+        self._update_state()
 
     def vanish(self, *, stays_registered: bool = False) -> None:
-        """Leave the network without a word; `stays_registered` keeps it alive in name."""
+        """Leave the network silently; with `stays_registered` it still counts as alive."""
         self._holes[stays_registered] += 1
-        self._judge()
+        self._update_state()
 
     def reappear(self, *, stays_registered: bool = False) -> None:
-        """Undo one such vanishing; once reachable, it still has whatever it had inside."""
+        """Undo one `vanish`; once reachable, it still has the requests that were inside."""
         self._holes[stays_registered] -= 1
-        self._judge()
+        self._update_state()
 
     def _end(self) -> None:
         self.is_running = False
-        self._judge()
+        self._update_state()
 
-    def _judge(self) -> None:
-        """Work out whether it is dark and alive, and note when that changes."""
+    def _update_state(self) -> None:
+        """Compute whether it is dark and alive, and note when that changes."""
         self.is_dark = any(self._holes.values())
         alive = self.is_running and not self._holes[False]
         if self.is_alive and not alive:
@@ -244,7 +243,7 @@ class Server(Overlaid):
             self.past_ends.append((self.ended_at, self.last_sent_at))
             self.ended_at = float("inf")
         self.is_alive = alive
-        self.look_again()
+        self.attribute_changed()
 
     def _answer_held(self) -> None:
         held, self._held = self._held, []
@@ -260,11 +259,11 @@ class Server(Overlaid):
         self._held.clear()
         if not self.is_dark:
             for trip in lost:
-                # Each in a step of its own: nobody tries again while others are still crashing.
-                call_at(self._env, self._env.now, self._tell_broken, trip)
+                # Each in a step of its own: a retry must not run while others are still crashing.
+                call_at(self._env, self._env.now, self._reply_broken, trip)
 
-    def _tell_refused(self, step: Any) -> None:
+    def _reply_refused(self, step: Any) -> None:
         reply(self._env, self._network, step.payload, "refused", 0)
 
-    def _tell_broken(self, step: Any) -> None:
+    def _reply_broken(self, step: Any) -> None:
         reply(self._env, self._network, step.payload, "broken", 0)

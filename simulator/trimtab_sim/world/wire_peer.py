@@ -1,4 +1,4 @@
-"""The server's end of a connection: it parses requests, and hands them to the modelled server."""
+"""The server's end of a connection: it parses requests and passes them to the modelled server."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Peer"]
 
 
 class Peer:
-    """One connection as the server has it. A crash or a restart of the server ends it.
+    """The server's end of one connection. A crash or a restart of the server closes it.
 
     Args:
-        client: where the other end is.
-        deliver: takes bytes that have arrived at the client.
-        reset: takes the news, at the client, that the server knows no such connection.
+        client: the place of the other end.
+        deliver: called at the client with bytes that have arrived.
+        reset: called at the client when the server does not know the connection any more.
 
     Attributes:
-        server: whose it is.
-        way_s: how long the news of the server's end take to the client.
+        server: the server.
+        way_s: the time until the client notices that the server has ended.
     """
 
     def __init__(
@@ -50,35 +50,35 @@ class Peer:
         self._life = server.life
         self._http = h11.Connection(h11.SERVER)
         self._has_body = True
-        self._trip: _Inquiry | None = None
+        self._trip: _WireAttempt | None = None
 
     def receive(self, data: bytes, request: int, attempt: int) -> None:
-        """Take bytes of an attempt; when they complete a request, the server gets it."""
+        """Accept bytes of an attempt; pass a complete request to the server."""
         server, world = self.server, self._world
         if server.is_dark:
             return
-        trip = _Inquiry(self, self._client, server, request, attempt)
+        trip = _WireAttempt(self, self._client, server, request, attempt)
         if not self._is_known():
-            # The machine is there, but a new process on it has no such connection, nor a dead one.
+            # The machine is reachable, but a new or dead process does not have this connection.
             reply(world.env, world.network, trip, "broken", 0)
         elif self._completes_request(data):
             self._trip = trip
             server.receive(trip)
 
     def arrived(self, fate: Fate, status: int) -> None:
-        """Take the server's outcome, which is at the client by now."""
+        """Deliver the server's outcome, which has arrived at the client."""
         if fate == "answered":
             self._deliver(self._response(status))
         else:
             self._reset()
 
     def leave(self) -> None:
-        """Take note that the client has closed the connection; the work goes on in vain."""
+        """Note that the client has closed the connection; the server still does the work."""
         if self._trip is not None:
             self._trip.is_over = True
 
-    def has_gone(self) -> bool:
-        """Say whether the client has heard by now that this end is closed."""
+    def is_seen_closed(self) -> bool:
+        """Return whether the client has noticed by now that this end is closed."""
         server, world = self.server, self._world
         if server.is_dark or self._is_known() or world.network.cuts(server.place, self._client):
             return False
@@ -107,7 +107,7 @@ class Peer:
         return data
 
 
-class _Inquiry(Trip):
+class _WireAttempt(Trip):
     """An attempt that came over a connection."""
 
     __slots__ = ("_peer",)
@@ -120,6 +120,6 @@ class _Inquiry(Trip):
         self._peer = peer
 
     def arrived(self, fate: Fate, status: int) -> None:
-        """Hand the outcome to the connection."""
+        """Pass the outcome to the connection."""
         self.is_over = True
         self._peer.arrived(fate, status)

@@ -1,4 +1,4 @@
-"""The world of one run: servers that register, clients that call, and what they share."""
+"""The world of one run: servers that register, clients that call, network and registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trimtab_sim.streams import stream
 from trimtab_sim.world.network import Network
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import RegistryModel, Writer
-from trimtab_sim.world.servers import Luck, Server
+from trimtab_sim.world.servers import Draws, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,13 +35,13 @@ _PORT = 8080
 
 
 class Runner:
-    """A server with the registration that keeps it known. Shuts the two up together.
+    """A server together with its registration.
 
     Attributes:
         registration: the SDK's, while the server runs.
-        keeping: the task that registers it, at first until the registry takes it.
-        is_leaving: it has been told to leave, and will not come back.
-        is_replaced: its successor is under way.
+        keeping: the task that registers it, until the registry accepts it.
+        is_leaving: it deregisters, and will not come back.
+        is_replaced: a replacement has begun.
     """
 
     def __init__(self, server: Server, group: ServerGroup) -> None:
@@ -53,21 +53,21 @@ class Runner:
         self.is_replaced = False
 
     @property
-    def is_there(self) -> bool:
-        """Whether it works and is to stay."""
+    def is_available(self) -> bool:
+        """Whether it runs and is not leaving."""
         return self.server.is_alive and not self.is_leaving
 
 
 class World:
-    """Everything of one run that is not the SDK, and the ways to change it.
+    """Everything of one run that is not the SDK, with the methods that change it.
 
     Attributes:
-        env: the SimPy environment, whose clock is everybody's.
-        end: the virtual second at which no request begins any more.
-        runners: all servers that ever were, by index.
+        env: the SimPy environment, with the one clock of the run.
+        end: the virtual second after which no request begins.
+        runners: all servers since the start, by index.
         clients: all clients, by index.
         by_address: the server that has an instance's address now.
-        next_request: gives the id of a new request, counted from 0: the key of its luck.
+        next_request: returns the id of a new request, counted from 0: the key of its draws.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class World:
         self.registry = RegistryModel(env, self.network, scenario.registry, place, seed)
         self.runners: list[Runner] = []
         self.clients: list[Client] = []
-        self._luck = Luck(seed)
+        self._draws = Draws(seed)
         self.by_address: dict[str, Server] = {}
         self.next_request: Callable[[], int] = count().__next__
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -102,14 +102,14 @@ class World:
         return self.by_address[instance.address]
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something beside the rest; its failure fails the run."""
+        """Start a task; its failure fails the run."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def close(self) -> None:
-        """End everything that still runs."""
+        """Cancel all tasks and registrations."""
         for runner in self.runners:
             if runner.registration is not None:
                 runner.registration.abandon()
@@ -123,7 +123,7 @@ class World:
     def add_server(
         self, group: ServerGroup, *, at_start: bool = False, like: Instance | None = None
     ) -> Runner:
-        """Start a server, which registers itself. `like`: it takes this one's host and port."""
+        """Start a server, which registers itself; `like` gives it a host and port."""
         service, index = self.scenario.service, len(self.runners)
         instance = Instance(
             id=f"s{index}",
@@ -140,14 +140,14 @@ class World:
             service=service,
             sampler=(group.time or service.time).sampler(),
             concurrency=group.concurrency or service.concurrency,
-            luck=self._luck,
+            draws=self._draws,
             is_warm=at_start,
         )
         runner = Runner(server, group)
         self.runners.append(runner)
         self.by_address[instance.address] = server
         if at_start:
-            # Known before the story begins; heartbeats fall anywhere in their interval.
+            # Registered before the run starts; heartbeats have a random phase.
             self.registry.put(instance, is_old=True)
             self._note(runner, "add")
             rng = stream(self.seed, f"server {index}", "phase")
@@ -159,12 +159,12 @@ class World:
 
     def crash(self, runner: Runner) -> None:
         """End a server's process and its heartbeats."""
-        self._silence(runner)
+        self._stop_heartbeats(runner)
         runner.server.crash()
         self._note(runner, "death")
 
     def restart(self, runner: Runner) -> None:
-        """Start a crashed server anew; it registers again. Nothing, if it runs or has left."""
+        """Restart a crashed server, which registers again; ignore one that runs or has left."""
         server = runner.server
         if server.is_running or runner.is_leaving:
             return
@@ -173,25 +173,25 @@ class World:
             self._keep_registered(runner)
 
     def vanish(self, runner: Runner, *, stays_registered: bool) -> None:
-        """Take a server's machine off the network."""
+        """Take a server off the network."""
         runner.server.vanish(stays_registered=stays_registered)
         if not stays_registered:
-            self._silence(runner)
+            self._stop_heartbeats(runner)
             self._note(runner, "death")
 
     def reappear(self, runner: Runner, *, stays_registered: bool) -> None:
-        """Undo a vanishing: it is back with what it has inside, and registers again."""
+        """Undo `vanish`: the server is back with the requests inside it, and registers again."""
         server = runner.server
         was_alive = server.is_alive
         server.reappear(stays_registered=stays_registered)
-        if runner.is_there and not was_alive:
+        if runner.is_available and not was_alive:
             self._keep_registered(runner)
 
     def remove(self, runner: Runner, drain_s: float) -> None:
-        """Have a server deregister, work on for `drain_s`, and stop."""
+        """Make a server deregister, work on for `drain_s`, and stop."""
         runner.is_leaving = True
         registration, runner.registration = runner.registration, None
-        self._silence(runner)
+        self._stop_heartbeats(runner)
         if registration is not None:
             self.spawn(registration.stop())
         else:
@@ -201,14 +201,14 @@ class World:
 
     def _note(self, runner: Runner, kind: str) -> None:
         instance = runner.server.instance
-        # Who takes no traffic is in nobody's view, and need not be.
+        # An instance of weight 0 takes no traffic and is in no view.
         self.convergence.truth_changed(instance.id, kind, self.env.now, is_seen=instance.weight > 0)
 
     def _keep_registered(self, runner: Runner, wait_s: float = 0.0) -> None:
         runner.keeping = self.spawn(self._register(runner, wait_s))
 
-    def _silence(self, runner: Runner) -> None:
-        """End the heartbeats; one that was about to register must not do so any more."""
+    def _stop_heartbeats(self, runner: Runner) -> None:
+        """End the heartbeats, and cancel a registration that has not been sent yet."""
         if runner.keeping is not None:
             runner.keeping.cancel()
             runner.keeping = None
@@ -217,7 +217,7 @@ class World:
             runner.registration = None
 
     async def _register(self, runner: Runner, wait_s: float) -> None:
-        """Register with the SDK's own registration, which lives until the server ends."""
+        """Register with the SDK's own registration, which lasts until the server ends."""
         await asyncio.sleep(wait_s)
         settings, writer = self.scenario.registry, self._writer(runner)
         registration = register(
@@ -232,8 +232,8 @@ class World:
         runner.registration = registration
 
     async def _deregister(self, runner: Runner) -> None:
-        """Deregister who is known from the beginning and has had no heartbeat yet."""
-        # As with the SDK's own leaving: who cannot be told will let the lease lapse.
+        """Deregister a server that was registered at the start and has sent no heartbeat yet."""
+        # As in the SDK: if the registry cannot be reached, the lease lapses by itself.
         with suppress(RegistryError):
             await self._writer(runner).deregister(self.service_name, runner.server.instance)
 

@@ -1,4 +1,4 @@
-"""When things happen to the world: the timeline, the churn, and the healing."""
+"""When actions are applied to the world: the timeline, the churn, and the healing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from math import log
 from typing import TYPE_CHECKING
 
-from trimtab_sim.happenings import happen
+from trimtab_sim.effects import apply
+from trimtab_sim.events import until
 from trimtab_sim.streams import stream
-from trimtab_sim.world.moments import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["Director", "Event"]
 
 
 class Event:
-    """Something that happened, for reports: when it began and ended, and a word for it."""
+    """An applied action, for reports: its name, and when it began and ended."""
 
     __slots__ = ("at", "label", "until")
 
@@ -32,10 +32,10 @@ class Event:
 
 
 class Director:
-    """Has the timeline and the churn happen, and heals the world at the end.
+    """Apply the timeline and the churn to the world, and heal it at the end.
 
     Attributes:
-        events: what has happened, in order.
+        events: the applied actions, in order.
         rng: chooses targets.
     """
 
@@ -51,24 +51,24 @@ class Director:
         """Schedule everything."""
         scenario = self.world.scenario
         for action in scenario.timeline:
-            self.world.spawn(self._happen_at(action.at or 0.0, action))
+            self.world.spawn(self._apply_at(action.at or 0.0, action))
         for index, churn in enumerate(scenario.churn):
             self.world.spawn(self._churn(churn, stream(self.world.seed, "churn", str(index))))
         if scenario.about.heal is not None:
             self.world.spawn(self._heal_at(scenario.about.heal))
 
-    async def _happen_at(self, moment: float, action: a.Action) -> None:
+    async def _apply_at(self, moment: float, action: a.Action) -> None:
         await until(moment)
-        await self._happen(action, self.rng)
+        await self._apply(action, self.rng)
 
-    async def _happen(self, action: a.Action, rng: Random) -> None:
+    async def _apply(self, action: a.Action, rng: Random) -> None:
         event = Event(self.world.env.now, str(type(action).__struct_config__.tag))
         self.events.append(event)
-        undo = await happen(action, self.world, rng)
+        undo = await apply(action, self.world, rng)
         duration = getattr(action, "duration", None)
         if undo is None:
             if self.world.env.now > event.at:
-                event.until = self.world.env.now  # it went on for a while, as a deploy does
+                event.until = self.world.env.now  # it took a while, as a deploy does
             return
         self._serial += 1
         serial = self._serial
@@ -96,8 +96,8 @@ class Director:
             await until(moment)
             if self._healed:
                 return
-            # Beside the rest: what takes its time must not hold up what comes next.
-            self.world.spawn(self._happen(churn.do, rng))
+            # A task of its own: a slow action must not delay the next one.
+            self.world.spawn(self._apply(churn.do, rng))
             times += 1
 
     async def _heal_at(self, moment: float) -> None:

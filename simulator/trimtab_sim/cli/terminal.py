@@ -1,24 +1,46 @@
-"""How a command ends: lines for people, one exit code for programs, never a traceback."""
+"""What commands show on a terminal: a progress bar, and how a command ended.
+
+A command ends with lines for people and one exit code for programs, never with a traceback.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cyclopts.exceptions import CycloptsError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trimtab.cli.consoles import for_errors, is_live
 from trimtab.cli.ending import DONE, FAILED, INTERRUPTED, READER_LEFT, WRONG
 from trimtab.errors import ConfigurationError, TrimtabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["DONE", "FAILED", "WRONG", "ended", "warn"]
+__all__ = ["DONE", "FAILED", "WRONG", "ended", "progress", "warn"]
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a progress bar on standard error.
+
+    Gives a function of (done, total) that moves the bar; None where there is no terminal.
+    """
+    console = for_errors()
+    if not is_live(console):
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def ended(command: Callable[[], object]) -> int:
-    """Run a command and say how it ended."""
+    """Run a command and return its exit code."""
     try:
         code = command()
         sys.stdout.flush()
@@ -43,6 +65,6 @@ def ended(command: Callable[[], object]) -> int:
 
 
 def warn(message: str) -> None:
-    """Say something on standard error; a scenario's mistakes have a line each."""
+    """Write a message to standard error, each of its lines with the name of the command."""
     for line in message.strip().splitlines():
         print(f"trimtab-sim: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What each action does to the world, and how it is undone."""
+"""The effect of each action on the world, and how it is undone."""
 
 from __future__ import annotations
 
@@ -8,89 +8,88 @@ from math import ceil
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from trimtab_sim.events import until
 from trimtab_sim.scenario import actions as a
 from trimtab_sim.scenario.content import ServerGroup
-from trimtab_sim.world.moments import until
 from trimtab_sim.world.network import Partition
-from trimtab_sim.world.places import Side
 from trimtab_sim.world.world import Runner, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trimtab_sim.world.overlays import Overlaid
+    from trimtab_sim.world.places import Overlaid
 
-__all__ = ["choose", "happen"]
+__all__ = ["apply", "choose"]
 
 
 def choose(targets: Any, world: World, rng: Random) -> list[Runner]:
-    """Return the servers that `targets` means, among those that are there."""
-    there = [runner for runner in world.runners if runner.is_there]
+    """Return the servers that `targets` names, among those that are available."""
+    available = [runner for runner in world.runners if runner.is_available]
     if targets == "all":
-        return there
+        return available
     if targets.index is not None:
         wanted = set(targets.index)
         return [runner for runner in world.runners if runner.server.place.index in wanted]
     if targets.zone is not None:
-        return [runner for runner in there if runner.server.place.zone == targets.zone]
-    count = targets.count if targets.count is not None else _part(targets.share, len(there))
-    chosen = rng.sample(there, min(count, len(there)))
+        return [runner for runner in available if runner.server.place.zone == targets.zone]
+    count = targets.count if targets.count is not None else _part(targets.share, len(available))
+    chosen = rng.sample(available, min(count, len(available)))
     return sorted(chosen, key=lambda runner: runner.server.place.index)
 
 
 def _part(share: float, total: int) -> int:
-    """Return how many a share is, rounded up, at least one; 7 % of 100 are 7, not 8."""
+    """Return the number that a share is, rounded up, at least one; 7 % of 100 is 7, not 8."""
     return max(1, ceil(share * total - 1e-9))
 
 
 @singledispatch
-async def happen(action: Any, world: World, rng: Random) -> Callable[[], None] | None:  # noqa: ARG001
-    """Do an action; return how to undo it, or None if it cannot or need not be."""
+async def apply(action: Any, world: World, rng: Random) -> Callable[[], None] | None:  # noqa: ARG001
+    """Apply an action; return a function that undoes it, or None if there is nothing to undo."""
     raise TypeError(f"no action {action!r}")
 
 
-@happen.register
+@apply.register
 async def _(action: a.Crash, world: World, rng: Random) -> Callable[[], None]:
-    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_there]
+    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_available]
     for runner in runners:
         world.crash(runner)
     return _each(runners, world.restart)
 
 
-@happen.register
+@apply.register
 async def _(action: a.BlackHole, world: World, rng: Random) -> Callable[[], None]:
-    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_there]
+    runners = [runner for runner in choose(action.targets, world, rng) if runner.is_available]
     for runner in runners:
         world.vanish(runner, stays_registered=action.heartbeats)
     return _each(runners, lambda it: world.reappear(it, stays_registered=action.heartbeats))
 
 
-@happen.register
+@apply.register
 async def _(action: a.Hang, world: World, rng: Random) -> Callable[[], None]:
-    return _lay(_servers(action, world, rng), "is_hung", value=True)
+    return _override(_servers(action, world, rng), "is_hung", value=True)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Slow, world: World, rng: Random) -> Callable[[], None]:
-    return _lay(_servers(action, world, rng), "factor", value=action.factor)
+    return _override(_servers(action, world, rng), "factor", value=action.factor)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Errors, world: World, rng: Random) -> Callable[[], None]:
-    return _lay(_servers(action, world, rng), "error", value=(action.rate, action.status))
+    return _override(_servers(action, world, rng), "error", value=(action.rate, action.status))
 
 
-@happen.register
+@apply.register
 async def _(action: a.Refuse, world: World, rng: Random) -> Callable[[], None]:
-    return _lay(_servers(action, world, rng), "is_refusing", value=True)
+    return _override(_servers(action, world, rng), "is_refusing", value=True)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Gray, world: World, rng: Random) -> Callable[[], None]:
-    return _lay(_servers(action, world, rng), "gray", value=action)
+    return _override(_servers(action, world, rng), "gray", value=action)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Flap, world: World, rng: Random) -> Callable[[], None]:
     down: list[Runner] = []
     flapping = world.spawn(_flap(action, world, choose(action.targets, world, rng), down))
@@ -103,10 +102,10 @@ async def _(action: a.Flap, world: World, rng: Random) -> Callable[[], None]:
 
 
 async def _flap(action: a.Flap, world: World, runners: list[Runner], down: list[Runner]) -> None:
-    """Crash the runners and bring them back, for ever; `down` are those that it has crashed."""
+    """Crash the servers and restart them, without end; `down` holds those that it crashed."""
     start, turn = world.env.now, 0
     while True:
-        down[:] = [runner for runner in runners if runner.is_there]
+        down[:] = [runner for runner in runners if runner.is_available]
         for runner in down:
             world.crash(runner)
         await until(start + (turn + action.down) * action.period)
@@ -115,35 +114,20 @@ async def _flap(action: a.Flap, world: World, runners: list[Runner], down: list[
         await until(start + turn * action.period)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Partition, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
     partition = Partition(action.from_, action.to, both_ways=action.both_ways)
     world.network.cut(partition)
 
     def undo() -> None:
         world.network.mend(partition)
-        # Whoever waited for an answer through the partition waits in vain; new questions work.
-        world.registry.look_again()
+        # Readers whose message was lost in the partition must ask again.
+        world.registry.attribute_changed()
 
     return undo
 
 
-@happen.register
-async def _(action: a.ClockSkew, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
-    side = Side(action.of)
-    places = [client.place for client in world.clients] + [r.server.place for r in world.runners]
-    skewed = [place for place in [*places, world.registry.place] if side.holds(place)]
-    for place in skewed:
-        place.skew_s += action.offset_s
-
-    def undo() -> None:
-        for place in skewed:
-            place.skew_s -= action.offset_s
-
-    return undo
-
-
-@happen.register
+@apply.register
 async def _(action: a.Add, world: World, rng: Random) -> None:  # noqa: ARG001
     group = ServerGroup(count=action.count, zone=action.zone, weight=action.weight)
     start = world.env.now
@@ -152,19 +136,19 @@ async def _(action: a.Add, world: World, rng: Random) -> None:  # noqa: ARG001
         world.add_server(group)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Remove, world: World, rng: Random) -> None:
     for runner in choose(action.targets, world, rng):
         _leave(world, runner, action.drain)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Replace, world: World, rng: Random) -> None:
     start = world.env.now
     for number, runner in enumerate(choose(action.targets, world, rng)):
         await until(start + number * action.every)
         if runner.is_leaving or runner.is_replaced:
-            # Another replacement got there first.
+            # Another replacement was first.
             continue
         runner.is_replaced = True
         like = runner.server.instance if action.same_address else None
@@ -179,56 +163,61 @@ async def _(action: a.Replace, world: World, rng: Random) -> None:
 
 
 def _leave(world: World, runner: Runner, drain_s: float) -> None:
-    # One that has crashed in the meantime is gone too, and is not started again.
+    # One that has crashed in the meantime leaves too, and is not started again.
     if not runner.is_leaving:
         world.remove(runner, drain_s)
 
 
-@happen.register
+@apply.register
 async def _(action: a.Load, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
     sources = [c.source for c in world.clients if action.clients in {"", c.place.group}]
-    return _lay(sources, "factor", value=action.factor)
+    return _override(sources, "factor", value=action.factor)
 
 
-@happen.register
+@apply.register
 async def _(action: a.RegistryOutage, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
     registry = world.registry
-    lift = registry.lay("outage", action.how)
+    remove = registry.override("outage", action.how)
 
     def undo() -> None:
-        lift()
+        remove()
         if registry.outage is None:
             registry.renew_all()
 
     return undo
 
 
-@happen.register
+@apply.register
 async def _(action: a.RegistryRestartEmpty, world: World, rng: Random) -> None:  # noqa: ARG001
     world.registry.forget_all()
 
 
-@happen.register
+@apply.register
 async def _(action: a.RegistryStale, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
-    return world.registry.lay("stale", value=True)
+    return world.registry.override("stale", value=True)
 
 
-@happen.register
+@apply.register
 async def _(action: a.RegistryWrong, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
-    return world.registry.lay("wrong", (action.kind, action.share))
+    return world.registry.override("wrong", (action.kind, action.share))
+
+
+@apply.register
+async def _(action: a.RegistryClockSkew, world: World, rng: Random) -> Callable[[], None]:  # noqa: ARG001
+    return world.registry.override("clock_skew_s", action.offset_s)
 
 
 def _servers(action: a.OnServers, world: World, rng: Random) -> list[Overlaid]:
     return [runner.server for runner in choose(action.targets, world, rng)]
 
 
-def _lay(things: Sequence[Overlaid], name: str, value: Any) -> Callable[[], None]:
-    """Lay a value over an attribute of each; return how to lift it from all."""
-    lifts = [thing.lay(name, value) for thing in things]
+def _override(things: Sequence[Overlaid], name: str, value: Any) -> Callable[[], None]:
+    """Override an attribute of each; return a function that removes the override from all."""
+    removals = [thing.override(name, value) for thing in things]
 
     def undo() -> None:
-        for lift in lifts:
-            lift()
+        for remove in removals:
+            remove()
 
     return undo
 
