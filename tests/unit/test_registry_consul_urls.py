@@ -45,7 +45,7 @@ def test_agents(url, shown, bases):
         ("consul://h:0", "'h:0' is no host:port"),
         ("consul://h,", "'' is no host:port"),
         ("consul://h:x", "'h:x' is no host:port"),
-        ("consul://[::1", "Invalid IPv6"),
+        ("consul://[::1", "is no host:port"),
         ("consul://u:p4ss@h", "use [?]token="),
         ("consul://h?banana", "unknown option 'banana'"),
         ("consul://h?stale&consistent", "exclude each other"),

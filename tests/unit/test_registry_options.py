@@ -64,6 +64,7 @@ def test_a_duration_has_a_default_and_a_form():
         ("http://h/{service}#token=s3cr3t&items=a", "http://h/{service}#token=...&items=a"),
         ("http://h/x?q=a%20b", "http://h/x?q=a%20b"),
         ("http://[::1/s3cr3t", "http://..."),
+        ("etcd://me:s3cr3t@a,[::1]:2/x", "etcd://a,[::1]:2/x"),
         ("etcd://user:pa/ss@h:1/x", "etcd://h:1/x"),
         ("http://h/a@b", "http://h/a@b"),
     ],

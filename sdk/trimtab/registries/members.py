@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 
 from trimtab.errors import ConfigurationError, RegistryUnavailableError
 from trimtab.registries.asking import Answer, Asker
 from trimtab.registries.endpoints import TLS_OPTIONS, Endpoints, credentials, hosts_of, tls_of
-from trimtab.registries.options import digest, read_options, shown
+from trimtab.registries.options import digest, read_options, shown, url_parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,7 +54,7 @@ def place_of(url: str, *, kind: str, port: int, path: str) -> Place:
     Raises:
         ConfigurationError: a host, the scheme or a TLS option is wrong.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url)
     if parts.scheme not in {kind, f"{kind}+https"} or parts.fragment:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write {kind}://host:{port}{path} or {kind}+https://..."

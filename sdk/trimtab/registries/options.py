@@ -5,20 +5,30 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlunsplit
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["SECRET", "digest", "duration_s", "flag", "read_options", "shown"]
+__all__ = ["SECRET", "digest", "duration_s", "flag", "read_options", "shown", "url_parts"]
 
 SECRET = re.compile(r"token|secret|passw|pwd|key|auth|sig|credential", re.IGNORECASE)
 """What names of secret things have in them."""
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 _YES, _NO = {"", "1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def url_parts(url: str) -> SplitResult:
+    """Split a URL as RFC 3986 (appendix B) does; the part before the path may name several hosts.
+
+    `urlsplit` of recent Pythons refuses `a,[::1]:80`. What a host is, `endpoints.hosts_of` checks.
+    """
+    scheme, *rest = _URL.fullmatch(url).groups("")  # type: ignore[union-attr] # it matches anything
+    return SplitResult(scheme.lower(), *rest)
 
 
 def read_options(
@@ -76,11 +86,10 @@ def duration_s(url: str, options: Mapping[str, list[str]], name: str, default: f
 
 def shown(url: str) -> str:
     """Give the URL without user, password, and the values of options that sound secret."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("://")[0] + "://..."
+    parts = url_parts(url)
     host, path = parts.netloc.rpartition("@")[2], parts.path
+    if host.count("[") != host.count("]"):
+        return f"{parts.scheme}://..."
     if ":" in host and "@" in path:
         # A password with a slash in it: what looks like a host and a path is none.
         host, slash, path = path.rpartition("@")[2].partition("/")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigurationError
 from trimtab.registries.endpoints import TLS_OPTIONS, hosts_of, tls_of
-from trimtab.registries.options import digest, duration_s, flag, read_options, shown
+from trimtab.registries.options import digest, duration_s, flag, read_options, shown, url_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,10 +60,7 @@ def agents_of(url: str) -> tuple[list[tuple[str, str]], str]:
     Raises:
         ConfigurationError: the URL has no host, or says more than where the agents are.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"registry URL {shown(url)!r}: {error}") from None
+    parts = url_parts(url)
     if parts.scheme not in _SCHEMES or parts.query:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write consul://host:port or consul+https://host:port"

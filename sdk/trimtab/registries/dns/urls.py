@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dns.rdatatype import RdataType
 
@@ -12,7 +12,7 @@ from trimtab.registries.dns.adapter import DnsPolledRegistry, DnsRegistry
 from trimtab.registries.dns.records import AddressRecords, SrvRecords
 from trimtab.registries.dns.resolving import Nameservers
 from trimtab.registries.endpoints import credentials, hosts_of
-from trimtab.registries.options import duration_s, flag, read_options, shown
+from trimtab.registries.options import duration_s, flag, read_options, shown, url_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def read_url(url: str) -> DnsPolledRegistry:
     Raises:
         ConfigurationError: the URL or one of its options is wrong.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url)
     options = read_options(url, parts.query, known=(*_OPTIONS, _OWN_OPTION[parts.scheme]))
     timeout_s = duration_s(url, options, "timeout", _TIMEOUT_S)
     settings: dict[str, Any] = {"name": _name(url, options), "timeout_s": timeout_s}
@@ -52,11 +52,11 @@ def read_url(url: str) -> DnsPolledRegistry:
 def _hosts(url: str) -> list[tuple[str, int]]:
     if credentials(url):
         raise ConfigurationError(f"registry URL {shown(url)!r}: DNS knows no user and password")
-    return hosts_of(url, default_port=53) if urlsplit(url).netloc else []
+    return hosts_of(url, default_port=53) if url_parts(url).netloc else []
 
 
 def _name(url: str, options: Mapping[str, list[str]]) -> str:
-    parts = urlsplit(url)
+    parts = url_parts(url)
     name = options.get("name", [_NAMES[parts.scheme]])[0]
     domain = unquote(parts.path).strip("/")
     if "{domain}" in name and not domain:
@@ -71,7 +71,7 @@ def _records(url: str, options: Mapping[str, list[str]], nameservers: Nameserver
     family = options.get("family", [""])[0]
     if family not in _FAMILIES:
         raise ConfigurationError(f"registry URL {shown(url)!r}: family={family!r} must be 4 or 6")
-    if urlsplit(url).scheme == "dns+a":
+    if url_parts(url).scheme == "dns+a":
         return AddressRecords(nameservers, _FAMILIES[family], port=_port(url, options))
     priority = options.get("priority", ["lowest"])[0]
     if priority not in {"lowest", "all"}:

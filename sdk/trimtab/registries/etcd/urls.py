@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode
 
 from trimtab.errors import ConfigurationError
 from trimtab.registries.endpoints import TLS_OPTIONS, credentials, hosts_of, tls_of
-from trimtab.registries.options import digest, duration_s, flag, read_options, shown
+from trimtab.registries.options import digest, duration_s, flag, read_options, shown, url_parts
 
 __all__ = ["Place", "place_of", "read_url"]
 
@@ -66,7 +66,7 @@ def place_of(url: str) -> Place:
     Raises:
         ConfigurationError: a host, a port, the scheme or a TLS option is wrong.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url)
     if parts.scheme not in _SCHEMES or parts.fragment:
         raise ConfigurationError(
             f"registry URL {shown(url)!r}: write etcd://host:{_PORT},host:{_PORT}/prefix or "

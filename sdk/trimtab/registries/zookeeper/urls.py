@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from trimtab.errors import ConfigurationError
 from trimtab.registries.endpoints import TLS_OPTIONS, credentials, hosts_of, tls_of
-from trimtab.registries.options import duration_s, flag, read_options, shown
+from trimtab.registries.options import duration_s, flag, read_options, shown, url_parts
 from trimtab.registries.zookeeper.paths import is_permitted
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def base_of(url: str, default: str) -> str:
     Raises:
         ConfigurationError: no node can have that path.
     """
-    path = unquote(urlsplit(url).path).rstrip("/")
+    path = unquote(url_parts(url).path).rstrip("/")
     if not path:
         return default
     if not all(is_permitted(name) for name in path[1:].split("/")):
