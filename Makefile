@@ -1,6 +1,7 @@
 # make demo   see it work, on a fresh clone
 # make test   everything that must hold: installs, fetches real servers, runs all tests
 # make check  the fast part: format, lint, layers, types, unit tests
+# make matrix unit, property and contract tests on every Python that is installed here
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := all
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt unit bench soak mutation servers sim-report clean
+.PHONY: help install demo test check lint fmt unit matrix bench soak mutation servers sim-report clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -51,6 +52,10 @@ test: $(STAMP) lint servers
 	  || ($(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/retry/*'; exit 1)
 	@echo "coverage: $$($(BIN)/coverage report --format=total) % with branches"
 
+# Each in its own environment, and the unit tests on the lowest versions of the dependencies.
+matrix: $(STAMP) servers
+	@REQUIRE_REGISTRIES=1 $(BIN)/python scripts/matrix.py $(MATRIX)
+
 soak: $(STAMP) servers
 	@REQUIRE_REGISTRIES=1 $(PYTEST) -m soak -n 0 -s --timeout 900 tests
 
@@ -70,4 +75,4 @@ fmt: $(STAMP)
 	@$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-* build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache

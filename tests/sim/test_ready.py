@@ -92,6 +92,7 @@ def test_and_finds_what_is_wrong_with_the_settings_of_the_sdk(wrong, schema):
     assert schema.is_valid(tomllib.loads(ready.text("flapping")))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", _NAMES)
 def test_what_each_expects_of_the_default_strategy_holds(name):
     scenario = ready.load(name)

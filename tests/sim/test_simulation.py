@@ -43,6 +43,7 @@ do = {{action = "replace", targets = {{count = 1}}}}
 """
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("mode", ["poll", "push"])
 def test_a_rough_run_adds_up_and_repeats(scenario, strategy, mode):
