@@ -175,7 +175,8 @@ class RegistryContract(Contract):
             assert isinstance(error, RegistryUnavailableError), error
         await harness.end_outage()
         await harness.publish("orders", [_B])
-        await until(registry, "orders", _lists({"b": _B}), harness.deadline_s)
+        wanted = _lists({"b": _B})
+        await until(registry, "orders", wanted, harness.deadline_s, after_outage=True)
 
     @clause
     async def test_a_running_watch_tells_of_an_outage(

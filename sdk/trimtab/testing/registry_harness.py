@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 from unittest import SkipTest
 
+from trimtab.errors import RegistryUnavailableError
 from trimtab.registries.protocol import Registry, WatchableRegistry
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class RegistryHarness:
     unknown_is_empty = True
     lapsed_is_gone = False
     ttl_s = 1.0
-    deadline_s = 20.0
+    deadline_s = 60.0
 
     def connect(self, secret: str | None = None) -> Registry:
         """Make a new adapter object; skip (`raise SkipTest`) if there are no secrets."""
@@ -83,23 +84,41 @@ async def follow(registry: Registry, service: str) -> AsyncGenerator[Listing, No
 
 
 async def until(
-    registry: Registry, service: str, condition: Callable[[Listing], bool], deadline_s: float
+    registry: Registry,
+    service: str,
+    condition: Callable[[Listing], bool],
+    deadline_s: float,
+    *,
+    after_outage: bool = False,
 ) -> Listing:
     """Follow a service until a listing meets the condition, and give that listing.
 
+    Args:
+        registry: the adapter.
+        service: its name.
+        condition: what the listing must meet.
+        deadline_s: how long to wait for it.
+        after_outage: ask again when the registry is unavailable, as clients do while it starts.
+
     Raises:
-        AssertionError: none did in time; it tells the last one.
+        AssertionError: no listing met it in time; the message has the last one.
     """
-    last = None
-    try:
-        async with asyncio.timeout(deadline_s), aclosing(follow(registry, service)) as listings:
-            async for listing in listings:
-                last = listing
-                if condition(listing):
-                    return listing
-    except TimeoutError:
-        pass
-    raise AssertionError(f"not within {deadline_s:g} s; the last listing was {last}")
+    last: Listing | RegistryUnavailableError | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline_s):
+            while True:
+                try:
+                    async with aclosing(follow(registry, service)) as listings:
+                        async for listing in listings:
+                            last = listing
+                            if condition(listing):
+                                return listing
+                except RegistryUnavailableError as error:
+                    if not after_outage:
+                        raise
+                    last = error
+                    await asyncio.sleep(_POLL_S)
+    raise AssertionError(f"not within {deadline_s:g} s; the last answer was {last}")
 
 
 class Contract:
