@@ -22,6 +22,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 OLDEST = (3, 11)
 FOLDERS = ("tests/unit", "tests/property", "tests/contract")
 LOWEST = "lowest"
+BOTH = ("-n", "2", "--dist", "worksteal")
 _WHICH = "import platform, sys; print(platform.python_version(), sys.executable, sep='\\n')"
 
 
@@ -74,7 +75,7 @@ def run(name: str, python: Path) -> tuple[bool, float]:
     print(f"== {name}", flush=True)
     venv = ROOT / f".venv-{name}"
     folders = FOLDERS[:1] if name == LOWEST else FOLDERS
-    command = [venv / "bin" / "pytest", *folders, "-q", "-n", "2", "-m", "not soak"]
+    command = [venv / "bin" / "pytest", *folders, "-q", *BOTH, "-m", "not soak"]
     ended = install(venv, python) and subprocess.run(command, cwd=ROOT, check=False).returncode == 0
     return ended, time.monotonic() - began
 
