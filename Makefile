@@ -1,16 +1,19 @@
 # make demo   see it work, on a fresh clone
 # make test   everything that must hold: installs, fetches real servers, runs all tests
 # make check  the fast part: format, lint, layers, types, unit tests
+# make matrix unit, property and contract tests on every Python that is installed here
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+# A worker that has nothing left takes over half of what another one still has.
+BOTH := -n 2 --dist worksteal
 STAMP := $(VENV)/.installed
 EXTRAS := all
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt unit bench soak mutation servers sim-report clean
+.PHONY: help install demo test check lint fmt unit matrix bench soak mutation servers sim-report clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -39,17 +42,21 @@ lint: $(STAMP)
 	@$(BIN)/pyright --warnings
 
 unit: $(STAMP)
-	@$(PYTEST) tests/unit tests/property -q -n 2
+	@$(PYTEST) tests/unit tests/property -q $(BOTH)
 
-# Fast tests first, then those against real servers; coverage over both.
+# All tests but the minutes-long ones; coverage of what runs in the tests' own process.
 test: $(STAMP) lint servers
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage erase
-	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" -n 2 --cov --cov-report= --ignore tests/bench tests
+	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" $(BOTH) --cov --cov-report= --ignore tests/bench tests
 	@$(BIN)/coverage report --format=total --fail-under=95 > /dev/null || ($(BIN)/coverage report --fail-under=95; exit 1)
 	@$(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/calls/*' > /dev/null \
 	  || ($(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/calls/*'; exit 1)
 	@echo "coverage: $$($(BIN)/coverage report --format=total) % with branches"
+
+# Each in its own environment, and the unit tests on the lowest versions of the dependencies.
+matrix: $(STAMP) servers
+	@REQUIRE_REGISTRIES=1 $(BIN)/python scripts/matrix.py $(MATRIX)
 
 soak: $(STAMP) servers
 	@REQUIRE_REGISTRIES=1 $(PYTEST) -m soak -n 0 -s --timeout 900 tests
@@ -70,4 +77,4 @@ fmt: $(STAMP)
 	@$(BIN)/ruff format --quiet .
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-* build dist .coverage .coverage.* .hypothesis .mypy_cache .ruff_cache .pytest_cache

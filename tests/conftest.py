@@ -32,6 +32,12 @@ from real.zookeeper import (  # noqa: E402, F401 - fixtures
 )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the long simulations, so that no worker ends a run alone with one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"

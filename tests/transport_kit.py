@@ -30,7 +30,7 @@ from starlette.routing import Route
 from trimtab import BalancedTransport, DiscoverySettings, Instance
 from trimtab.testing import FakeRegistry
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 PAUSE_S = 0.005
 _keys = count(1)
 

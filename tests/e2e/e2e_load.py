@@ -25,10 +25,17 @@ class Load:
 
     Times are in seconds from the start. On a busy machine calls begin late, and none is left out.
     The methods take turns; what is posted must come back.
+
+    Attributes:
+        done: every call that has ended.
+        events_s: when each event began and ended, in the order of their ends.
+        late_s: the most by which the loop woke up too late: what a busy machine adds to a bound.
     """
 
     def __init__(self, client, url, *, rate_per_s, methods=("GET",)):
         self.done: list[Done] = []
+        self.events_s: list[tuple[float, float]] = []
+        self.late_s = 0.0
         self._client, self._url = client, url
         self._methods = methods
         self._rate_per_s = rate_per_s
@@ -42,6 +49,7 @@ class Load:
         """Run until `end_s()` seconds have passed; return what was recorded."""
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
+        ticking = asyncio.create_task(self._tick())
         async with asyncio.TaskGroup() as group:
             for when_s, what in self._events:
                 group.create_task(self._event(when_s, what))
@@ -51,6 +59,7 @@ class Load:
                     break
                 await self._until(due_s)
                 group.create_task(self._call(number))
+        ticking.cancel()
         return self.done
 
     @property
@@ -60,9 +69,17 @@ class Load:
     async def _until(self, when_s):
         await asyncio.sleep(when_s - self.now_s)
 
+    async def _tick(self, every_s=0.01):
+        while True:
+            began_s = self.now_s
+            await asyncio.sleep(every_s)
+            self.late_s = max(self.late_s, self.now_s - began_s - every_s)
+
     async def _event(self, when_s, what):
         await self._until(when_s)
+        began_s = self.now_s
         await asyncio.to_thread(what)
+        self.events_s.append((began_s, self.now_s))
 
     async def _call(self, number):
         began_s = self.now_s

@@ -25,7 +25,7 @@ from trimtab.registration import register
 from trimtab.server import EmbeddedRegistry
 
 COMMAND = (sys.executable, "-m", "trimtab.cli")
-DEADLINE_S = 30
+DEADLINE_S = 100
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

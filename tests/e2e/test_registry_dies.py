@@ -36,7 +36,7 @@ def test_no_call_fails_while_the_registry_is_dead(fleet, wait_until, down_s, ttl
             fleet.url, discovery=DiscoverySettings(grace_s=ttl_s), trust_env=False
         )
         async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
-            load = Load(client, "http://orders/work", rate_per_s=200 if down_s < 10 else 100)
+            load = Load(client, "http://orders/work", rate_per_s=100)
 
             def is_whole():
                 state = transport.state()["orders"]

@@ -17,7 +17,7 @@ from trimtab import (
     RetryPolicy,
 )
 
-RATE_PER_S = 200
+RATE_PER_S = 100
 TIMEOUT_S = 1.0
 FIVE = ["b1", "b2", "b3", "b4", "b5"]
 RETRIES = {
@@ -38,7 +38,7 @@ def five(fleet):
 def run_load(
     fleet, *, events=(), last_s=6.0, rate_per_s=RATE_PER_S, timeout_s=TIMEOUT_S, **settings
 ):
-    """Call `/work` of the fleet; return what was recorded, and the pool's figures."""
+    """Call `/work` of the fleet; return the load with what it recorded, and the pool's figures."""
 
     async def main():
         transport = BalancedTransport(
@@ -54,10 +54,10 @@ def run_load(
             load = Load(client, "http://orders/work", rate_per_s=rate_per_s)
             for when_s, what in events:
                 load.at(when_s, what)
-            done = await load.run(lambda: last_s)
+            await load.run(lambda: last_s)
             figures = transport.statistics()["orders"]
             assert figures.in_flight == 0
-            return done, figures
+            return load, figures
 
     return asyncio.run(main())
 
@@ -72,23 +72,24 @@ def attempts(done):
 
 
 @pytest.mark.parametrize(
-    "within_s",
+    ("rate_per_s", "within_s"),
     [
         # Other tests share the machine; `make soak` runs alone.
-        pytest.param(0.6, id="short"),
-        pytest.param(0.1, id="soak", marks=pytest.mark.soak),
+        pytest.param(RATE_PER_S, None, id="short"),
+        pytest.param(200, 0.1, id="soak", marks=pytest.mark.soak),
     ],
 )
-def test_a_black_hole_among_five(five, within_s):
+def test_a_black_hole_among_five(five, rate_per_s, within_s):
     """SIGSTOP, time-out 1 s: nothing fails, and its share falls below 1 % within 5 s."""
     hole_s, last_s = 1.5, 9.0
-    done, figures = run_load(
+    load, figures = run_load(
         five,
         events=[(hole_s, five.backends["b1"].freeze)],
         last_s=last_s,
+        rate_per_s=rate_per_s,
         retry=RetryPolicy(**RETRIES),
     )
-    picks = figures.members["b1"].picks
+    done, picks = load.done, figures.members["b1"].picks
     late = share(done, "b1", hole_s + 5, last_s)
     sent_late = [call for call in done if call.attempts > 1 and call.began_s > hole_s + 5]
     print(f"\n{len(done)} calls, {len(failures(done))} failed, {attempts(done):.4f} attempts each")
@@ -96,23 +97,25 @@ def test_a_black_hole_among_five(five, within_s):
     print(f"retried after 5 s {len(sent_late)}; picks of the hole {picks}")
     assert failures(done) == []
     # One time-out and another attempt.
-    assert quantile(done, 0.999) < TIMEOUT_S + within_s
+    assert [call.attempts for call in done if call.attempts > 2] == []
+    if within_s:
+        assert quantile(done, 0.999) < TIMEOUT_S + within_s
     after = [call for call in done if call.began_s > hole_s + 5]
     assert len(sent_late) < 0.01 * len(after)
 
 
 @pytest.mark.parametrize("strategy", ["least_latency", "round_robin"])
 def test_an_instance_that_fails_at_once(five, strategy):
-    """503 at once, no retries: under 1 % reach it after 2 s, and under 0.5 % of all fail."""
+    """503 at once, no retries: under 1 % reach it after 2 s, and fewer than 9 of all fail."""
     bad_s, last_s = 1.0, 9.0
-    done, figures = run_load(
+    load, figures = run_load(
         five,
         events=[(bad_s, lambda: five.backends["b1"].behave(fail_ratio=1))],
         last_s=last_s,
         strategy=strategy,
         health=EJECTING,
     )
-    failed = failures(done)
+    done, failed = load.done, failures(load.done)
     late = [when for when, _ in failed if when > bad_s + 2]
     after = [call for call in done if call.began_s > bad_s + 2]
     reached = len(late) + sum(call.instance == "b1" for call in after if not call.failure)
@@ -120,7 +123,8 @@ def test_an_instance_that_fails_at_once(five, strategy):
     print(f"its reason: {figures.members['b1'].reason} ({figures.members['b1'].why})")
     assert {what for _, what in failed} <= {"503"}
     assert reached < 0.01 * len(after)
-    assert len(failed) < 0.005 * len(done)
+    # Five in a row eject it; a few more are under way by then.
+    assert len(failed) < 9
 
 
 def test_half_fail_half_and_all_fail(five):
@@ -133,7 +137,7 @@ def test_half_fail_half_and_all_fail(five):
 
     for name in FIVE[:2]:
         five.backends[name].behave(fail_ratio=0.5)
-    done, figures = run_load(
+    load, figures = run_load(
         five,
         events=[(all_s, lambda: everybody(1)), (well_s, lambda: everybody(0))],
         last_s=last_s,
@@ -143,9 +147,10 @@ def test_half_fail_half_and_all_fail(five):
             outliers=EnvoyOutliers(max_ejected_ratio=1.0, interval_s=0.5, base_ejection_s=0.5)
         ),
     )
-    by_then = [call for call in done if call.began_s < all_s]
-    worst = [call for call in done if all_s + 0.5 < call.began_s < well_s - 0.2]
-    after = [call for call in done if call.began_s > well_s + 1.5]
+    done, ((all_s, all_fail_s), (well_s, all_well_s)) = load.done, load.events_s
+    by_then = [call for call in done if call.ended_s < all_s]
+    worst = [call for call in done if all_fail_s < call.began_s and call.ended_s < well_s]
+    after = [call for call in done if call.began_s > all_well_s + 1.5]
     print(f"\nhalf of two of five: {len(failures(by_then))} of {len(by_then)} failed")
     print(f"all: {len(failures(worst))} of {len(worst)} failed")
     print(f"after: {len(failures(after))} of {len(after)}; {attempts(done):.3f} attempts each")
@@ -157,12 +162,13 @@ def test_half_fail_half_and_all_fail(five):
 
 
 def test_hedging_cuts_the_tail(five):
-    """Two modes: one in a hundred takes 2 s, long enough to stand out on a busy machine."""
+    """Two modes: one in fifty takes 2 s, long enough to stand out on a busy machine."""
     for backend in five.backends.values():
-        backend.behave(work_s=0.005, stall_ratio=0.01, stall_s=2)
-    plain, _ = run_load(five, timeout_s=5.0)
+        backend.behave(work_s=0.005, stall_ratio=0.02, stall_s=2)
+    plain = run_load(five, timeout_s=5.0)[0].done
     hedge = HedgePolicy(after_s=0.2, quantile=None)
-    hedged, figures = run_load(five, timeout_s=5.0, hedge=hedge)
+    load, figures = run_load(five, timeout_s=5.0, hedge=hedge)
+    hedged = load.done
     before, after = quantile(plain, 0.995), quantile(hedged, 0.995)
     # Losers count as picks, and not as attempts of the answer.
     more = figures.picks / len(hedged) - 1
@@ -176,7 +182,7 @@ def test_a_deadline_holds_over_all_attempts(five):
     """Four of five hang: whoever meets two of them is told in time, and in words."""
     for name in FIVE[:4]:
         five.backends[name].freeze()
-    done, _ = run_load(
+    load, _ = run_load(
         five,
         last_s=2.0,
         rate_per_s=20,
@@ -184,6 +190,8 @@ def test_a_deadline_holds_over_all_attempts(five):
         retry=RetryPolicy(**RETRIES),
         deadline_s=0.4,
     )
-    assert max(call.ended_s - call.began_s for call in done) < 0.4 + 0.25
-    assert all("deadline of 0.4 s" in what for _, what in failures(done))
-    assert failures(done)
+    # One wake-up too late may end the deadline, another the call.
+    took_s = max(call.ended_s - call.began_s for call in load.done)
+    assert took_s < 0.4 + 0.1 + 2 * load.late_s
+    assert all("deadline of 0.4 s" in what for _, what in failures(load.done))
+    assert failures(load.done)

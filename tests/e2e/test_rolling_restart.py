@@ -108,7 +108,7 @@ def restarted_under_load(family, *, rate_per_s, rounds, drain_s, how=()):
 @pytest.mark.parametrize(
     ("family", "rate_per_s", "rounds", "drain_s"),
     [
-        pytest.param(httpx, 150, 1, 0.2, id="short"),
+        pytest.param(httpx, 100, 1, 0.2, id="short"),
         pytest.param(httpx, 300, 5, 0.5, id="soak", marks=pytest.mark.soak),
         pytest.param(httpx2, 300, 5, 0.5, id="soak-httpx2", marks=pytest.mark.soak),
     ],

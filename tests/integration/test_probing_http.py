@@ -29,15 +29,17 @@ async def backend(*answers, host="127.0.0.1", context=None):
 
     async def serve(reader, writer):
         serving.append(asyncio.current_task())
-        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        said = left.pop(0) if len(left) > 1 else left[0]
-        if said is None:
-            await reader.read()  # until the other side gives up
-        else:
-            writer.write(said)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        try:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            said = left.pop(0) if len(left) > 1 else left[0]
+            if said is None:
+                await reader.read()  # until the other side gives up
+            else:
+                writer.write(said)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(serve, host, 0, ssl=context)
     async with server:

@@ -210,7 +210,7 @@ class ConsulCluster:
         for member in (*self.servers, self.agent):
             if member.process is None or member.process.poll() is not None:
                 member.start()
-        wait_until(self.is_whole, 30)
+        wait_until(self.is_whole)
         return self
 
     def is_whole(self):
@@ -223,7 +223,7 @@ class ConsulCluster:
 
     def leader(self):
         """The server that leads, once one does."""
-        return wait_until(self._leader, 30)
+        return wait_until(self._leader)
 
     def followers(self):
         """The servers that do not lead."""

@@ -249,7 +249,7 @@ class EtcdCluster:
 
     def wait(self):
         """Wait until all that run are healthy."""
-        wait_until(lambda: all(each.is_healthy() for each in self.alive()), 20)
+        wait_until(lambda: all(each.is_healthy() for each in self.alive()))
 
 
 def base64(text):

@@ -24,7 +24,7 @@ CACHE = Path(
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "registries"
 )
 """Where scripts/ensure_registries.sh extracts what is not installed."""
-_START_S = 20.0
+_START_S = 60.0
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -124,7 +124,7 @@ def running(server):
         server.kill()
 
 
-def wait_until(condition, deadline_s=10.0):
+def wait_until(condition, deadline_s=60.0):
     until = time.monotonic() + deadline_s
     pause = threading.Event()
     while not (result := condition()):

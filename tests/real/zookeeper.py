@@ -17,7 +17,7 @@ from real.server import Server, free_ports, running, wait_until
 _JAVA = Path("/usr/bin/java")
 _JAR = Path("/usr/share/java/zookeeper.jar")
 _PACKAGE = "org.apache.zookeeper.server"
-_START_S = 20.0
+_START_S = 60.0
 _PATIENCE = {"max_tries": -1, "max_delay": 0.5}
 _TICK_MS = 200
 """The servers keep sessions between 2 and 20 of these: 0.4 to 4 s."""

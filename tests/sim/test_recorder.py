@@ -164,9 +164,10 @@ def peaks_kib(*counts):
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.no_cover
 def test_memory_does_not_grow_with_the_requests():
-    few, many = peaks_kib(20_000, 200_000)
-    assert many - few < 8 * 1024
+    few, many = peaks_kib(20_000, 100_000)
+    assert many - few < 4 * 1024  # 52 bytes for each request more
 
 
 @pytest.mark.soak

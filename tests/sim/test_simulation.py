@@ -27,7 +27,7 @@ loss = 0.001
 [[clients]]
 count = 2
 timeout = 0.5
-arrivals = {{kind = "poisson", rate = 40}}
+arrivals = {{kind = "poisson", rate = {rate}}}
 [[timeline]]
 at = 20
 action = "crash"
@@ -43,10 +43,13 @@ do = {{action = "replace", targets = {{count = 1}}}}
 """
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("mode", ["poll", "push"])
-def test_a_rough_run_adds_up_and_repeats(scenario, strategy, mode):
-    rough = scenario(ROUGH.format(mode=mode, on_crash="lose" if mode == "poll" else "finish"))
+@pytest.mark.parametrize("rate", [12, pytest.param(40, marks=pytest.mark.soak)])
+def test_a_rough_run_adds_up_and_repeats(scenario, strategy, mode, rate):
+    on_crash = "lose" if mode == "poll" else "finish"
+    rough = scenario(ROUGH.format(mode=mode, on_crash=on_crash, rate=rate))
     runs = [simulate(rough, strategy=strategy, seed=7) for _ in range(2)]
     assert runs[0].recorder.digest() == runs[1].recorder.digest()
     run = runs[0]
