@@ -94,7 +94,7 @@ class Services:
     def all(self) -> list[Service]:
         """Return the services in use."""
         with self._lock:
-            return [self._services[name] for name in self._services]
+            return self._services.kept()
 
     async def aclose(self) -> None:
         """Let every service go. Runs at home. Again: nothing."""
@@ -102,7 +102,7 @@ class Services:
         if self._sweeper is not None:
             self._sweeper.cancel()
         with self._lock:
-            services = [self._services[name] for name in self._services]
+            services = self._services.kept()
             self._services.clear()
         for service in services:
             service.close()
