@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from random import Random
 
-from trimtab.discovery.probing import ProbeRunner
+from trimtab.balancing.probes import ProbeRunner
 
 from trimtab import Instance
 from trimtab.check import Check

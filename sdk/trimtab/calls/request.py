@@ -363,6 +363,8 @@ class Request:
         """Go on from a state of waiting."""
         calls, wait = self._calls, self._wait
         assert wait is not None
+        if self._is_late(now):
+            return self.deadline_passed(now)
         is_over = now >= wait.until - _ROUNDING_S
         if self.state == "paused":
             return self._send(now) if is_over else wait
@@ -382,7 +384,7 @@ class Request:
         return self._give_up(now) if is_over else wait
 
     def _give_up(self, now: float) -> Step:
-        if self.state == "queued" and not self._is_late(now):
+        if self.state == "queued":
             return self._fail(Fail("error", self._calls.no_room()))
         return self.deadline_passed(now)
 
