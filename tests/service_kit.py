@@ -80,7 +80,9 @@ class World:
         return Driven(self, **options)
 
     def figures(self):
-        return self.pool.statistics(self.now)
+        figures = self.pool.statistics(self.now)
+        self.calls.call_idle()
+        return figures
 
     def eligible(self):
         self.pool.review(self.now)

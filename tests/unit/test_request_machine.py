@@ -943,6 +943,22 @@ def test_room_that_comes_with_the_last_moment_is_used():
     assert isinstance(call.resume(), Pick)
 
 
+def test_room_that_comes_by_time_alone_is_found_before_a_request_is_refused():
+    """An ejection ends while nothing else happens that could wake those who wait."""
+    outliers = EnvoyOutliers(
+        consecutive_failures=1, max_ejected_ratio=1.0, base_ejection_s=1.0, interval_s=1.0
+    )
+    limits = ConcurrencyLimits(max_in_flight=1, max_pending=9, max_wait_s=60.0)
+    health = HealthSettings(outliers=outliers, panic_ratio=0.0)
+    world = World("ab", concurrency=limits, health=health, retry=RetryPolicy(max_attempts=1))
+    world.begin().failed("no_response")
+    world.begin()
+    call = world.begin()
+    assert call.request.state == "queued"
+    world.advance(60.0)
+    assert isinstance(call.resume(), Pick)
+
+
 def test_a_turn_in_vain_at_the_last_moment_is_the_end():
     world = narrow(max_wait_s=3.0)
     out, call = world.begin(), world.begin()

@@ -262,6 +262,7 @@ class Service:
         now = self.clock()
         with self._lock:
             suspects = self._pool.suspects(now)
+            self.calls.call_idle()
         self._tell()
         return suspects
 
@@ -277,6 +278,7 @@ class Service:
         with self._lock:
             self._settle(now)
             figures = self._pool.statistics(now)
+            self.calls.call_idle()
         self._tell()
         return figures
 
@@ -284,7 +286,7 @@ class Service:
         """Return the ids of the instances that may be picked now."""
         now = self.clock()
         with self._lock:
-            self._pool.review(now)
+            self.calls.look_for_room(now)
             eligible = [member.id for member in self._pool.eligible]
         self._tell()
         return eligible

@@ -369,6 +369,8 @@ class Request:
         if self.state == "paused":
             return self._send(now) if is_over else wait
         if self.state == "queued":
+            if is_over:
+                calls.look_for_room(now)
             if calls.queue.is_called(self):
                 step = self._send(now, in_turn=True)
                 if step is not wait:

@@ -171,8 +171,7 @@ class Calls:
 
     def must_queue(self, now: float) -> SaturatedError:
         """Return the error of a request that may not overtake those that wait for room."""
-        self.pool.review(now)
-        self.call_idle()
+        self.look_for_room(now)
         return SaturatedError(
             f"service {self.service!r}: {self.queue.count} requests wait for room on its instances "
             "already; see ConcurrencyLimits",
@@ -186,6 +185,11 @@ class Calls:
             "ConcurrencyLimits",
             service=self.service,
         )
+
+    def look_for_room(self, now: float) -> None:
+        """Give the first one its turn if room has come by time alone, as an ejection's end."""
+        self.pool.review(now)
+        self.call_idle()
 
     def call_idle(self) -> None:
         """Give the first one its turn if room came without a request's end: by a list, or in time.
