@@ -502,7 +502,7 @@ def test_closing_ends_every_wait_and_refuses_every_request():
     unlisted = unlisted_world.begin()
     for each in (world, unlisted_world):
         each.calls.close()
-    assert (queued.woken, unlisted.woken) == (1, 1)
+    assert (queued.woken, unlisted.woken, paused.woken) == (1, 1, 1)
     for call in (paused, queued, unlisted):
         assert isinstance(call.resume().error, ClosedError), call.request.state
     for each in (world, unlisted_world):
@@ -571,6 +571,8 @@ def test_a_cancelled_wait_is_forgotten(state):
     assert call.request.state == state
     call.request.cancelled(world.now)
     assert (world.calls.queue.count, world.calls.awaits_list) == (0, False)
+    world.calls.close()
+    assert call.woken == 0
 
 
 # -- hedging -------------------------------------------------------------------------------------

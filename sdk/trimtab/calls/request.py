@@ -352,7 +352,10 @@ class Request:
         return self._pause("queued", now + calls.max_wait_s)
 
     def _again(self, wait_s: float, now: float) -> Step:
-        return self._pause("paused", now + wait_s) if wait_s else self._send(now)
+        if not wait_s:
+            return self._send(now)
+        self._calls.pause(self)
+        return self._pause("paused", now + wait_s)
 
     def _pause(self, state: State, until: float) -> Wait:
         self.state = state
@@ -367,7 +370,10 @@ class Request:
             return self.deadline_passed(now)
         is_over = now >= wait.until - _ROUNDING_S
         if self.state == "paused":
-            return self._send(now) if is_over else wait
+            if not is_over:
+                return wait
+            calls.leave(self)
+            return self._send(now)
         if self.state == "queued":
             if is_over:
                 calls.look_for_room(now)

@@ -162,6 +162,12 @@ class _Exchange:
         """Whether the request has a deadline."""
         return self.request.deadline_at < inf
 
+    @property
+    def timeouts(self) -> type[Exception]:
+        """The time-outs of the request's family."""
+        kind: type[Exception] = self._side.family.module.TimeoutException
+        return kind
+
     def time_left_s(self) -> float:
         """Return how long the request may still take."""
         return self.request.deadline_at - self.service.clock()

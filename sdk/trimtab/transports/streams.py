@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from trimtab.transports.connections import Inner
     from trimtab.transports.exchange import AsyncExchange, SyncExchange
 
+_ROUNDING_S = 1e-9
+
 __all__ = ["async_stream", "sync_stream"]
 
 
@@ -109,6 +111,11 @@ def _sync_class(family: Family) -> type:
                     yield chunk
                     if exchange.has_deadline and exchange.time_left_s() <= 0:
                         raise exchange.out_of_time("reading the response")
+            except exchange.timeouts as error:
+                self._broken(error)
+                if exchange.has_deadline and exchange.time_left_s() <= _ROUNDING_S:
+                    raise exchange.out_of_time("reading the response") from error
+                raise
             except BaseException as error:
                 self._broken(error)
                 raise
