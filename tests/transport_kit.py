@@ -199,10 +199,11 @@ class _AsyncLooking:
         self.sync.close()
 
     async def __aenter__(self):
+        self.sync.__enter__()
         return self
 
     async def __aexit__(self, *_):
-        self.sync.close()
+        self.sync.__exit__(None, None, None)
 
 
 async def _aiter(chunks):

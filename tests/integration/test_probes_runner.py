@@ -4,9 +4,8 @@ import asyncio
 from contextlib import suppress
 from random import Random
 
-from trimtab.discovery.probing import ProbeRunner
-
 from trimtab import Instance
+from trimtab.balancing.probes import ProbeRunner
 from trimtab.check import Check
 from trimtab.health.probing import ProbeSettings
 

@@ -145,3 +145,15 @@ def test_only_transport_errors_are_put_in_other_words(module):
     assert (type(alert), str(alert)) == (module.ReadError, "in words")
     mistake = ValueError("a mistake")
     assert of(module).explained(mistake, "in words", request) is mistake
+
+
+@FAMILIES
+@pytest.mark.parametrize("kind", ["Connect", "Read", "Write", "Pool"])
+@pytest.mark.parametrize("said", ["", "timed out", "Cancelled via cancel scope 7f885c4a6200"])
+def test_a_time_out_is_called_by_its_name_whatever_the_library_beneath_says(module, kind, said):
+    words = of(module).words(getattr(module, f"{kind}Timeout")(said))
+    assert f"{kind.lower()} time-out" in words
+    assert "cancel scope" not in words
+    assert of(module).words(module.TimeoutException("of a custom transport")) == (
+        "of a custom transport"
+    )

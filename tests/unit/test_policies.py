@@ -1,11 +1,10 @@
 """How calls are balanced, as one value: what it takes, and what it refuses."""
 
 import pytest
-from trimtab.discovery.policies import check_deadline
 
 from trimtab import ConcurrencyLimits, ConfigurationError, HealthSettings, HedgePolicy, RetryPolicy
+from trimtab.balancing import Policies, check_deadline
 from trimtab.check import Check
-from trimtab.discovery import Policies
 from trimtab.health.probing import ProbeSettings
 from trimtab.strategies import STRATEGIES
 

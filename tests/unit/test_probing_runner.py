@@ -5,9 +5,9 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from trimtab.discovery.probing import ProbeRunner
 
 from trimtab import Instance, Status
+from trimtab.balancing.probes import ProbeRunner
 from trimtab.check import Check
 from trimtab.health.probing import ProbeSettings
 from trimtab.probing import ProbeResult

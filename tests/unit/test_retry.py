@@ -32,7 +32,8 @@ from trimtab.calls import IDEMPOTENT, Backoff, RetryBudget, RetryPolicy
         ("no_response", 3, "GET", True, False),
         # It has cost the time that there was.
         ("timeout", 1, "GET", True, False),
-        ("other", 1, "GET", True, False),
+        ("caller", 1, "GET", True, False),
+        ("unknown", 1, "GET", True, False),
     ],
 )
 def test_the_policy_table(failure, attempts, method, replayable, again):
@@ -42,7 +43,7 @@ def test_the_policy_table(failure, attempts, method, replayable, again):
 
 @pytest.mark.parametrize(
     ("failure", "charged"),
-    [("refused", False), ("connect_timeout", False), ("no_response", True), ("timeout", True)],
+    [("refused", False), ("connect_timeout", True), ("no_response", True), ("timeout", True)],
 )
 def test_what_is_charged(failure, charged):
     assert RetryPolicy().is_charged(failure) is charged
@@ -98,7 +99,7 @@ def test_methods_and_failures_are_the_callers_to_add():
 
 
 ATTEMPTS = (
-    "max_attempts is {} and max_refused {}; each must be 1 or more (max_attempts=1 never retries)"
+    "max_attempts is {} and max_refused {}; each must be 1 or more (max_attempts=1 means no retry)"
 )
 BUDGET = "budget_ratio is {} and budget_min_per_s {}; neither may be negative"
 
@@ -121,13 +122,13 @@ BUDGET = "budget_ratio is {} and budget_min_per_s {}; neither may be negative"
                 {"failures": {"refused", kind}},
                 f"failures has {kind!r}; known are connect_timeout, no_response, refused, timeout",
             )
-            for kind in ("other", "Refused")
+            for kind in ("caller", "unknown", "Refused")
         ],
         *[
-            ({"statuses": {503, status}}, f"statuses has {status}; write some from 400 to 599")
+            ({"statuses": {503, status}}, f"statuses has {status}; each must be from 400 to 599")
             for status in (399, 600, 200)
         ],
-        ({"methods": {"GET", "post"}}, "methods has 'post'; write them in upper case"),
+        ({"methods": {"GET", "post"}}, "methods has 'post'; write methods in upper case"),
         ({"retry_after": "all"}, "retry_after is 'all'; it must be 'instance' or 'service'"),
     ],
 )

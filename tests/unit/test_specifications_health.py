@@ -6,7 +6,7 @@ have test modules of their own. Each test names its source.
 
 import pytest
 
-from service_kit import Always, instance, service_of
+from service_kit import Always, World, instance
 from trimtab import (
     EnvoyOutliers,
     GrpcOutliers,
@@ -17,7 +17,6 @@ from trimtab import (
     SlowStart,
 )
 from trimtab.calls import Backoff, RetryBudget
-from trimtab.discovery import Call
 from trimtab.health.outliers import outlier_threshold
 
 IDS = "abcdefghij"
@@ -192,13 +191,13 @@ def test_the_retry_budget(requests, retries):
 
 def test_all_that_fails_makes_little_more_than_a_fifth_more():
     """With no reserve, attempts per request stay within 1.2 whatever fails."""
-    service = service_of("abc", retry=RetryPolicy(budget_min_per_s=0.0))
+    world = World("abc", retry=RetryPolicy(budget_min_per_s=0.0, backoff_first_s=0.0))
     attempts = 0
     for _ in range(1000):
-        call, wait_s = Call(service), 0.0
+        call, wait_s = world.begin(), 0.0
         while wait_s is not None:
             attempts += 1
-            wait_s = call.failed(call.pick(), "no_response")
+            wait_s = call.failed("no_response")
     assert attempts == 1200
 
 
@@ -212,11 +211,12 @@ def test_full_jitter():
 
 @pytest.mark.parametrize("ids", ["ab", "abc", "abcdefghij"])
 def test_a_retry_goes_elsewhere_while_it_can(ids):
-    service = service_of(ids, retry=RetryPolicy(max_attempts=len(ids)))
-    call = Call(service)
+    call = World(ids, retry=RetryPolicy(max_attempts=len(ids))).begin()
+    tried = []
     for _ in ids:
-        call.failed(call.pick(), "no_response")
-    assert sorted(call.tried) == sorted(ids)
+        tried.append(call.pick.instance.id)
+        call.failed("no_response")
+    assert sorted(tried) == sorted(ids)
 
 
 @pytest.mark.parametrize(
@@ -229,16 +229,15 @@ def test_a_retry_goes_elsewhere_while_it_can(ids):
 )
 def test_only_what_may_and_can_be_sent_twice(method, replayable, again):
     """RFC 9110, 9.2.2: the idempotent methods."""
-    call = Call(service_of("ab"), method=method, replayable=replayable)
-    assert (call.failed(call.pick(), "no_response") is not None) is again
+    call = World("ab").begin(method=method, replayable=replayable)
+    assert (call.failed("no_response") is not None) is again
 
 
 @pytest.mark.parametrize(("asks_s", "wait_s"), [(0.5, 0.5), (5.0, 5.0), (6.0, None)])
 def test_retry_after_overrides_the_backoff(asks_s, wait_s):
     """RFC 9110, 10.2.3."""
     policy = RetryPolicy(statuses={503}, retry_after="service")
-    call = Call(service_of("ab", retry=policy))
-    assert call.rejected(call.pick(), 503, retry_after_s=asks_s) == wait_s
+    assert World("ab", retry=policy).begin().answered(503, asks_s) == wait_s
 
 
 # Hedging, deadline
@@ -246,35 +245,34 @@ def test_retry_after_overrides_the_backoff(asks_s, wait_s):
 
 def test_a_hedge_follows_the_percentile_from_the_retry_budget():
     """The Tail at Scale: after the 95th percentile, so that a twentieth is asked twice."""
-    service = service_of(
+    world = World(
         "abc", hedge=HedgePolicy(), retry=RetryPolicy(budget_ratio=0.05, budget_min_per_s=0.0)
     )
     for n in range(1, 101):
-        call = Call(service)
-        pick = call.pick()
-        service.clock.advance(n / 1000)
-        call.completed(pick, 200)
-    assert 0.095 <= service.hedge_delay_s() <= 0.095 * 1.05
-    call = Call(service)
-    first = call.pick()
-    hedges = [call]
-    while hedges[-1].may_hedge():
-        hedges.append(Call(service))
-    assert len(hedges) - 1 == 5  # of 101 requests
-    second = call.pick()
+        call = world.begin()
+        world.advance(n / 1000)
+        call.completed(200)
+    assert 0.095 <= world.calls.hedge_delay_s() <= 0.095 * 1.05
+    calls = [world.begin() for _ in range(20)]
+    first, second = calls[0].pick, calls[0].hedge()
     assert second.instance.id != first.instance.id
-    call.lost(first)
-    assert (first.is_done, first.member.in_flight, first.member.failures) == (True, 0, 0)
+    hedges = [call.hedge() for call in calls[1:]]
+    assert sum(hedge is not None for hedge in hedges) == 5  # six of 120 requests, in all
+    calls[0].completed(200, pick=second)
+    member = first.member
+    assert (first.is_done, member.failures) == (True, 0)
+    assert member.in_flight == sum(
+        pick.instance.id == member.id
+        for pick in (*(call.step for call in calls[1:]), *hedges)
+        if pick is not None
+    )
 
 
-def test_one_deadline_for_the_whole_call():
-    service = service_of("abc", retry=RetryPolicy(backoff_first_s=0.4, backoff_max_s=9.0))
-    call = Call(service, deadline_s=1.0)
-    pick = call.pick()
-    service.clock.advance(0.3)
-    assert call.failed(pick, "no_response") == 0.4
-    service.clock.advance(0.4)
-    pick = call.pick()
-    service.clock.advance(0.2)
-    assert call.time_left_s() == pytest.approx(0.1)
-    assert call.failed(pick, "no_response") is None  # 0.8 s would be too long
+def test_one_deadline_for_the_whole_request():
+    world = World("abc", retry=RetryPolicy(backoff_first_s=0.4, backoff_max_s=9.0))
+    call = world.begin(deadline_s=1.0)
+    world.advance(0.3)
+    assert call.failed("no_response") == 0.4
+    assert call.pick is not None
+    world.advance(0.2)
+    assert call.failed("no_response") is None  # 0.8 s would be too long

@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from trimtab.transports.ages import Ages
 
 from trimtab.testing import ManualClock
+from trimtab.transports.connections import Ages
 
 
 def ends(max_age_s, seed, things=1000):

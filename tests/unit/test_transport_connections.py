@@ -5,12 +5,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from trimtab.transports.ages import Ages
 
 from trimtab import Instance
 from trimtab.member import Member
 from trimtab.testing import ManualClock
-from trimtab.transports.connections import Connections
+from trimtab.transports.connections import Ages, Connections
 
 HERE, THERE = Instance(host="h", port=1, id="x"), Instance(host="h", port=2, id="x")
 

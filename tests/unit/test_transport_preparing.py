@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab import Instance
-from trimtab.transports.preparing import prepared, readdressed, rehosted, restore_location
+from trimtab.transports.preparing import Addressing, readdressed, rehosted, restore_location
 
 FAMILIES = pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
 PATHS = st.text(
@@ -72,7 +72,7 @@ def test_a_host_that_makes_no_url_is_the_familys_error(family):
 def test_the_copy_shares_the_body_and_not_the_headers(family):
     request = family.Request("POST", "http://orders/x", content=b"body")
     instance = Instance(host="10.0.0.7", port=8080)
-    copy = prepared(request, instance, host="instance", server_name="instance")
+    copy = Addressing(host_header="instance", server_name="instance").prepared(request, instance)
     assert type(copy) is family.Request
     assert (copy.method, copy.content, copy.stream) == ("POST", b"body", request.stream)
     assert (copy.headers["host"], request.headers["host"]) == ("10.0.0.7:8080", "orders")
@@ -93,7 +93,7 @@ def test_the_copy_shares_the_body_and_not_the_headers(family):
 def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
     request = family.Request("GET", f"{asked}://orders/")
     instance = Instance(host="10.0.0.7", port=8443, scheme=listed)
-    copy = prepared(request, instance, host="instance", server_name="instance")
+    copy = Addressing(host_header="instance", server_name="instance").prepared(request, instance)
     assert copy.url.scheme == used
 
 
@@ -105,7 +105,7 @@ def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
 def test_the_server_name_is_told_for_tls_alone(family, policy, scheme, wanted):
     request = family.Request("GET", f"{scheme}://orders/", extensions={"timeout": {"read": 1}})
     instance = Instance(host="10.0.0.7", port=8443)
-    copy = prepared(request, instance, host="service", server_name=policy)
+    copy = Addressing(host_header="service", server_name=policy).prepared(request, instance)
     assert copy.extensions.get("sni_hostname") == wanted
     assert copy.extensions["timeout"] == {"read": 1}
     assert copy.headers["host"] == "orders"
@@ -131,7 +131,7 @@ def test_the_server_name_is_told_for_tls_alone(family, policy, scheme, wanted):
 def test_only_redirects_to_the_instance_itself_are_turned_back(family, location, wanted):
     request = family.Request("GET", "http://orders:81/x")
     instance = Instance(host="10.0.0.7", port=80)
-    sent = prepared(request, instance, host="instance", server_name="instance")
+    sent = Addressing(host_header="instance", server_name="instance").prepared(request, instance)
     response = family.Response(302, headers={"location": location})
     restore_location(response, request, sent)
     assert response.headers["location"] == wanted
@@ -140,11 +140,8 @@ def test_only_redirects_to_the_instance_itself_are_turned_back(family, location,
 @FAMILIES
 def test_the_host_header_of_a_copy_is_the_only_one_that_differs(family):
     request = family.Request("GET", "http://orders/", headers=[("x-a", "1"), ("X-A", "2")])
-    copy = prepared(
-        request,
-        Instance(id="i", host="10.0.0.7", port=8080),
-        host="instance",
-        server_name="instance",
+    copy = Addressing(host_header="instance", server_name="instance").prepared(
+        request, Instance(id="i", host="10.0.0.7", port=8080)
     )
     assert request.headers["host"] == "orders"
     assert copy.headers["host"] == "10.0.0.7:8080"

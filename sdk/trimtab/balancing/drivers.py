@@ -131,6 +131,12 @@ async def _drive(exchange: Exchange, step: Step) -> Any:
             raise exchange.error(_fail(step))
 
 
+def _raise_swallowed(before: int, *, is_cancelled: bool) -> None:
+    """Raise the cancellation of the caller, or of the whole loop, that a task group swallowed."""
+    if is_cancelled or native_cancellations() > before:
+        raise asyncio.CancelledError
+
+
 def _fail(step: Any) -> Fail:
     assert step is not None, "the machine has nothing out and nothing to wait for"
     return step  # type: ignore[no-any-return] # what is left of the kinds of steps
@@ -221,17 +227,25 @@ class _Race:
     async def run(self, first: Pick) -> Step:
         """Return the step that follows when no attempt is out any more, or one has won."""
         step: Step = None
+        mistake: Exception | None = None
+        before = native_cancellations()
         try:
             async with anyio.create_task_group() as group:
-                step = await self._settle(group, first)
+                try:
+                    step = await self._settle(group, first)
+                except Exception as error:  # noqa: BLE001 - raised below, and not in a group
+                    mistake = error
                 for scope in self._scopes:
                     scope.cancel()
+            _raise_swallowed(before, is_cancelled=step is None and mistake is None)
         except BaseException:
             if step is ANSWER:  # The caller does not get it.
                 self._ends.append((*self.answer, None))
             raise
         finally:
             await self._discard_late()
+        if mistake is not None:
+            raise mistake
         return step
 
     async def _settle(self, group: TaskGroup, step: Step) -> Step:

@@ -245,6 +245,7 @@ class Service:
         now = self.clock()
         with self.lock:
             suspects = self._pool.suspects(now)
+            self.calls.call_idle()
         self._tell()
         return suspects
 
@@ -260,6 +261,7 @@ class Service:
         with self.lock:
             self._settle(now)
             figures = self._pool.statistics(now)
+            self.calls.call_idle()
         self._tell()
         return figures
 
@@ -267,7 +269,7 @@ class Service:
         """Return the ids of the instances that may be picked now."""
         now = self.clock()
         with self.lock:
-            self._pool.review(now)
+            self.calls.look_for_room(now)
             eligible = [member.id for member in self._pool.eligible]
         self._tell()
         return eligible

@@ -105,7 +105,7 @@ class Services:
     def all(self) -> list[Service]:
         """Return the services in use."""
         with self._lock:
-            return [self._services[name] for name in self._services]
+            return self._services.kept()
 
     async def aclose(self) -> None:
         """Let every service go. Runs at home. Again: nothing."""
@@ -113,7 +113,7 @@ class Services:
         if self._sweeper is not None:
             self._sweeper.cancel()
         with self._lock:
-            services = [self._services[name] for name in self._services]
+            services = self._services.kept()
             self._services.clear()
             self.recent.clear()
         for service in services:

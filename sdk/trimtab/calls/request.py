@@ -18,6 +18,8 @@ The rules, in the order in which a request meets them:
 7. The deadline bounds all of this. When it comes, each attempt that is out counts against its
    instance if it had at least half of the deadline's time; the caller gets a time-out.
 8. The caller gets exactly one end: an answer or an error. What is still out then is given back.
+9. Closing the service cuts off requests that wait, and attempts that fail from then on: they end
+   with a `ClosedError`, which counts against no instance.
 
 States and events. Each event takes `now` and returns the next step: a `Pick` (send an attempt to
 its instance), `Wait` (do nothing until a time, or until `wake` was called), `ANSWER` (give this
@@ -240,9 +242,14 @@ class Request:
             return self.deadline_passed(now)
         tried = self._with(pick)
         self._over(pick, tried)
-        self._calls.give_back(pick, now, "cancelled" if failure == "caller" else "failure")
+        calls = self._calls
+        is_blamed = failure != "caller" and not calls.is_closed
+        calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
         if self._out:
             return None
+        if calls.is_closed and failure != "caller":
+            # Closing has closed its connection.
+            return self._fail(Fail("error", calls.closed_error()))
         wait_s = self._retry_wait_s(failure, tried, None, now)
         return self._fail(Fail("attempt")) if wait_s is None else self._again(wait_s, now)
 
@@ -256,17 +263,16 @@ class Request:
             return self._send(now)
         return self._go_on(now)
 
-    def deadline_passed(self, now: float) -> Step:
-        """End the request: its deadline has come."""
+    def deadline_passed(self, now: float) -> Fail:
+        """End the request: its deadline has come. An answer that the caller has not got is lost."""
         doing = _WAITING_FOR.get(self.state, "waiting for a response")
         for pick in self._all_out():
             had_s = now - pick.started_at
             is_blamed = had_s >= _BLAME_RATIO * (self.deadline_s or 0.0)
             self._calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
-        if self.state in {"answered", "failed"}:
-            return None
         is_unlisted = self.state == "listing"
-        return self._fail(Fail("no_list" if is_unlisted else "deadline", doing=doing))
+        end = Fail("no_list" if is_unlisted else "deadline", doing=doing)
+        return end if self.state in {"answered", "failed"} else self._fail(end)
 
     def cancelled(self, now: float) -> None:
         """End the request: its caller has given up. Nothing if it has ended already."""
@@ -357,7 +363,10 @@ class Request:
         return self._pause("queued", now + calls.max_wait_s)
 
     def _again(self, wait_s: float, now: float) -> Step:
-        return self._pause("paused", now + wait_s) if wait_s else self._send(now)
+        if not wait_s:
+            return self._send(now)
+        self._calls.pause(self)
+        return self._pause("paused", now + wait_s)
 
     def _pause(self, state: State, until: float) -> Wait:
         self.state = state
@@ -368,10 +377,17 @@ class Request:
         """Go on from a state of waiting."""
         calls, wait = self._calls, self._wait
         assert wait is not None
+        if self._is_late(now):
+            return self.deadline_passed(now)
         is_over = now >= wait.until - _ROUNDING_S
         if self.state == "paused":
-            return self._send(now) if is_over else wait
+            if not is_over:
+                return wait
+            calls.leave(self)
+            return self._send(now)
         if self.state == "queued":
+            if is_over:
+                calls.look_for_room(now)
             if calls.queue.is_called(self):
                 step = self._send(now, in_turn=True)
                 if step is not wait:
@@ -387,7 +403,7 @@ class Request:
         return self._give_up(now) if is_over else wait
 
     def _give_up(self, now: float) -> Step:
-        if self.state == "queued" and not self._is_late(now):
+        if self.state == "queued":
             return self._fail(Fail("error", self._calls.no_room()))
         return self.deadline_passed(now)
 

@@ -10,7 +10,7 @@ from trimtab.calls.latencies import LatencyQuantile
 from trimtab.errors import ClosedError, SaturatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from trimtab.calls.policies import HedgePolicy, RetryPolicy
@@ -70,9 +70,7 @@ class RoomQueue:
 
     def wake_all(self) -> None:
         """Wake all that wait, out of turn."""
-        for request in (*self._called, *self._waiting):
-            if request.wake is not None:
-                request.wake()
+        _wake((*self._called, *self._waiting))
 
     def leave(self, request: Request) -> bool:
         """Remove a request; return whether it was its turn."""
@@ -132,6 +130,7 @@ class Calls:
             self._latencies = LatencyQuantile(hedge.quantile, min_samples=hedge.min_samples)
         # In the order of their coming.
         self._unlisted: dict[Request, None] = {}
+        self._paused: dict[Request, None] = {}
 
     # -- the first list ----------------------------------------------------------------------
 
@@ -148,17 +147,18 @@ class Calls:
     def listed(self) -> None:
         """Take note of the first list."""
         self.is_listed, self.refusal = True, None
-        self._wake_unlisted()
+        _wake(self._unlisted)
 
     def refused(self, error: Exception) -> None:
         """Take note that there will be no list: those that wait for it get the error."""
         self.refusal = error
-        self._wake_unlisted()
+        _wake(self._unlisted)
 
     def close(self) -> None:
         """Let no further attempt be sent; wake all requests that wait."""
         self.is_closed = True
-        self._wake_unlisted()
+        _wake(self._unlisted)
+        _wake(self._paused)
         self.queue.wake_all()
 
     def closed_error(self) -> ClosedError:
@@ -167,12 +167,17 @@ class Calls:
             f"service {self.service!r}: its transport was closed while the request was under way"
         )
 
+    # -- pauses before another attempt -------------------------------------------------------
+
+    def pause(self, request: Request) -> None:
+        """Have a request woken when the service is closed, until it leaves."""
+        self._paused[request] = None
+
     # -- room --------------------------------------------------------------------------------
 
     def must_queue(self, now: float) -> SaturatedError:
         """Return the error of a request that may not overtake those that wait for room."""
-        self.pool.review(now)
-        self.call_idle()
+        self.look_for_room(now)
         return SaturatedError(
             f"service {self.service!r}: {self.queue.count} requests wait for room on its instances "
             "already; see ConcurrencyLimits",
@@ -186,6 +191,11 @@ class Calls:
             "ConcurrencyLimits",
             service=self.service,
         )
+
+    def look_for_room(self, now: float) -> None:
+        """Give the first one its turn if room has come by time alone, as an ejection's end."""
+        self.pool.review(now)
+        self.call_idle()
 
     def call_idle(self) -> None:
         """Give the first one its turn if room came without a request's end: by a list, or in time.
@@ -208,6 +218,7 @@ class Calls:
     def leave(self, request: Request) -> None:
         """Wait no longer; if it was this request's turn, the next one gets it."""
         self._unlisted.pop(request, None)
+        self._paused.pop(request, None)
         if self.queue.count and self.queue.leave(request) and self.pool.has_room:
             self.queue.call()
 
@@ -223,7 +234,8 @@ class Calls:
         assert self.hedge is not None
         return self.hedge.delay_s(self._latencies.value_s() if self._latencies else None)
 
-    def _wake_unlisted(self) -> None:
-        for request in tuple(self._unlisted):
-            if request.wake is not None:
-                request.wake()
+
+def _wake(requests: Iterable[Request]) -> None:
+    for request in tuple(requests):
+        if request.wake is not None:
+            request.wake()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cachetools import TLRUCache
+from cachetools import Cache, TLRUCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,10 @@ class ServiceCache(TLRUCache[str, K]):
         try:
             kept: K = self[name]
         except KeyError:
-            return None
+            self.expire()  # One that is idle and yet in use stays.
+            if name not in self:
+                return None
+            kept = self[name]
         now = self._clock()
         # Moving the expiry costs more than looking up: a tenth of the time is exact enough.
         if now - kept.used_at > self._idle_s / 10:
@@ -62,12 +66,17 @@ class ServiceCache(TLRUCache[str, K]):
             self[name] = kept
         return kept
 
+    def kept(self) -> list[K]:
+        """Return all services that are here, idle ones included. This does not count as a use."""
+        return [Cache.__getitem__(self, name) for name in Cache.__iter__(self)]
+
     def add(self, name: str, kept: K) -> None:
         """Keep a new service; the least recently used ones that are not in use make room."""
-        for _ in range(len(self)):
-            if len(self) < self._max_services:
-                break
-            self._drop(*self.popitem())
+        with suppress(KeyError):  # All others have expired.
+            for _ in range(len(self)):
+                if len(self) < self._max_services:
+                    break
+                self._drop(*self.popitem())
         self[name] = kept
 
     def expire(self, time: float | None = None) -> Any:

@@ -100,7 +100,7 @@ class Family:
         is named by its class: beneath it there is only the cancellation that carried it out.
         """
         if isinstance(error, self.module.TimeoutException):
-            return str(error) or _TIMEOUTS.get(type(error).__name__, "time-out")
+            return _TIMEOUTS.get(type(error).__name__) or str(error) or "time-out"
         words = (str(each) for each in _chain(error) if isinstance(each, Exception))
         return next(filter(None, words), type(error).__name__)
 

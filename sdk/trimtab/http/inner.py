@@ -43,6 +43,7 @@ __all__ = [
 
 _LIMITS = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 4.0}
 _OVER_TLS = (b"https", b"wss")
+_ROUNDING_S = 1e-9
 
 
 class _Inner:
@@ -249,6 +250,11 @@ class Body:
         if self.watcher is not None:
             self.watcher.dropped()
 
+    def _is_late(self, error: BaseException) -> bool:
+        """Return whether a time-out is the deadline's: the deadline shortens each wait."""
+        is_timeout = isinstance(error, self._family.module.TimeoutException)
+        return is_timeout and self.left_s is not None and self.left_s() <= _ROUNDING_S
+
     def _closed(self, *, is_clean: bool) -> None:
         if is_clean and self._among is not None:
             self._among.discard(id(self))
@@ -272,7 +278,11 @@ def sync_body(module: ModuleType) -> Any:
             except BaseException as error:
                 self.error = error
                 if isinstance(error, self._family.core_errors):
-                    raise self._family.translated(error) from error
+                    error = self._family.translated(error)
+                if self._is_late(error):
+                    raise self.late() from self.error
+                if error is not self.error:
+                    raise error from self.error
                 raise
             self.is_whole = True
 

@@ -295,9 +295,11 @@ class SyncExchange(_Exchange):
             raise
         return self._received(pick, inner, sent, response)
 
-    def discard(self, _pick: Pick, response: Any) -> None:
+    def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""
         response.close()
+        # A custom transport's whole response has no stream of ours that says so.
+        self.service.ended(pick, "cancelled")
 
 
 class AsyncExchange(_Exchange):
@@ -317,6 +319,7 @@ class AsyncExchange(_Exchange):
             raise
         return self._received(pick, inner, sent, response)
 
-    async def discard(self, _pick: Pick, response: Any) -> None:
+    async def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""
         await response.aclose()
+        self.service.ended(pick, "cancelled")

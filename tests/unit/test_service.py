@@ -1,0 +1,290 @@
+"""A service in use: the machine under its lock and clock, its list, what it tells."""
+
+import threading
+
+import pytest
+
+from service_kit import begin, instance, service_of
+from trimtab import (
+    ClosedError,
+    ConcurrencyLimits,
+    DiscoveryTimeoutError,
+    HealthSettings,
+    NoEligibleInstanceError,
+    NoInstancesError,
+    SaturatedError,
+)
+from trimtab.calls import ANSWER, Fail, Wait
+from trimtab.pool import Pick
+
+NARROW = ConcurrencyLimits(max_in_flight=1, max_pending=9, max_wait_s=60.0)
+
+
+def error_of(service, **options):
+    request, step = begin(service, **options)
+    assert isinstance(step, Fail), step
+    return service.error_of(request, step)
+
+
+def counts(pick):
+    member = pick.member
+    return member.successes, member.failures, member.cancelled, member.in_flight
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+def test_a_request_and_its_body_by_the_services_clock():
+    service = service_of("a")
+    request, pick = begin(service)
+    service.clock.advance(0.2)
+    assert service.answered(request, pick, 200) is ANSWER
+    service.clock.advance(0.2)
+    assert service.ended(pick, "success")
+    assert not service.ended(pick, "failure")
+    figures = service.statistics()
+    assert (figures.service, figures.in_flight, figures.picks) == ("orders", 0, 1)
+    assert figures.members["a"].latency_s == pytest.approx(0.2, rel=0.05)
+
+
+def test_the_deadline_counts_from_the_requests_making():
+    service = service_of("a")
+    request = service.request(deadline_s=2.0)
+    assert (request.deadline_at, request.deadline_s) == (102.0, 2.0)
+    pick = service.begin(request)
+    service.clock.advance(2.0)
+    assert service.deadline_passed(request).reason == "deadline"
+    assert counts(pick) == (0, 1, 0, 0)
+
+
+def test_a_request_is_retried_completed_and_cancelled():
+    service = service_of("abc")
+    request, pick = begin(service)
+    wait = service.failed(request, pick, "no_response")
+    assert isinstance(service.resumed(request), Wait)
+    service.clock.advance(wait.until - service.clock())
+    pick = service.resumed(request)
+    assert service.completed(request, pick, 200) is ANSWER
+    other, pick = begin(service)
+    service.cancelled(other)
+    assert (counts(pick)[2:], service.under_way) == ((1, 0), 0)
+
+
+def test_the_first_request_asks_for_the_list_and_later_ones_do_not():
+    service = service_of(None)
+    request, step = begin(service)
+    assert isinstance(step, Wait)
+    assert service._home.asked == 1
+    service.lease.set("a")
+    assert isinstance(service.resumed(request), Pick)
+    begin(service)
+    assert service._home.asked == 1
+
+
+def test_a_service_that_was_let_go_takes_no_request():
+    service = service_of("a")
+    begin(service)
+    assert not service.let_go()
+    assert isinstance(begin(service)[1], Wait | Pick)
+    service = service_of("a")
+    assert service.let_go()
+    assert begin(service)[1] is None
+
+
+def test_closing_ends_those_who_wait_and_draining_those_without_a_list():
+    service = service_of("a", concurrency=NARROW)
+    sending, _ = begin(service)
+    queued, _ = begin(service)
+    idle = []
+    service.drain(lambda: idle.append(True))
+    assert isinstance(service.resumed(queued), Wait)
+    service.close()
+    assert isinstance(service.resumed(queued).error, ClosedError)
+    service.cancelled(sending)
+    assert idle == [True]
+    unlisted = service_of(None)
+    waiting, _ = begin(unlisted)
+    unlisted.drain(lambda: None)
+    assert isinstance(unlisted.resumed(waiting).error, ClosedError)
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def test_errors_say_how_old_the_list_is():
+    service = service_of("")
+    error = error_of(service)
+    assert isinstance(error, NoInstancesError)
+    for fact in ("'orders'", "static://", "2.0 s old", "check that instances are registered"):
+        assert fact in str(error)
+    service.lease.last_error = "refused"
+    assert "2.0 s old, and it does not answer now: refused" in str(error_of(service))
+    service.lease.set(instance("a", status="critical"))
+    error = error_of(service)
+    assert isinstance(error, NoEligibleInstanceError)
+    assert "(1 critical)" in str(error)
+    assert error.reasons == {"critical": 1}
+
+
+def test_an_error_for_want_of_room_says_nothing_of_the_list():
+    service = service_of("a", concurrency=ConcurrencyLimits(max_in_flight=1))
+    begin(service)
+    error = error_of(service)
+    assert isinstance(error, SaturatedError)
+    assert "old" not in str(error)
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+@pytest.mark.parametrize(("deadline_s", "within"), [(None, "within 10 s"), (0.5, "within 0.5 s")])
+def test_the_error_without_a_first_list_says_how_long_it_was_waited_for(
+    has_lease, deadline_s, within
+):
+    service = service_of(None)
+    if not has_lease:
+        service.lease = None
+    request, _ = begin(service, deadline_s=deadline_s)
+    service.clock.advance(deadline_s or 10.0)
+    step = service.resumed(request)
+    error = service.error_of(request, step)
+    assert isinstance(error, DiscoveryTimeoutError)
+    assert within in str(error)
+    assert "'orders'" in str(error)
+
+
+def test_a_service_without_a_list_has_no_state_yet():
+    service = service_of(None)
+    assert not service.is_ready
+    assert service.instances() == ()
+    service.lease = None
+    assert (service.state().service, service.state().instances) == ("orders", None)
+
+
+# -- picks that were dropped ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["statistics", "begin", "settle"])
+def test_a_dropped_pick_is_given_back_with_the_next_event(look):
+    service = service_of("a", concurrency=ConcurrencyLimits(max_in_flight=1))
+    request, pick = begin(service)
+    service.answered(request, pick, 200)
+    service.drop(pick)
+    service.drop(pick)  # a finalizer may come twice
+    assert counts(pick)[2:] == (0, 1)
+    if look == "begin":
+        assert isinstance(begin(service)[1], Pick)
+    else:
+        getattr(service, look)()
+    assert pick.is_done
+    assert pick.member.cancelled == 1
+    assert not service.ended(pick, "success")
+
+
+def test_a_dropped_pick_is_given_back_at_home_while_a_request_waits():
+    service = service_of("a", concurrency=NARROW)
+    request, pick = begin(service)
+    service.answered(request, pick, 200)
+    queued, _ = begin(service)
+    woken = []
+    queued.wake = lambda: woken.append(threading.get_ident())
+    service.drop(pick)
+    (settle,) = service._home.soon
+    assert not woken
+    thread = threading.Thread(target=settle)
+    thread.start()
+    thread.join()
+    assert woken
+    assert isinstance(service.resumed(queued), Pick)
+
+
+def test_a_request_that_begins_to_wait_settles_what_was_dropped_before():
+    service = service_of("a", concurrency=NARROW)
+    request, pick = begin(service)
+    service.answered(request, pick, 200)
+    queued, _ = begin(service)
+    service._dropped.append(pick)  # dropped just before it queued
+    assert isinstance(service.resumed(queued), Pick)
+
+
+# -- room ----------------------------------------------------------------------------------------
+
+
+def test_a_probe_that_passes_calls_the_first_that_waits():
+    service = service_of("ab", concurrency=NARROW, health=HealthSettings(panic_ratio=0.0))
+    service.probed("b", is_well=False)
+    assert begin(service)[1].instance.id == "a"
+    queued, _ = begin(service)
+    woken = []
+    queued.wake = lambda: woken.append(True)
+    service.probed("b", is_well=False)
+    assert not woken
+    service.probed("b", is_well=True)
+    assert woken
+    assert service.resumed(queued).instance.id == "b"
+
+
+def test_a_list_and_statistics_call_the_first_that_waits():
+    service = service_of("a", concurrency=NARROW)
+    request, pick = begin(service)
+    service.answered(request, pick, 200)
+    (first, _), (second, _) = begin(service), begin(service)
+    woken = []
+    first.wake, second.wake = lambda: woken.append("first"), lambda: woken.append("second")
+    service.lease.set("a", "b")
+    assert woken == ["first"]
+    assert service.resumed(first).instance.id == "b"
+    service._dropped.append(pick)
+    service.statistics()
+    assert woken == ["first", "second"]
+
+
+# -- what it tells -------------------------------------------------------------------------------
+
+
+def test_probes_and_lists_are_told():
+    events = []
+    service = service_of("abc", health=HealthSettings(outliers="envoy"), listener=events.append)
+    assert [each.kind for each in events] == ["added"] * 3
+    events.clear()
+    assert service.is_ready
+    service.probed("a", is_well=False, why="refused")
+    assert service.eligible() == ["b", "c"]
+    assert [each.id for each in service.suspects()] == ["a"]
+    assert [each.kind for each in events] == ["probe_failed"]
+    service.probed("a", is_well=True)
+    assert [each.kind for each in events] == ["probe_failed", "probe_passed"]
+    assert [each.id for each in service.instances()] == ["a", "b", "c"]
+    assert service.state().age_s == 2.0
+    service.lease.set("b")
+    assert [member.id for member in service.removed] == ["a", "c"]
+    assert "instances=1" in repr(service)
+
+
+@pytest.mark.parametrize("event", ["begin", "failed", "resumed"])
+def test_what_a_request_brings_about_is_told_after_it(event):
+    seen = []
+    service = service_of("abc", listener=lambda _event: seen.append(service.statistics()))
+    request = service.request()
+    step = service.begin(request)
+    seen.clear()
+    service._events.append(object())
+    if event == "begin":
+        service.begin(service.request())
+    elif event == "failed":
+        service.failed(request, step, "refused")
+    else:
+        service.resumed(request)
+    assert len(seen) == 1
+
+
+def test_a_listener_that_fails_is_logged_and_disturbs_nobody(caplog):
+    def fail(event):
+        raise ValueError(event.kind)
+
+    service = service_of("abc", listener=fail)
+    caplog.clear()
+    service.probed("a", is_well=False)
+    service.probed("b", is_well=False)
+    assert [record.message for record in caplog.records] == [
+        "service 'orders': a listener to events failed"
+    ] * 3  # two probes, and panic
+    assert isinstance(begin(service)[1], Pick)
