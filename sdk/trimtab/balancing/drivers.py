@@ -233,6 +233,7 @@ class _Race:
         self._ends: deque[tuple[Pick, Any, Exception | None] | None] = deque()
         self._news = anyio.Event()
         self._scopes: list[anyio.CancelScope] = []
+        self._cut_off: BaseException | None = None
 
     async def run(self, first: Pick) -> Step:
         """Return the step that follows when no attempt is out any more, or one has won."""
@@ -248,6 +249,8 @@ class _Race:
             raise
         finally:
             await self._discard_late()
+        if step is None and self._cut_off is not None:
+            raise self._cut_off
         return step
 
     async def _settle(self, group: TaskGroup, step: Step) -> Step:
@@ -274,6 +277,11 @@ class _Race:
                 response = await self._exchange.send(pick)
             except Exception as error:  # noqa: BLE001 - the machine decides on it
                 self._ends.append((pick, None, error))
+            except BaseException as error:
+                # If nobody cancelled this task, the client that it uses did: as a channel of gRPC
+                # does when it is closed. The task group would take that for an end like any other.
+                self._cut_off = error
+                raise
             else:
                 self._ends.append((pick, response, None))
             self._news.set()

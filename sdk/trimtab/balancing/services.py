@@ -74,7 +74,7 @@ class Services:
             if service is not None:
                 return service
             if self._closed:
-                raise ClosedError(f"service {name!r}: its transport was closed; make a new one")
+                raise ClosedError(f"service {name!r}: closed while the request began")
             service, start = self._new(name)
             self._services.add(name, service)
         self.home.do(start)
