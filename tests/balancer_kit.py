@@ -9,12 +9,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from real.server import Server, running
 
 PROGRAM = Path(__file__).parent / "integration" / "balancer_server_program.py"
 DEADLINE_S = 20.0
+STRATEGY = "round_robin"
+"""Sends a share to the dead server all the time, and asks it again as soon as it is back."""
 WORKERS = 8
 ROUND = 400
 """How many calls a round of traffic has at least."""
@@ -61,18 +64,25 @@ class Traffic:
         self.answers, self.errors = Counter(), []
         self._over = False
 
-    async def by_tasks(self, call, script):
-        """Await `call` again and again in tasks, while a blocking script runs in a thread."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(WORKERS):
-                group.create_task(self._work(call))
+    def beside(self, script, main):
+        """Run a script while an async function makes calls in another thread.
+
+        The script has the main thread: a server dies with the thread that has started it.
+        """
+        with ThreadPoolExecutor(1) as executor:
+            running = executor.submit(lambda: asyncio.run(main()))
             try:
-                await asyncio.to_thread(script, self)
+                script(self)
             finally:
                 self._over = True
+            running.result(DEADLINE_S)
+
+    async def by_tasks(self, call):
+        """Await `call` in several tasks, again and again, until the script has ended."""
+        await asyncio.gather(*(self._work(call) for _ in range(WORKERS)))
 
     def by_threads(self, call, script):
-        """Do the same in threads."""
+        """Run a script while several threads use `call` again and again."""
         threads = [threading.Thread(target=self._work_sync, args=(call,)) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
@@ -132,8 +142,10 @@ def kill_and_revive(servers):
             traffic.until_answer_of(server)
         traffic.more()
         dead.kill()
-        traffic.more()
-        dead.start()
+        try:
+            traffic.more()
+        finally:
+            dead.start()
         traffic.until_answer_of(dead)
         traffic.more()
 

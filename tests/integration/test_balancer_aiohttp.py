@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from balancer_kit import Traffic, kill_and_revive, registry_of, three
+from balancer_kit import STRATEGY, Traffic, kill_and_revive, registry_of, three
 from trimtab import Balancer, DeadlineError, HedgePolicy, RetryPolicy
 
 FAILURES = {
@@ -27,6 +27,7 @@ def servers(tmp_path_factory):
 
 
 def balancer_of(servers, **options):
+    options = {"strategy": STRATEGY} | options
     return Balancer(registry_of(servers), failures=FAILURES, **options)
 
 
@@ -40,19 +41,19 @@ def getter(session, path="/who"):
 
 @pytest.mark.parametrize("hedge", [None, HedgePolicy(after_s=0.05)], ids=["plain", "hedged"])
 def test_no_call_fails_when_a_server_is_killed_and_it_is_used_again(servers, hedge):
+    traffic = Traffic()
+
     async def main():
         async with (
             balancer_of(servers, hedge=hedge) as balancer,
             aiohttp.ClientSession() as session,
         ):
-            traffic, send = Traffic(), getter(session)
-            await traffic.by_tasks(
-                lambda: balancer.call("orders", send, idempotent=True), kill_and_revive(servers)
-            )
-            assert traffic.errors == []
+            send = getter(session)
+            await traffic.by_tasks(lambda: balancer.call("orders", send, idempotent=True))
             assert balancer.statistics()["orders"].in_flight == 0
 
-    asyncio.run(main())
+    traffic.beside(kill_and_revive(servers), main)
+    assert traffic.errors == []
 
 
 def test_a_refused_post_goes_to_another_server(servers):

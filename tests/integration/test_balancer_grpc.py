@@ -8,7 +8,7 @@ import contextlib
 import grpc
 import pytest
 
-from balancer_kit import Traffic, kill_and_revive, registry_of, three
+from balancer_kit import STRATEGY, Traffic, kill_and_revive, registry_of, three
 from trimtab import Balancer, DeadlineError, HedgePolicy
 
 KINDS = {
@@ -17,11 +17,15 @@ KINDS = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: "unknown",
 }
 OPTIONS = [("grpc.max_reconnect_backoff_ms", 1000)]
-"""Both as docs/balancer.md has them."""
 
 
 def failure_of(error):
-    return KINDS.get(error.code()) if isinstance(error, grpc.RpcError) else None
+    """Tell what errors of grpcio mean, as docs/balancer.md has it."""
+    if not isinstance(error, grpc.RpcError):
+        return None
+    if "failed to connect" in error.details():
+        return "refused"
+    return KINDS.get(error.code())
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +70,25 @@ def sync_stubs():
 
 
 def balancer_of(servers, **options):
+    options = {"strategy": STRATEGY} | options
     return Balancer(registry_of(servers), failures=failure_of, **options)
 
 
 @pytest.mark.parametrize("hedge", [None, HedgePolicy(after_s=0.05)], ids=["plain", "hedged"])
 def test_no_call_fails_when_a_server_is_killed_and_it_is_used_again(servers, hedge):
+    traffic = Traffic()
+
     async def main():
         async with balancer_of(servers, hedge=hedge) as balancer, async_stubs() as stubs:
 
             async def send(instance):
                 return (await stubs.method(instance)(b"")).decode()
 
-            traffic = Traffic()
-            await traffic.by_tasks(
-                lambda: balancer.call("orders", send, idempotent=True), kill_and_revive(servers)
-            )
-            assert traffic.errors == []
+            await traffic.by_tasks(lambda: balancer.call("orders", send, idempotent=True))
             assert balancer.statistics()["orders"].in_flight == 0
 
-    asyncio.run(main())
+    traffic.beside(kill_and_revive(servers), main)
+    assert traffic.errors == []
 
 
 def test_the_same_with_threads(servers):

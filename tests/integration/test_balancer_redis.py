@@ -7,10 +7,11 @@ import asyncio
 import pytest
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from balancer_kit import Traffic, kill_and_revive, registry_of
+from balancer_kit import STRATEGY, Traffic, kill_and_revive, registry_of
 from trimtab import Balancer, DeadlineError
 
 pytestmark = pytest.mark.real
@@ -27,6 +28,7 @@ def failure_of(error):
 
 
 def balancer_of(servers, **options):
+    options = {"strategy": STRATEGY} | options
     return Balancer(registry_of(servers), failures=failure_of, **options)
 
 
@@ -40,7 +42,7 @@ class Clients:
     def of(self, instance):
         client = self.clients.get(instance.address)
         if client is None:
-            retry = redis.asyncio.retry.Retry if self.kind is redis.asyncio.Redis else Retry
+            retry = AsyncRetry if self.kind is redis.asyncio.Redis else Retry
             client = self.kind(host=instance.host, port=instance.port, retry=retry(NoBackoff(), 0))
             client = self.clients.setdefault(instance.address, client)
         return client
@@ -90,6 +92,8 @@ def test_no_call_fails_when_a_server_is_killed_and_it_is_used_again(servers):
 
 
 def test_the_same_on_asyncio(servers):
+    traffic = Traffic()
+
     async def main():
         clients = Clients(redis.asyncio.Redis)
 
@@ -97,16 +101,13 @@ def test_the_same_on_asyncio(servers):
             return (await clients.of(instance).get("who") or b"").decode()
 
         async with balancer_of(servers) as balancer:
-            traffic = Traffic()
-            await traffic.by_tasks(
-                lambda: balancer.call("cache", send, idempotent=True), reviving(servers)
-            )
-            assert traffic.errors == []
+            await traffic.by_tasks(lambda: balancer.call("cache", send, idempotent=True))
             assert balancer.statistics()["cache"].in_flight == 0
         for client in clients.clients.values():
             await client.aclose()
 
-    asyncio.run(main())
+    traffic.beside(reviving(servers), main)
+    assert traffic.errors == []
 
 
 def test_a_refused_write_goes_to_another_server(servers):
@@ -155,22 +156,17 @@ def test_a_wrong_command_is_the_callers(servers):
 def test_a_server_that_hangs_ends_with_the_deadline(servers):
     async def main():
         client = redis.asyncio.Redis(port=servers[0].port)
+
+        async def send(instance):
+            return await client.get("who")
+
         servers[0].freeze()
         try:
             async with balancer_of(servers[:1]) as balancer:
                 with pytest.raises(DeadlineError):
-                    await balancer.call(
-                        "cache", lambda_async(client), idempotent=True, deadline_s=0.3
-                    )
+                    await balancer.call("cache", send, idempotent=True, deadline_s=0.3)
         finally:
             servers[0].thaw()
             await client.aclose()
 
     asyncio.run(main())
-
-
-def lambda_async(client):
-    async def send(instance):
-        return await client.get("who")
-
-    return send
