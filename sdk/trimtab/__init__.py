@@ -5,7 +5,7 @@ It keeps a Python program's outbound HTTP calls spread over the instances that a
 
 from trimtab.alerts import Alerter, AlertSettings
 from trimtab.balancing import Balancer
-from trimtab.calls import HedgePolicy, RetryPolicy
+from trimtab.calls import Failure, HedgePolicy, RetryPolicy
 from trimtab.check import Check
 from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState, SyncDirectory
 from trimtab.errors import (
@@ -60,6 +60,7 @@ __all__ = [
     "DiscoveryState",
     "DiscoveryTimeoutError",
     "EnvoyOutliers",
+    "Failure",
     "GrpcOutliers",
     "HealthSettings",
     "HedgePolicy",

@@ -1,4 +1,4 @@
-"""Where requests, lists, room and closing meet: each test is about a kind of defect, in every flavour."""
+"""Where requests, lists, room and closing meet: one kind of defect per test, in every flavour."""
 
 from __future__ import annotations
 

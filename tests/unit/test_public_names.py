@@ -8,6 +8,7 @@ import pkgutil
 import subprocess
 import sys
 from types import ModuleType
+from typing import get_origin
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_every_list_is_sorted_and_true(module):
 @pytest.mark.parametrize("name", trimtab.__all__)
 def test_every_public_thing_has_words(name):
     thing = getattr(trimtab, name)
-    if not callable(thing):
+    if not callable(thing) or get_origin(thing):  # An alias of a type cannot have words.
         return
     assert inspect.getdoc(thing), name
     if inspect.isclass(thing):

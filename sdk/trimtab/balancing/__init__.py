@@ -1,8 +1,9 @@
 """A service in use: its list, its pool and its requests, under one lock and one clock.
 
 `service` is one service, `services` all of one user, by name. `drivers` carry out the steps of the
-request machine, blocking or async. `balancer` is the public `Balancer`, for clients of any kind.
-`policies` says how requests are balanced, `probes` runs the client's own active probes.
+request machine, blocking or async. `balancer` is the public `Balancer`, for clients of any kind,
+`functions` how it calls its user's function. `policies` says how requests are balanced, `probes`
+runs the client's own active probes.
 """
 
 from __future__ import annotations

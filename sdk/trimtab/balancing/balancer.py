@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
+from dataclasses import replace
 from functools import partial
 from random import Random
-from socket import gaierror
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from weakref import WeakSet
 
 from trimtab.background import on_fork
 from trimtab.balancing.drivers import drive, drive_async
+from trimtab.balancing.functions import (
+    AsyncFunctionExchange,
+    FunctionExchange,
+    Outcomes,
+    is_async,
+)
 from trimtab.balancing.policies import Policies, check_deadline, check_registry, shown_url
 from trimtab.balancing.services import Services
-from trimtab.calls import FAILURES, Request, RetryPolicy
+from trimtab.calls import IDEMPOTENT, RetryPolicy
 from trimtab.discovery import DiscoverySettings, Home
-from trimtab.errors import ConfigurationError, DeadlineError
+from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.pool import ConcurrencyLimits
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from types import TracebackType
 
     from trimtab.balancing.service import Service
-    from trimtab.calls import Fail, Failure, HedgePolicy, Step
+    from trimtab.calls import Failure, HedgePolicy
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
     from trimtab.health.probing import ProbeSettings
     from trimtab.instance import Instance
-    from trimtab.pool import Pick, PoolStatistics, Subset
+    from trimtab.pool import PoolStatistics, Subset
     from trimtab.registries import Registry
     from trimtab.strategies import StrategyFactory
 
 __all__ = ["Balancer"]
 
 T = TypeVar("T")
-
-_USUAL_FAILURES: dict[type[BaseException], Failure] = {
-    ConnectionRefusedError: "refused",
-    gaierror: "refused",
-    TimeoutError: "timeout",
-    ConnectionError: "no_response",
-    EOFError: "no_response",
-    OSError: "no_response",
-}
-"""What the errors of Python itself mean, by the nearest class."""
-_OK = 200
 
 
 class Balancer:
@@ -66,7 +60,8 @@ class Balancer:
         item = await balancer.call("orders", send, idempotent=True)
 
     With a function that is not async, `call` blocks and returns the result. Any thread and any
-    event loop may use it. A request is in flight until the function returns.
+    event loop may use it. A request is in flight until the function returns, so the function
+    should read the whole answer.
 
     Args:
         registry: where the instances are listed: a URL (see `connect`) or a registry object.
@@ -74,14 +69,18 @@ class Balancer:
         failures: what counts as a failure of the instance, besides the errors of Python itself
             (refused connections, time-outs, other `OSError`s and `EOFError`): kinds of failure by
             class of exception, the nearest class counts; or a function that returns the kind for
-            an exception, or None for what the former says. Other exceptions are the caller's:
-            they are raised, count for nothing and are not tried again. See `Failure` for the kinds.
+            an exception, or None for the usual meaning. Other exceptions are the caller's: they
+            are raised, count for nothing and are not tried again. See `Failure` for the kinds.
         status: returns a result's status, as HTTP has them: 5xx and 429 count against the
             instance, and those in `RetryPolicy.statuses` are tried again. None: every result is
             a success.
-        strategy, discovery, retry, hedge, health, concurrency, subset, probe, deadline_s, listener:
-            as in `BalancedTransport`. Hedging is for async functions. A deadline cancels an async
-            function; one that blocks it can only keep from being called again.
+        strategy, discovery, health, concurrency, subset, probe, listener: as in
+            `BalancedTransport`.
+        retry, hedge: as there; their `methods` do not apply: `idempotent` says what may be sent
+            twice. Hedging is for async functions.
+        deadline_s: how long a call may take, above 0; None: no bound. It cancels an async
+            function. It does not interrupt one that blocks: the result that this returns late is
+            given to the caller, and no attempt follows.
         rng: the source of chance; give a seeded one for repeatable picks.
 
     Raises:
@@ -92,9 +91,7 @@ class Balancer:
         self,
         registry: str | Registry,
         *,
-        failures: Mapping[type[BaseException], Failure]
-        | Callable[[Exception], Failure | None]
-        | None = None,
+        failures: Mapping[Any, Failure] | Callable[[Exception], Failure | None] | None = None,
         status: Callable[[Any], int] | None = None,
         strategy: str | StrategyFactory = "least_latency",
         discovery: DiscoverySettings | None = None,
@@ -109,21 +106,23 @@ class Balancer:
         rng: Random | None = None,
     ) -> None:
         check_registry(registry)
+        _check_kind("discovery", discovery, DiscoverySettings)
+        _check_kind("rng", rng, Random)
         self._registry = registry
         self._discovery = discovery or DiscoverySettings()
-        self._policies = Policies(
+        policies = Policies(
             strategy=strategy,
-            retry=retry or RetryPolicy(),
+            retry=RetryPolicy() if retry is None else retry,
             hedge=hedge,
-            health=health or HealthSettings(),
-            concurrency=concurrency or ConcurrencyLimits(),
+            health=HealthSettings() if health is None else health,
+            concurrency=ConcurrencyLimits() if concurrency is None else concurrency,
             subset=subset,
             probe=probe,
             deadline_s=deadline_s,
             listener=listener,
         )
-        self.failure_of = _failure_reader(failures)
-        self.status_of = status
+        self._policies = _for_any_method(policies)
+        self._outcomes = Outcomes(failures, status)
         self._rng = rng or Random()
         self._is_seeded = rng is not None
         self._lock = threading.Lock()
@@ -142,7 +141,7 @@ class Balancer:
         idempotent: bool = ...,
         key: str | None = ...,
         deadline_s: float | None = ...,
-    ) -> Awaitable[T]: ...
+    ) -> Coroutine[Any, Any, T]: ...
 
     @overload
     def call(
@@ -172,27 +171,37 @@ class Balancer:
             idempotent: whether what was sent may be sent a second time. Otherwise only a failed
                 connect is tried again.
             key: for strategies with affinity.
-            deadline_s: in place of the balancer's.
+            deadline_s: in place of the balancer's; `math.inf`: no bound.
 
         Raises:
             PickError: no instance can take the request.
             DiscoveryError: no first list of the service can be had.
             DeadlineError: the deadline has passed.
-            ConfigurationError: `send` is not async, and returned an awaitable.
-            Exception: what the last call of `send` raised.
+            ConfigurationError: an argument is wrong, or `send` is not async and returned an
+                awaitable.
+            ClosedError: the balancer was closed meanwhile.
+            Exception: what the last call of `send` raised, with a note on the attempts before it.
         """
+        _check_call(service, send, idempotent, key)
         check_deadline(deadline_s)
         options = {
             "key": key,
             "replayable": idempotent,
             "deadline_s": self._policies.deadline_s if deadline_s is None else deadline_s,
         }
-        if _is_async(send):
-            services = self._services_at(Home.for_async())
-            return _AsyncExchange(self, services, service, send, options=options).run()
+        if is_async(send):
+            return self._call_async(service, send, options)
         services = self._services_at(Home.for_sync())
-        exchange = _Exchange(self, services, service, send, options=options)
+        exchange = FunctionExchange(services, service, send, self._outcomes, options)
         return drive(exchange, exchange.begin())
+
+    async def _call_async(
+        self, service: str, send: Callable[[Instance], Any], options: dict[str, Any]
+    ) -> Any:
+        # Where this runs is known only when it is awaited.
+        services = self._services_at(Home.for_async())
+        exchange = AsyncFunctionExchange(services, service, send, self._outcomes, options)
+        return await drive_async(exchange, exchange.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known. For async code.
@@ -219,16 +228,22 @@ class Balancer:
         return {each.name: each.state() for each in self._all()}
 
     def close(self) -> None:
-        """Let the lists go that synchronous code uses. Requests that wait end."""
+        """Let the lists go that synchronous code uses. Requests that wait end with `ClosedError`.
+
+        Calls of your function that are under way finish. The next call begins to keep lists anew.
+        """
         home = Home.for_sync()
-        services = self._services.pop(home.loop, None)
+        services = self._taken_from(home)
         if services is not None:
             home.run_blocking(services.aclose())
 
     async def aclose(self) -> None:
-        """Let the lists go that this event loop uses. Requests that wait end."""
+        """Do the same for the lists that this event loop uses.
+
+        Under trio these are the ones of synchronous code.
+        """
         home = Home.for_async()
-        services = self._services.pop(home.loop, None)
+        services = self._taken_from(home)
         if services is not None:
             await home.run(services.aclose)
 
@@ -258,6 +273,10 @@ class Balancer:
                 )
         return services
 
+    def _taken_from(self, home: Home) -> Services | None:
+        with self._lock:
+            return self._services.pop(home.loop, None)
+
     def _all(self) -> list[Service]:
         return [service for services in list(self._services.values()) for service in services.all()]
 
@@ -284,129 +303,39 @@ class Balancer:
         await self.aclose()
 
 
-class _Exchange:
-    """One call of the user's function. See `trimtab.balancing.drivers.Exchange`."""
-
-    request: Request
-    service: Service
-
-    def __init__(
-        self,
-        balancer: Balancer,
-        services: Services,
-        name: str,
-        function: Callable[[Instance], Any],
-        *,
-        options: dict[str, Any],
-    ) -> None:
-        self._balancer = balancer
-        self._services = services
-        self._name = name
-        self._function = function
-        self._options = options
-        self._error: Exception | None = None
-
-    def begin(self) -> Step:
-        while True:
-            self.service = self._services.get(self._name)
-            self.request = self.service.request(**self._options)
-            step = self.service.begin(self.request)
-            if step is not None:
-                return step
-
-    def send(self, pick: Pick) -> Any:
-        result = self._function(pick.instance)
-        if inspect.isawaitable(result):
-            if inspect.iscoroutine(result):
-                result.close()
-            raise ConfigurationError(
-                f"service {self._name!r}: {self._function!r} returned an awaitable, and is not an "
-                "async function; write it as `async def`"
-            )
-        return result
-
-    def answered(self, pick: Pick, result: Any) -> Step:
-        status_of = self._balancer.status_of
-        status = _OK if status_of is None else status_of(result)
-        return self.service.completed(self.request, pick, status)
-
-    def failed(self, pick: Pick, error: Exception) -> Step:
-        self._error = error
-        words = str(error) or type(error).__name__
-        failure = self._balancer.failure_of(error)
-        return self.service.failed(self.request, pick, failure, words)
-
-    def discard(self, _pick: Pick, _result: Any) -> Any:
-        """Do nothing: a result is the user's."""
-
-    def finish(self, _pick: Pick, result: Any) -> Any:
-        return result
-
-    def error(self, fail: Fail) -> BaseException:
-        history = self.request.history
-        if fail.reason == "deadline":
-            before = f"; before: {', then '.join(history)}" if history else ""
-            return DeadlineError(
-                f"service {self._name!r}: its deadline of {self.request.deadline_s:g} s has passed "
-                f"while {fail.doing}{before}"
-            )
-        if fail.reason == "attempt":
-            assert self._error is not None
-            if len(history) > 1:
-                self._error.add_note(
-                    f"service {self._name!r}: {len(history)} attempts failed: "
-                    f"{', then '.join(history)}"
-                )
-            return self._error
-        return self.service.error_of(self.request, fail)
-
-
-class _AsyncExchange(_Exchange):
-    """The same for an async function."""
-
-    async def run(self) -> Any:
-        return await drive_async(self, self.begin())
-
-    async def send(self, pick: Pick) -> Any:
-        return await self._function(pick.instance)
-
-    async def discard(self, _pick: Pick, _result: Any) -> None:
-        """Do nothing: a result is the user's."""
-
-
-def _is_async(function: Any) -> bool:
-    """Return whether a function, a partial or a callable object is async."""
-    while isinstance(function, partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - the method is wanted, not whether it is
+def _for_any_method(policies: Policies) -> Policies:
+    """Return policies under which `idempotent` alone says what may be sent twice."""
+    hedge = policies.hedge
+    return replace(
+        policies,
+        retry=replace(policies.retry, methods=IDEMPOTENT),
+        hedge=None if hedge is None else replace(hedge, methods=IDEMPOTENT),
     )
 
 
-def _failure_reader(failures: Any) -> Callable[[Exception], Failure]:
-    """Return the function that says what an exception means.
+def _check_kind(name: str, value: object, kind: type[object]) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name} is {value!r}; write {name}={kind.__name__}(...)")
+
+
+def _check_call(service: object, send: object, idempotent: object, key: object) -> None:
+    """Refuse arguments of a call that are of the wrong kind.
 
     Raises:
-        ConfigurationError: there is no such kind of failure.
+        ConfigurationError: with the argument's name.
     """
-    if failures is None or callable(failures):
-        known, own = _USUAL_FAILURES, failures
-    else:
-        for kind, failure in failures.items():
-            if not (isinstance(kind, type) and failure in FAILURES):
-                raise ConfigurationError(
-                    f"failures has {kind!r}: {failure!r}; write classes of exceptions with one of "
-                    f"{', '.join(sorted(FAILURES))}"
-                )
-        known, own = {**_USUAL_FAILURES, **failures}, None
-
-    def failure_of(error: Exception) -> Failure:
-        failure: Failure | None = own(error) if own is not None else None
-        if failure is not None:
-            return failure
-        return next((known[kind] for kind in type(error).__mro__ if kind in known), "caller")
-
-    return failure_of
+    if not (service and isinstance(service, str)):
+        raise ConfigurationError(f"service is {service!r}; it must be the name of a service")
+    if not callable(send):
+        raise ConfigurationError(
+            f"service {service!r}: send is {send!r}; it must be a function of an instance"
+        )
+    if not isinstance(idempotent, bool):
+        raise ConfigurationError(
+            f"service {service!r}: idempotent is {idempotent!r}; it must be True or False"
+        )
+    if key is not None and not isinstance(key, str):
+        raise ConfigurationError(f"service {service!r}: key is {key!r}; it must be a string")
 
 
 _balancers: WeakSet[Balancer] = WeakSet()

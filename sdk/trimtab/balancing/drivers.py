@@ -132,7 +132,11 @@ async def _drive(exchange: Exchange, step: Step) -> Any:
 
 
 def _raise_swallowed(before: int, *, is_cancelled: bool) -> None:
-    """Raise the cancellation of the caller, or of the whole loop, that a task group swallowed."""
+    """Raise a cancellation that a task group swallowed.
+
+    It may be the caller's, the whole loop's, or that of a client which cancels its own calls, as a
+    channel of gRPC does when it is closed.
+    """
     if is_cancelled or native_cancellations() > before:
         raise asyncio.CancelledError
 

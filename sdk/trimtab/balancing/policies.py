@@ -94,13 +94,18 @@ def check_range(name: str, value: object) -> None:
 
 
 def check_registry(registry: str | Registry) -> None:
-    """Refuse a registry URL that is wrong.
+    """Refuse what is neither a right URL of a registry nor a registry object.
 
     Raises:
         ConfigurationError: see `connect`.
     """
     if isinstance(registry, str):
         connect(registry)
+    elif isinstance(registry, type) or not hasattr(registry, "fetch"):
+        raise ConfigurationError(
+            f"registry is {registry!r}; it must be a URL such as consul://127.0.0.1:8500, or a "
+            "registry object"
+        )
 
 
 def shown_url(registry: str | Registry) -> str:

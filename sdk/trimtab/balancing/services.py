@@ -79,7 +79,7 @@ class Services:
             service = self._services.use(name)
             if service is None:
                 if self._closed:
-                    raise ClosedError(f"service {name!r}: its transport was closed")
+                    raise ClosedError(f"service {name!r}: closed while the request began")
                 service, start = self._new(name)
                 self._services.add(name, service)
             if len(self._services) < self._settings.max_services:

@@ -375,37 +375,40 @@ class Request:
 
     def _go_on(self, now: float) -> Step:
         """Go on from a state of waiting."""
-        calls, wait = self._calls, self._wait
+        wait = self._wait
         assert wait is not None
         if self._is_late(now):
             return self.deadline_passed(now)
         is_over = now >= wait.until - _ROUNDING_S
-        if self.state == "paused":
-            if not is_over:
-                return wait
-            calls.leave(self)
-            return self._send(now)
         if self.state == "queued":
-            if is_over:
-                calls.look_for_room(now)
-            if calls.queue.is_called(self):
-                step = self._send(now, in_turn=True)
-                if step is not wait:
-                    calls.leave(self)
-                    return step
-            return self._give_up(now) if is_over else wait
+            return self._try_turn(wait, now, is_over=is_over)
+        if self.state == "listing":
+            return self._try_list(wait, now, is_over=is_over)
+        if not is_over:
+            return wait
+        self._calls.leave(self)
+        return self._send(now)
+
+    def _try_turn(self, wait: Wait, now: float, *, is_over: bool) -> Step:
+        calls = self._calls
+        if is_over:
+            calls.look_for_room(now)
+        if calls.queue.is_called(self):
+            step = self._send(now, in_turn=True)
+            if step is not wait:
+                calls.leave(self)
+                return step
+        return self._fail(Fail("error", calls.no_room())) if is_over else wait
+
+    def _try_list(self, wait: Wait, now: float, *, is_over: bool) -> Step:
+        calls = self._calls
         if calls.is_listed:
             calls.leave(self)
             calls.budget.request(now)
             return self._send(now)
         if calls.refusal is not None:
             return self._fail(Fail("error", calls.refusal))
-        return self._give_up(now) if is_over else wait
-
-    def _give_up(self, now: float) -> Step:
-        if self.state == "queued":
-            return self._fail(Fail("error", self._calls.no_room()))
-        return self.deadline_passed(now)
+        return self.deadline_passed(now) if is_over else wait
 
     # -- another attempt ---------------------------------------------------------------------
 

@@ -163,9 +163,7 @@ class Calls:
 
     def closed_error(self) -> ClosedError:
         """Return the error of a request that was cut off by closing."""
-        return ClosedError(
-            f"service {self.service!r}: its transport was closed while the request was under way"
-        )
+        return ClosedError(f"service {self.service!r}: closed while the request was under way")
 
     # -- pauses before another attempt -------------------------------------------------------
 
