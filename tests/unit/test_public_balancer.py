@@ -237,6 +237,10 @@ class Callable:
 
 
 class AsyncCallable:
+    def __repr__(self):
+        # Names of tests must not hold an address.
+        return "AsyncCallable()"
+
     async def __call__(self, instance):
         return instance.id
 

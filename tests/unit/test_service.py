@@ -31,6 +31,12 @@ def counts(pick):
     return member.successes, member.failures, member.cancelled, member.in_flight
 
 
+def answered(service, request, pick, status):
+    """Take a response's head, as an exchange does."""
+    with service.lock:
+        return request.answered(pick, status, service.clock())
+
+
 # -- requests ------------------------------------------------------------------------------------
 
 
@@ -38,7 +44,7 @@ def test_a_request_and_its_body_by_the_services_clock():
     service = service_of("a")
     request, pick = begin(service)
     service.clock.advance(0.2)
-    assert service.answered(request, pick, 200) is ANSWER
+    assert answered(service, request, pick, 200) is ANSWER
     service.clock.advance(0.2)
     assert service.ended(pick, "success")
     assert not service.ended(pick, "failure")
@@ -166,7 +172,7 @@ def test_a_service_without_a_list_has_no_state_yet():
 def test_a_dropped_pick_is_given_back_with_the_next_event(look):
     service = service_of("a", concurrency=ConcurrencyLimits(max_in_flight=1))
     request, pick = begin(service)
-    service.answered(request, pick, 200)
+    answered(service, request, pick, 200)
     service.drop(pick)
     service.drop(pick)  # a finalizer may come twice
     assert counts(pick)[2:] == (0, 1)
@@ -182,7 +188,7 @@ def test_a_dropped_pick_is_given_back_with_the_next_event(look):
 def test_a_dropped_pick_is_given_back_at_home_while_a_request_waits():
     service = service_of("a", concurrency=NARROW)
     request, pick = begin(service)
-    service.answered(request, pick, 200)
+    answered(service, request, pick, 200)
     queued, _ = begin(service)
     woken = []
     queued.wake = lambda: woken.append(threading.get_ident())
@@ -199,7 +205,7 @@ def test_a_dropped_pick_is_given_back_at_home_while_a_request_waits():
 def test_a_request_that_begins_to_wait_settles_what_was_dropped_before():
     service = service_of("a", concurrency=NARROW)
     request, pick = begin(service)
-    service.answered(request, pick, 200)
+    answered(service, request, pick, 200)
     queued, _ = begin(service)
     service._dropped.append(pick)  # dropped just before it queued
     assert isinstance(service.resumed(queued), Pick)
@@ -225,7 +231,7 @@ def test_a_probe_that_passes_calls_the_first_that_waits():
 def test_a_list_and_statistics_call_the_first_that_waits():
     service = service_of("a", concurrency=NARROW)
     request, pick = begin(service)
-    service.answered(request, pick, 200)
+    answered(service, request, pick, 200)
     (first, _), (second, _) = begin(service), begin(service)
     woken = []
     first.wake, second.wake = lambda: woken.append("first"), lambda: woken.append("second")

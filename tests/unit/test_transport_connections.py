@@ -21,7 +21,8 @@ class Book:
         self.made, self.closed, self.idle = [], [], 0
         self.clock = ManualClock()
         ages = Ages(max_age_s, clock=self.clock, rng=Random(1))
-        self.connections = Connections(self._make, self.closed.extend, self._on_idle, ages)
+        self.connections = Connections(self._make, self.closed.extend, ages)
+        self.connections.on_idle = self._on_idle
 
     def _make(self, instance):
         self.made.append(instance.address)
@@ -117,7 +118,7 @@ def test_a_transport_that_cannot_be_made_is_in_nobodys_use():
     def make(instance):
         raise RuntimeError("cannot be made")
 
-    connections = Connections(make, list, list, Ages(None, clock=ManualClock(), rng=Random(1)))
+    connections = Connections(make, list, Ages(None, clock=ManualClock(), rng=Random(1)))
     with pytest.raises(RuntimeError):
         connections.use(Member(HERE, 0.0), HERE)
     assert (connections.in_use, len(connections)) == (0, 0)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import anyio
@@ -44,6 +45,7 @@ __all__ = [
 _LIMITS = {"max_connections": 100, "max_keepalive_connections": 20, "keepalive_expiry": 4.0}
 _OVER_TLS = (b"https", b"wss")
 _ROUNDING_S = 1e-9
+_numbers = count()
 
 
 class _Inner:
@@ -229,6 +231,7 @@ class Body:
 
     Attributes:
         is_whole: whether it was read to its end.
+        is_clean: whether it was closed, and nothing went wrong before or meanwhile.
         error: what broke it off: an error, a cancellation, or a reader who stopped; None.
         watcher: told of its end; None: not wanted.
         left_s: how long reading may still take; None: no bound.
@@ -239,12 +242,14 @@ class Body:
 
     def __init__(self, stream: Any, family: Family, among: set[int] | None = None) -> None:
         self._stream, self._family, self._among = stream, family, among
-        self.is_whole = False
+        # Not its id, which another one has after it is gone.
+        self._number = next(_numbers)
+        self.is_whole = self.is_clean = False
         self.error: BaseException | None = None
         self.watcher: Watcher | None = None
         self.left_s: Callable[[], float] | None = None
         if among is not None:
-            among.add(id(self))
+            among.add(self._number)
 
     def __del__(self) -> None:
         if self.watcher is not None:
@@ -257,7 +262,8 @@ class Body:
 
     def _closed(self, *, is_clean: bool) -> None:
         if is_clean and self._among is not None:
-            self._among.discard(id(self))
+            self._among.discard(self._number)
+        self.is_clean = is_clean and self.error is None
         watcher, self.watcher = self.watcher, None
         if watcher is not None:
             watcher.ended(self)

@@ -268,7 +268,7 @@ class _Attempt:
         service = exchange.service
         with service.lock:
             exchange.request.ended(self._pick, outcome, service.clock())
-        exchange.side.connections.give_back(self._inner, is_clean=error is None)
+        exchange.side.connections.give_back(self._inner, is_clean=body.is_clean)
 
     def dropped(self) -> None:
         """Give them back from a finalizer, where no lock may be waited for."""
