@@ -30,10 +30,10 @@ async def ended():
 
 async def test_a_handshake_that_is_cancelled_closes_its_connection(ended):
     asker = Asker("registry")
-    with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.2 s"):
-        await asker.ask("GET", f"https://127.0.0.1:{ended.port}/", timeout_s=0.2)
+    with pytest.raises(RegistryUnavailableError, match="no answer within 2 s"):
+        await asker.ask("GET", f"https://127.0.0.1:{ended.port}/", timeout_s=2.0)
     # While the client lives: it is not its end that closes the connection.
     heard, writer = await asyncio.wait_for(ended.get(), DEADLINE_S)
-    assert heard.startswith(b"\x16\x03")
     writer.close()
     await asker.aclose()
+    assert heard.startswith(b"\x16\x03")

@@ -34,7 +34,7 @@ def test_it_has_every_ready_scenario_and_its_pictures(kept):
             assert (_REPORT.parent / picture).read_text(encoding="utf-8").startswith("<svg ")
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", ready.names())
 def test_its_figures_still_come_out_and_the_default_strategy_keeps_its_promises(kept, name):
     # The first replication: the whole would take minutes.

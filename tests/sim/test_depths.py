@@ -56,7 +56,7 @@ def test_both_families_of_clients_do_the_same(name, depth):
     assert digest(text, depth, family="httpx2") == digest(text, depth)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", ready.names())
 def test_a_real_client_has_the_same_trace_as_the_core_in_every_ready_scenario(name):
     scenario = ready.load(name)

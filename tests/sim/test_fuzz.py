@@ -21,7 +21,7 @@ SOONER = {"endless_retries": 3}
 """Any seed finds any bug, these within seconds."""
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_each_planted_bug_is_found_made_small_and_written_to_be_replayed(bug, tmp_path):
     seed = SOONER.get(bug, SEED)
@@ -37,7 +37,7 @@ def test_each_planted_bug_is_found_made_small_and_written_to_be_replayed(bug, tm
     assert found.command in found.path.read_text()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_sound_sdk_breaks_nothing():
     result = fuzz(seed=SEED, time_s=60, max_examples=10)
     assert result.finding is None, str(result)

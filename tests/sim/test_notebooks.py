@@ -42,7 +42,7 @@ def test_it_is_kept_with_its_output(path):
     assert path.stat().st_size < 400_000
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_start_to_end(path, tmp_path):
     notebook = _read(path)

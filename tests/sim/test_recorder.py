@@ -164,7 +164,7 @@ def peaks_kib(*counts):
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_memory_does_not_grow_with_the_requests():
     few, many = peaks_kib(20_000, 100_000)
     assert many - few < 4 * 1024  # 52 bytes for each request more

@@ -11,7 +11,7 @@ from trimtab_sim.oracles import active_check_bounds
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import simulate
 
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.untraced
 
 SEED = 11
 WORLD = """

@@ -43,7 +43,7 @@ do = {{action = "replace", targets = {{count = 1}}}}
 """
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("mode", ["poll", "push"])
 @pytest.mark.parametrize("rate", [12, pytest.param(40, marks=pytest.mark.soak)])

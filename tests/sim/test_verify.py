@@ -28,7 +28,7 @@ class WorseOfTwo(LeastRequest):
         return -super().cost(member, now)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", CHEAP)
 def test_theory_comes_out(name):
     rows = verify(quick=True, only=[name])
@@ -43,7 +43,7 @@ def test_all_oracles_hold():
     assert all(row.holds for row in rows), str(verify_table(rows))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_broken_strategy_is_found_out():
     rows = verify(quick=True, only=["two-choices-10"], strategies={"least_request": WorseOfTwo})
     assert [row.verdict for row in rows] == ["different", "within"]
