@@ -358,7 +358,7 @@ WRONG = {
         "[balancer.load_limits]\nmax_inflight = 3",
         r"19: balancer.load_limits.max_inflight: LoadLimits has no .* 'max_in_flight'\?",
     ),
-    "limits that nobody gave": (
+    "limits without a value": (
         'strategy = "least_latency"',
         "load_limits = 20",
         r"18: balancer.load_limits: 20 is wrong here; write a table \[balancer.load_limits\]",
