@@ -358,7 +358,7 @@ WRONG = {
         "[balancer.concurrency]\nmax_inflight = 3",
         r"19: balancer.concurrency.max_inflight: ConcurrencyLimits has no .* 'max_in_flight'\?",
     ),
-    "limits that nobody gave": (
+    "limits without a value": (
         'strategy = "least_latency"',
         "concurrency = 20",
         r"18: balancer.concurrency: 20 is wrong here; write a table \[balancer.concurrency\]",

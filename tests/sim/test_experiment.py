@@ -51,11 +51,11 @@ def swept():
 
 
 def test_serial_pool_and_dask_give_the_same_bytes(small):
-    told = []
+    reported = []
     pooled = run(
-        SMALL, reps=3, source="small.toml", jobs=2, progress=lambda *done: told.append(done)
+        SMALL, reps=3, source="small.toml", jobs=2, progress=lambda *done: reported.append(done)
     )
-    assert told[-1] == (6, 6)
+    assert reported[-1] == (6, 6)
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(processes=True, **options) as cluster:
         clustered = run(SMALL, reps=3, source="small.toml", dask=cluster.scheduler_address)
@@ -95,10 +95,10 @@ def test_chunks_hold_all_tasks_in_order():
 
 
 def test_progress_is_reported_after_each_run():
-    told = []
+    reported = []
     tasks = [Task(scenario=STEADY, strategy="random", seed=n, depth="core") for n in range(2)]
-    perform(tasks, progress=lambda done, total: told.append((done, total)))
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    perform(tasks, progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(0, 2), (1, 2), (2, 2)]
 
 
 # -- replications ----------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def indices(runners):
     return [runner.server.place.index for runner in runners]
 
 
-# -- whom ----------------------------------------------------------------------------------------
+# -- targets -------------------------------------------------------------------------------------
 
 
 def test_targets_are_all_by_index_by_zone_or_drawn(town, in_world):
@@ -198,7 +198,7 @@ def test_overlapping_faults_of_one_kind_end_one_by_one(town, in_world):
         second = await apply(a.BlackHole(heartbeats=True, **one), world, rng)
         assert (server.is_dark, server.is_alive) == (True, False)
         first()
-        # The second found nobody there.
+        # The second found no available server.
         assert not server.is_dark
         second()
         first = await apply(a.Refuse(**one), world, rng)
@@ -288,7 +288,7 @@ def test_added_servers_come_one_by_one_with_their_zone_and_weight(town, in_world
             counts.append(len(world.runners))
         new = world.runners[5].server.instance
         assert (new.zone, new.weight) == ("c", 0.0)
-        # Whom nobody ever picks, no client is judged by.
+        # An instance of weight 0 is in no view, so no client is judged by it.
         world.convergence.client_started(0)
         world.crash(world.runners[5])
         assert world.convergence.changes[-1].agreed_at == {}

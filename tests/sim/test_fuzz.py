@@ -130,7 +130,7 @@ adaptation = "aimd"
 initial_in_flight = 2
 """
 FOUND = {
-    # Everybody waited for room that a new list had made, and nobody was called.
+    # All requests waited for room that a new list had made, and no instance was called.
     "those who wait after a fresh start": (
         {"duration": 160, "servers": 6, "kind": "constant"},
         ADAPTIVE,

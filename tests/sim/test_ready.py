@@ -113,5 +113,5 @@ def test_servers_of_the_beginning_are_warm_and_known():
     scenario = ready.load("rolling_deploy").replace("timeline", [])
     scenario = scenario.replace("scenario.duration", 12.0)
     recorder = simulate(scenario, seed=3).recorder
-    assert not any(recorder.bad), "nobody is called before he is known"
+    assert not any(recorder.bad), "no instance is called before it is known"
     assert recorder.latency.mean < 0.06

@@ -20,8 +20,8 @@ class Target:
         self.last_sent_at = None
 
 
-def told(requests, *, duration=10.0, warmup=0.0, trace=None):
-    """A recorder that was told of requests: (number, started, ended, outcome, server)."""
+def recorded(requests, *, duration=10.0, warmup=0.0, trace=None):
+    """A recorder with these requests: (number, started, ended, outcome, server)."""
     recorder = Recorder(duration=duration, warmup=warmup, trace=trace)
     moments = [(started, 0, one) for one in requests for started in [one[1]]]
     moments += [(ended, 1, one) for one in requests for ended in [one[2]]]
@@ -42,19 +42,19 @@ HISTORY = [
 
 
 def test_littles_law_holds_for_any_history():
-    recorder = told(HISTORY)
+    recorder = recorded(HISTORY)
     assert recorder.little(20.0) == (pytest.approx(11.0), pytest.approx(11.0))
 
 
 def test_requests_still_in_flight_show_in_littles_law():
-    recorder = told(HISTORY)
+    recorder = recorded(HISTORY)
     recorder.begin(15.0)
     area, sojourn = recorder.little(20.0)
     assert area - sojourn == pytest.approx(5.0)
 
 
 def test_figures_are_of_requests_that_began_after_the_warm_up_and_bins_of_all():
-    recorder = told(HISTORY, warmup=2.5)
+    recorder = recorded(HISTORY, warmup=2.5)
     assert recorder.outcomes[Outcome.OK] == 1
     assert recorder.outcomes[Outcome.REFUSED] == 1
     assert sum(recorder.outcomes) == 2
@@ -90,13 +90,13 @@ def variants():
 
 
 def test_the_digest_changes_with_any_detail_of_any_request():
-    digests = [told(history).digest() for history in [HISTORY, *variants(), HISTORY[:-1]]]
+    digests = [recorded(history).digest() for history in [HISTORY, *variants(), HISTORY[:-1]]]
     assert len(set(digests)) == len(digests)
-    assert told(HISTORY).digest() == digests[0]
+    assert recorded(HISTORY).digest() == digests[0]
 
 
 def test_asking_for_the_digest_midway_does_not_change_it():
-    once, twice = told(HISTORY[:2]), told(HISTORY[:2])
+    once, twice = recorded(HISTORY[:2]), recorded(HISTORY[:2])
     twice.digest()
     for recorder in (once, twice):
         recorder.begin(12.0)
@@ -107,7 +107,7 @@ def test_asking_for_the_digest_midway_does_not_change_it():
 def test_a_trace_has_a_line_for_each_request_however_many():
     trace = io.StringIO()
     many = [(n, n / 1000, n / 1000 + 0.5, Outcome.OK, n % 7) for n in range(5000)]
-    recorder = told([*many, (5000, 9.0, 9.5, Outcome.NO_LIST, -1)], trace=trace)
+    recorder = recorded([*many, (5000, 9.0, 9.5, Outcome.NO_LIST, -1)], trace=trace)
     recorder.digest()
     rows = [json.loads(line) for line in trace.getvalue().splitlines()]
     assert len(rows) == 5001

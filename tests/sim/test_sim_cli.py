@@ -297,13 +297,13 @@ def test_progress_is_for_terminals(monkeypatch, capsys):
 
     from trimtab_sim.cli import terminal  # noqa: PLC0415
 
-    with terminal.progress("runs") as told:
-        assert told is None
+    with terminal.progress("runs") as reported:
+        assert reported is None
     console = Console(force_terminal=True, width=80)
     monkeypatch.setattr(terminal, "for_errors", lambda: console)
     monkeypatch.setattr(terminal, "is_live", lambda _console: True)
-    with terminal.progress("runs") as told:
-        told(1, 2)
+    with terminal.progress("runs") as reported:
+        reported(1, 2)
     assert "runs" in capsys.readouterr().out
 
 

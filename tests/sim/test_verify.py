@@ -73,13 +73,13 @@ def test_verdicts(monkeypatch, kind, expected, verdict):
     oracle = Oracle(label="a coin", figure="value", expected=expected, kind=kind)
     experiment = Experiment(name="coin", measure=measured, reps=6, oracles=(oracle,))
     monkeypatch.setattr("trimtab_sim.verify.TABLE", (experiment,))
-    told = []
-    (row,) = verify(progress=lambda *done: told.append(done))
+    reported = []
+    (row,) = verify(progress=lambda *done: reported.append(done))
     assert row.verdict == verdict
     assert row.holds == (verdict == "within")
     # What is undecided is given two more rounds.
     assert row.interval.count == (18 if verdict == "undecided" else 6)
-    assert told == [(0, 1, "coin"), (1, 1, "")]
+    assert reported == [(0, 1, "coin"), (1, 1, "")]
     assert ("a coin" in str(verify_table([row]))) is True
 
 

@@ -1,7 +1,7 @@
 """Two scenarios of palantir/dialogue, on the real pool in virtual time.
 
 `black_hole`: two servers of 600 ms, one of which never answers from 3 s on; 200 requests per
-second for 10 s; whoever has no answer at 30 s has failed. dialogue's balanced score reaches
+second for 10 s; a request without an answer at 30 s has failed. dialogue's balanced score reaches
 91.4 %, plain round robin 65 %.
 
 `short_outage`: two servers of 2 s, one of which answers 500 at once from 30 to 50 s; 20 requests

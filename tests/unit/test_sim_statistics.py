@@ -70,9 +70,9 @@ def test_bootstrap_of_the_median_and_of_equal_values():
 
 def test_pairing_removes_the_shared_variance():
     rng = random.Random(5)
-    luck = [rng.gauss(100, 20) for _ in range(10)]
-    first = [value + 1 + rng.gauss(0, 0.1) for value in luck]
-    paired = paired_difference(first, luck)
+    shared = [rng.gauss(100, 20) for _ in range(10)]
+    first = [value + 1 + rng.gauss(0, 0.1) for value in shared]
+    paired = paired_difference(first, shared)
     assert paired.low > 0.8
     assert paired.high < 1.2
     with pytest.raises(ValueError, match="cannot pair 2 replications with 1"):
