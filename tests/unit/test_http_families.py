@@ -38,9 +38,9 @@ def test_a_request_tells_its_family(module):
         ("WriteError", "no_response"),
         ("CloseError", "no_response"),
         ("RemoteProtocolError", "no_response"),
-        ("LocalProtocolError", "other"),
-        ("UnsupportedProtocol", "other"),
-        ("ProxyError", "other"),
+        ("LocalProtocolError", "caller"),
+        ("UnsupportedProtocol", "caller"),
+        ("ProxyError", "refused"),
     ],
 )
 def test_every_transport_error_means_one_thing(module, name, failure):
@@ -98,8 +98,8 @@ def test_a_tls_alert_after_the_handshake_is_a_broken_connection():
 
 
 def test_one_familys_errors_mean_nothing_to_the_other():
-    assert of(httpx).failure(httpx2.ConnectError("x")) == "other"
-    assert of(httpx2).failure(KeyboardInterrupt()) == "other"
+    assert of(httpx).failure(httpx2.ConnectError("x")) == "unknown"
+    assert of(httpx2).failure(KeyboardInterrupt()) == "caller"
 
 
 @FAMILIES
