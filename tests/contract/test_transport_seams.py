@@ -1,4 +1,4 @@
-"""Where requests, lists, room and closing meet: each test is about a kind of defect, in every flavour."""
+"""Where requests, lists, room and closing meet: tests of kinds of defects, in every flavour."""
 
 from __future__ import annotations
 
@@ -449,7 +449,9 @@ async def test_a_request_under_way_ends_well_while_another_client_closes(flavour
 
 # -- messages --------------------------------------------------------------------------------------
 
-_INTERNAL = re.compile(r"0x[0-9a-f]{6}|\b[0-9a-f]{9,}\b|cancel scope|deadline exceeded", re.I)
+_INTERNAL = re.compile(
+    r"0x[0-9a-f]{6}|\b[0-9a-f]{9,}\b|cancel scope|deadline exceeded", re.IGNORECASE
+)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ FOREIGN = {
 ALLOWED = {"transports/preparing.py": {"_uri_reference", "_list", "_encoding"}}
 """The fast path, which has a public way to fall back on; see `test_transport_preparing`."""
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
@@ -46,7 +47,7 @@ def foreign_names(source):
         and node.value.id in {"self", "cls"}
         and isinstance(node.ctx, ast.Store)
     }
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    own |= {node.name for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in FOREIGN:
             base = node.value
