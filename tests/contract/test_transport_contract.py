@@ -25,7 +25,6 @@ from transport_kit import (
 )
 from trimtab import (
     CallInfo,
-    ClosedError,
     DiscoveryError,
     DiscoverySettings,
     DiscoveryTimeoutError,
@@ -543,18 +542,21 @@ async def test_a_url_without_a_host_is_refused(flavour, kit):
 
 
 @every(FLAVOURS)
-async def test_after_closing_every_call_is_refused(flavour, kit):
+async def test_a_closed_transport_is_empty_and_opens_anew_for_its_next_request(flavour, kit):
     used, fresh = (flavour.transport(listing(kit.a.instance())) for _ in range(2))
     async with flavour.client(used) as client:
         await client.get("http://orders/who")
     async with flavour.client(fresh):
         pass
     for transport in (used, fresh):
-        request = flavour.family.Request("GET", "http://orders/who")
-        with pytest.raises(ClosedError, match="make a new one"):
-            await _handle(flavour, transport, request)
+        assert transport.is_closed
+        assert transport.statistics() == {}
+        async with flavour.client(transport) as client:
+            assert (await client.get("http://orders/who")).text == "a"
+            assert not transport.is_closed
+        assert transport.is_closed
         await _close(flavour, transport)
-    assert used.statistics() == {}
+        assert transport.statistics() == {}
 
 
 # -- inner transports ----------------------------------------------------------------------------

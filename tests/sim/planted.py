@@ -1,4 +1,4 @@
-"""Six bugs, each put into the SDK for the length of a `with` block.
+"""Eight bugs, each put into the SDK for the length of a `with` block.
 
 Each is a mistake that a real client-side balancer has had; the fuzzer must
 find every one of them.
@@ -7,9 +7,10 @@ find every one of them.
 import asyncio
 from contextlib import contextmanager
 
-from trimtab.calls import RetryPolicy
+from trimtab.calls import Request, RetryPolicy
 from trimtab.discovery.guard import LossGuard
 from trimtab.discovery.reading import Reader
+from trimtab.health.envoy import EnvoyDetector
 from trimtab.pool import Pick
 from trimtab.strategies.random import RandomChoice
 
@@ -95,6 +96,22 @@ def deaf_after_outage():
     return _patched(Reader, "_wait_after", give_up)
 
 
+def leaking_loser():
+    """A hedge, or the attempt beside it, that came second and is never given back."""
+    answer = Request._answer
+
+    def forget(self, pick, now):
+        self._out = (pick,)
+        return answer(self, pick, now)
+
+    return _patched(Request, "_answer", forget)
+
+
+def endless_ejection():
+    """A detector that never lets an ejected instance return."""
+    return _patched(EnvoyDetector, "_end_ejections", lambda _self, _now: False)
+
+
 BUGS = {
     bug.__name__: bug
     for bug in (
@@ -104,5 +121,7 @@ BUGS = {
         starved_member,
         endless_retries,
         deaf_after_outage,
+        leaking_loser,
+        endless_ejection,
     )
 }

@@ -15,7 +15,13 @@ import httpx2
 import pytest
 from memory_network import Network
 
-from trimtab import BalancedTransport, DiscoverySettings, Instance, RetryPolicy
+from trimtab import (
+    BalancedTransport,
+    ConcurrencyLimits,
+    DiscoverySettings,
+    Instance,
+    RetryPolicy,
+)
 from trimtab.calls import HedgePolicy
 from trimtab.http.families import Family
 from trimtab.http.making import Maker
@@ -26,6 +32,22 @@ INSTANCES = [
     Instance(host=f"10.0.0.{number}", port=80, scheme=("http", "https")[number % 2])
     for number in range(1, 6)
 ]
+HEDGE_S, WAIT_S, DEADLINE_S = 0.003, 0.004, 0.006
+DUE_S = [HEDGE_S, WAIT_S, DEADLINE_S, 0.001, 0.002, HEDGE_S + WAIT_S]
+HEDGED = HedgePolicy(quantile=None, after_s=HEDGE_S)
+CLIENTS = {
+    "alone": {},
+    "hedged": {"hedge": HEDGED},
+    "bounded": {
+        "deadline_s": DEADLINE_S,
+        "concurrency": ConcurrencyLimits(max_in_flight=1, max_pending=2, max_wait_s=WAIT_S),
+    },
+    "hedged and bounded": {
+        "hedge": HEDGED,
+        "deadline_s": DEADLINE_S,
+        "concurrency": ConcurrencyLimits(max_in_flight=1, max_pending=2, max_wait_s=WAIT_S),
+    },
+}
 MEAN_STEP = 8  # of a dozen places at which a request waits, or many more with its retries
 
 
@@ -66,10 +88,23 @@ async def by_scope(step, coroutine):
     return scope.cancelled_caught
 
 
+async def by_timeout(step, coroutine):
+    """Cancel by `asyncio.timeout`, in the very moment in which something of ours is due."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(DUE_S[step % len(DUE_S)]) as scope:
+            await coroutine
+    except TimeoutError:
+        return True
+    # It ended in that same moment, or else the cancellation was swallowed.
+    assert not scope.expired() or loop.time() == scope.when()
+    return False
+
+
 class Program:
     """A client over a moody network, and what must hold whenever it rests."""
 
-    def __init__(self, module, rng, hedge):
+    def __init__(self, module, rng, client):
         self.family, self.rng = Family(module), rng
         self.network = Network(self.family.core, rng)
         self.registry = FakeRegistry()
@@ -81,22 +116,24 @@ class Program:
             inner=self._inner,
             discovery=DiscoverySettings(grace_s=0),
             retry=RetryPolicy(statuses={503}, max_attempts=4, backoff_first_s=0.002),
-            hedge=hedge,
             connection_max_age_s=0.2,
             rng=rng,
+            **CLIENTS[client],
         )
+        self.is_bounded = "bounded" in client
         self.client = module.AsyncClient(transport=self.transport, timeout=5.0, trust_env=False)
         self.sent = self.cancelled = 0
+        self.messages = set()
         self.asked = Counter()
 
     async def open(self):
         """Make the list known; from now on picks and the retry budget are counted."""
         await self.request()
-        (service,) = self.transport._sides()[0].services()
-        self.sent = 0
-        self._count(service, "pick")
-        self._count(service._budget, "request")
-        self._count(service._budget, "take")
+        (service,) = self.transport._sides()[0].services.all()
+        self.service, self.sent = service, 0
+        self._count(service.calls.pool, "pick")
+        self._count(service.calls.budget, "request")
+        self._count(service.calls.budget, "take")
 
     def _count(self, owner, name):
         function = getattr(owner, name)
@@ -127,8 +164,8 @@ class Program:
                     await asyncio.sleep(0.001)
             else:
                 await self.client.get("http://orders/")
-        except self.family.module.TransportError:
-            pass
+        except self.family.module.TransportError as error:
+            self.messages.add(str(error))
 
     async def batch(self, how):
         """Send some at a time, and cancel each somewhere on its way."""
@@ -161,24 +198,24 @@ class Program:
             assert all(each.is_idle() or each.is_closed() for each in pool.connections), pool
         asked = self.asked
         assert asked["request"] == self.sent, "each request earns its share of the budget, once"
-        assert self.sent <= asked["pick"] <= self.sent + asked["take"] + self.network.refused
+        assert asked["pick"] <= self.sent + asked["take"] + self.network.refused
+        assert self.sent <= asked["pick"] or self.is_bounded
+        assert (self.service.under_way, self.service.calls.queue.count) == (0, 0)
         kept = sum(not each.is_closed() for pool in pools for each in pool.connections)
         assert len(self.network.open) == kept
 
 
 @pytest.mark.parametrize(
     "points",
-    # Eight kinds of clients make a thousand.
-    [pytest.param(125, id="short"), pytest.param(2500, id="soak", marks=pytest.mark.soak)],
+    # 24 kinds of clients make 1,200.
+    [pytest.param(50, id="short"), pytest.param(2500, id="soak", marks=pytest.mark.soak)],
 )
-@pytest.mark.parametrize("how", [by_task, by_scope])
-@pytest.mark.parametrize(
-    "hedge", [None, HedgePolicy(quantile=None, after_s=0.003)], ids=["alone", "hedged"]
-)
+@pytest.mark.parametrize("how", [by_task, by_scope, by_timeout])
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_a_request_cancelled_at_any_moment_leaves_nothing_in_flight(module, hedge, how, points):
+def test_a_request_cancelled_at_any_moment_leaves_nothing_in_flight(module, client, how, points):
     async def main():
-        program = Program(module, Random(f"{module.__name__} {hedge} {how.__name__}"), hedge)
+        program = Program(module, Random(f"{module.__name__} {client} {how.__name__}"), client)
         async with program.client:
             await program.open()
             background = {task.get_name() for task in asyncio.all_tasks()}
@@ -186,6 +223,7 @@ def test_a_request_cancelled_at_any_moment_leaves_nothing_in_flight(module, hedg
                 await program.batch(how)
                 await program.rests(background)
         assert program.network.open == []
+        assert not [each for each in program.messages if "cancel scope" in each]
         return program
 
     program = run(main())

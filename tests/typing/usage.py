@@ -10,6 +10,7 @@ import httpx2
 
 from trimtab import (
     BalancedTransport,
+    Balancer,
     CallInfo,
     Directory,
     DiscoverySettings,
@@ -18,6 +19,8 @@ from trimtab import (
     NoEligibleInstanceError,
     Pick,
     Pool,
+    PoolStatistics,
+    RequestOptions,
     RetryPolicy,
     Snapshot,
     Status,
@@ -63,6 +66,37 @@ def inner_transport_of_ones_own() -> BalancedTransport:
         return httpx.MockTransport(lambda request: httpx.Response(200, text=instance.address))
 
     return BalancedTransport("static://h:1", inner=make)
+
+
+async def requests_of_ones_own() -> None:
+    transport = BalancedTransport("static://h:1", strategy="ring_hash", key_from="X-Customer")
+    BalancedTransport("static://h:1", key_from=lambda request: request.headers.get("x"))
+    await transport.ready("orders", "bills")
+    options: RequestOptions = {"key": "7", "deadline_s": 0.5, "retry": False, "hedge": False}
+    async with httpx.AsyncClient(transport=transport) as client:
+        await client.get("http://orders/", extensions={"trimtab": options})
+
+
+async def other_clients() -> None:
+    async def send(instance: Instance) -> bytes:
+        return instance.address.encode()
+
+    def send_blocking(instance: Instance) -> int:
+        return instance.port
+
+    balancer = Balancer(
+        "static://h:1",
+        failures={KeyError: "no_response"},
+        status=lambda result: 200 if result else 503,
+        retry=RetryPolicy(statuses={503}),
+    )
+    async with balancer:
+        await balancer.ready("orders")
+        assert_type(await balancer.call("orders", send, idempotent=True, key="7"), bytes)
+    with balancer:
+        balancer.ready_sync("orders")
+        assert_type(balancer.call("orders", send_blocking, deadline_s=0.5), int)
+        assert_type(balancer.statistics(), dict[str, PoolStatistics])
 
 
 async def directory() -> None:
