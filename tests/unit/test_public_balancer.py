@@ -971,6 +971,30 @@ def test_a_function_that_blocks_is_not_hedged(registry):
 
 
 @only_async
+def test_a_deadline_that_comes_after_the_answer_changes_nothing(way, registry):
+    async def main():
+        calls = []
+
+        async def send(instance):
+            calls.append(instance.id)
+            if len(calls) > 1:
+                return "second"
+            try:
+                await anyio.sleep_forever()
+            finally:  # The loser takes its time to end.
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.2)
+
+        async with way.made(registry, hedge=HedgePolicy(after_s=0.01)) as balancer:
+            await way.ready(balancer, "orders")
+            answer = await balancer.call("orders", send, idempotent=True, deadline_s=0.1)
+            assert answer == "second"
+            assert figures(balancer) == (1, 0, 1)
+
+    way.run(main)
+
+
+@only_async
 def test_a_failure_while_another_attempt_is_out_waits_for_it(way, registry):
     async def main():
         called = []
