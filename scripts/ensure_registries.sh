@@ -11,7 +11,7 @@
 # To add a server: a function `get_NAME`, a function `version_NAME`, and NAME in `all`.
 set -euo pipefail
 
-all=(consul etcd34 etcd35 zookeeper curator knot dnsmasq nginx)
+all=(consul etcd34 etcd35 zookeeper curator knot dnsmasq nginx redis)
 cache=${REGISTRY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/registries}
 
 get_consul() { extract bullseye usr/bin/consul consul; } # In no later release.
@@ -45,6 +45,10 @@ version_dnsmasq() { /usr/sbin/dnsmasq --version | first_line; }
 
 get_nginx() { install_package /usr/sbin/nginx nginx-light; }
 version_nginx() { /usr/sbin/nginx -v 2>&1; }
+
+# For the clients of `Balancer`.
+get_redis() { install_package /usr/bin/redis-server redis-server; }
+version_redis() { /usr/bin/redis-server --version; }
 
 # Reads to the end: a writer whose reader has left (head -1) dies of SIGPIPE, now and then.
 first_line() { sed -n 1p; }

@@ -26,7 +26,6 @@ from real.consul import (  # noqa: E402, F401 - fixtures
 from real.dns import consul_dns, dnsmasq, knot, own_knot  # noqa: E402, F401 - fixtures
 from real.etcd import etcd, etcd34, etcd35, etcd_cluster, own_etcd  # noqa: E402, F401 - fixtures
 from real.nginx import nginx  # noqa: E402, F401 - a fixture
-from real.redis import redises  # noqa: E402, F401 - a fixture
 from real.server import wait_until as _wait_until  # noqa: E402
 from real.zookeeper import (  # noqa: E402, F401 - fixtures
     guarded_zookeeper,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 import redis
@@ -11,7 +12,9 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from balancer_kit import STRATEGY, Traffic, kill_and_revive, registry_of
+from balancer_kit import STRATEGY, Traffic, kill_and_revive, on_steady_port, registry_of
+from real.redis import REDIS, Redis
+from real.server import running
 from trimtab import Balancer, DeadlineError
 
 pytestmark = pytest.mark.real
@@ -49,11 +52,14 @@ class Clients:
 
 
 @pytest.fixture
-def servers(redises):
-    """Servers that answer with their own port when asked for a key."""
-    for server in redises:
-        name_it(server)
-    return redises
+def servers(tmp_path):
+    """Three servers that answer with their own port when asked for a key."""
+    with contextlib.ExitStack() as stack:
+        servers = [on_steady_port(Redis(REDIS, tmp_path / name)) for name in "abc"]
+        for server in servers:
+            stack.enter_context(running(server))
+            name_it(server)
+        yield servers
 
 
 def name_it(server):

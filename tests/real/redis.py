@@ -5,11 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import pytest
+from real.server import Server
 
-from real.server import Server, running
-
-_REDIS = Path("/usr/bin/redis-server")
+REDIS = Path("/usr/bin/redis-server")
 
 
 class Redis(Server):
@@ -30,14 +28,3 @@ class Redis(Server):
                 return connection.recv(16) == b"+PONG\r\n"
         except OSError:
             return False
-
-
-@pytest.fixture
-def redises(tmp_path):
-    """Three empty redis-servers."""
-    with (
-        running(Redis(_REDIS, tmp_path / "a")) as a,
-        running(Redis(_REDIS, tmp_path / "b")) as b,
-        running(Redis(_REDIS, tmp_path / "c")) as c,
-    ):
-        yield [a, b, c]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import random
 from typing import assert_type
 
+import aiohttp
 import httpx
 import httpx2
 
@@ -15,6 +18,7 @@ from trimtab import (
     Directory,
     DiscoverySettings,
     DiscoveryState,
+    Failure,
     Instance,
     NoEligibleInstanceError,
     Pick,
@@ -129,3 +133,45 @@ def pool_without_io() -> None:
     else:
         assert_type(pick, Pick)
         pick.done(0.1, "success")
+
+
+FAILURES: dict[type[Exception], Failure] = {aiohttp.ClientConnectorError: "refused"}
+
+
+def failure_of(error: Exception) -> Failure | None:
+    return "no_response" if isinstance(error, aiohttp.ClientError) else None
+
+
+def ask(instance: Instance) -> int:
+    return instance.port
+
+
+async def ask_async(instance: Instance) -> str:
+    return instance.address
+
+
+async def ask_for(item: int, instance: Instance) -> bytes:
+    return f"{instance.address}/{item}".encode()
+
+
+def calls_that_block() -> None:
+    with Balancer("static://h:1", failures={OSError: "no_response"}) as balancer:
+        assert_type(balancer.call("orders", ask, idempotent=True, key="7"), int)
+        assert_type(balancer.call("orders", lambda instance: instance.host), str)
+        balancer.ready_sync("orders")
+        assert_type(balancer.statistics()["orders"].in_flight, int)
+    Balancer(connect("static://h:1"), failures=FAILURES, status=lambda result: 200)
+
+
+async def calls_that_are_awaited() -> None:
+    async with Balancer("static://h:1", failures=failure_of, deadline_s=1.0) as balancer:
+        assert_type(await balancer.call("orders", ask_async, deadline_s=0.5), str)
+        assert_type(await balancer.call("orders", functools.partial(ask_for, 7)), bytes)
+        both = await asyncio.gather(
+            balancer.call("orders", ask_async),
+            asyncio.create_task(balancer.call("users", ask_async)),
+        )
+        assert_type(both, tuple[str, str])
+        async with asyncio.TaskGroup() as group:
+            assert_type(group.create_task(balancer.call("orders", ask_async)), asyncio.Task[str])
+        await balancer.ready("orders", "users")

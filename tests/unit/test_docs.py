@@ -14,7 +14,8 @@ from random import Random
 import pytest
 
 import trimtab
-from trimtab import alerts, networks
+from trimtab import RetryPolicy, alerts, networks
+from trimtab.calls import FAILURES
 from trimtab.cli.app import make_app
 from trimtab.errors import ConfigurationError
 from trimtab.health import Reason
@@ -32,6 +33,7 @@ PAGES = {
     for page in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 }
 NAMESPACE = {
+    "Balancer.call": trimtab.Balancer.call,
     **{name: getattr(trimtab, name) for name in trimtab.__all__},
     **{name: getattr(alerts, name) for name in alerts.__all__},
     "ClientSideWeightedRoundRobin": by_reports.ClientSideWeightedRoundRobin,
@@ -52,10 +54,15 @@ INLINE = TICKED.findall("".join(FENCE.sub("", text) for text in PAGES.values()))
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
+NEED_SERVERS = {"balancer"}
+"""Pages whose blocks run in tests/integration."""
+
+
 def blocks(*languages):
     return [
         pytest.param(code, output, id=f"{page}-{number}")
         for page, text in DOCS.items()
+        if not ("python" in languages and page in NEED_SERVERS)
         for number, (language, code, output) in enumerate(FENCE.findall(text))
         if language in languages
     ]
@@ -269,6 +276,16 @@ def test_refused_networks():
     (rows,) = [rows for _, head, rows in tables() if head[0] == "network"]
     told = [(TICKED.fullmatch(network)[1], what) for network, what in rows]
     assert told == [(str(network), what) for network, what in networks._REFUSED]
+
+
+def test_every_kind_of_failure_is_told():
+    (rows,) = [rows for page, head, rows in tables() if (page, head[0]) == ("balancer", "kind")]
+    told = {TICKED.fullmatch(kind)[1]: (counts, again) for kind, _, counts, again in rows}
+    assert set(told) == FAILURES
+    never, usual = {kind for kind, (_, again) in told.items() if again == "no"}, RetryPolicy()
+    assert never == {"caller", "unknown"}
+    assert set(usual.failures) == FAILURES - never - {"timeout"}
+    assert {kind for kind, (counts, _) in told.items() if counts == "no"} == {"caller"}
 
 
 def test_every_reason_is_told():

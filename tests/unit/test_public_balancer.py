@@ -625,6 +625,9 @@ def test_without_instances_there_is_no_call(way, registry):
     way.run(main)
 
 
+@pytest.mark.parametrize(
+    "way", [SYNC, TRIO], ids=repr
+)  # On asyncio, `send` blocks the list's loop.
 def test_the_functions_error_is_the_cause_when_no_instance_is_left(way, registry):
     async def main():
         def send(instance):
@@ -638,8 +641,7 @@ def test_the_functions_error_is_the_cause_when_no_instance_is_left(way, registry
                 await way.call(balancer, send, idempotent=True)
             assert str(caught.value.__cause__) == "gone"
 
-    if way is not ASYNCIO:  # There, the list cannot change while the function blocks the loop.
-        way.run(main)
+    way.run(main)
 
 
 def until_listed(balancer, count):
@@ -973,6 +975,30 @@ def test_a_function_that_blocks_is_not_hedged(registry):
 
 
 @only_async
+def test_a_deadline_that_comes_after_the_answer_changes_nothing(way, registry):
+    async def main():
+        calls = []
+
+        async def send(instance):
+            calls.append(instance.id)
+            if len(calls) > 1:
+                return "second"
+            try:
+                await anyio.sleep_forever()
+            finally:  # The loser takes its time to end.
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.2)
+
+        async with way.made(registry, hedge=HedgePolicy(after_s=0.01)) as balancer:
+            await way.ready(balancer, "orders")
+            answer = await balancer.call("orders", send, idempotent=True, deadline_s=0.1)
+            assert answer == "second"
+            assert figures(balancer) == (1, 0, 1)
+
+    way.run(main)
+
+
+@only_async
 def test_a_failure_while_another_attempt_is_out_waits_for_it(way, registry):
     async def main():
         called = []
@@ -1005,6 +1031,59 @@ def test_a_client_that_cancels_itself_cancels_the_call(registry):
                 assert figures(balancer) == (0, 0, 1)
 
     asyncio.run(asyncio.wait_for(main(), WAIT_S))
+
+
+async def replaces_cancellation(instance):
+    """Raise a cancellation of its own in place of the one it gets, as grpc.aio does."""
+    try:
+        await asyncio.sleep(WAIT_S)
+    except asyncio.CancelledError:
+        is_cancelled = True
+    if is_cancelled:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("hedge", [None, HedgePolicy(after_s=0.001)], ids=["plain", "hedged"])
+def test_a_client_that_replaces_cancellations_obeys_deadlines_all_the_same(registry, hedge):
+    async def main():
+        task = asyncio.current_task()
+        async with make(registry, hedge=hedge) as balancer:
+            with pytest.raises(DeadlineError):
+                await balancer.call(
+                    "orders", replaces_cancellation, idempotent=True, deadline_s=0.05
+                )
+            assert task.cancelling() == 0
+            with anyio.move_on_after(0.05) as scope:
+                await balancer.call("orders", replaces_cancellation, idempotent=True)
+            assert scope.cancelled_caught
+            assert task.cancelling() == 0
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await balancer.call(
+                        "orders", replaces_cancellation, idempotent=True, deadline_s=WAIT_S
+                    )
+            assert task.cancelling() == 0
+            figures(balancer)
+
+    asyncio.run(main())
+
+
+def test_a_client_that_replaces_cancellations_can_lose_to_a_hedge(registry):
+    async def main():
+        calls = []
+
+        async def send(instance):
+            calls.append(instance.id)
+            if len(calls) == 1:
+                await replaces_cancellation(instance)
+            return "second"
+
+        async with make(registry, hedge=HedgePolicy(after_s=0.01)) as balancer:
+            assert await balancer.call("orders", send, idempotent=True) == "second"
+            assert figures(balancer) == (1, 0, 1)
+        assert asyncio.current_task().cancelling() == 0
+
+    asyncio.run(main())
 
 
 # -- cancellation --------------------------------------------------------------------------------
@@ -1098,22 +1177,17 @@ def test_an_interrupted_call_gives_its_pick_back(registry):
         assert figures(balancer) == (0, 0, 1)
 
 
-def test_room_is_bounded(way, registry):
-    async def main():
-        registry.set("orders", THREE[:1])
-        async with way.made(registry, concurrency=ConcurrencyLimits(max_in_flight=1)) as balancer:
+def test_room_is_bounded(registry):
+    registry.set("orders", THREE[:1])
+    with make(registry, concurrency=ConcurrencyLimits(max_in_flight=1)) as balancer:
 
-            def nested(instance):
-                # One is in flight already: this one.
-                with pytest.raises(SaturatedError, match="orders"):
-                    balancer_sync.call("orders", lambda _: balancer_sync.call("orders", len))
+        def send(instance):
+            with pytest.raises(SaturatedError, match="orders"):  # This call takes all the room.
+                balancer.call("orders", Backend())
+            return "first"
 
-            balancer_sync = make(registry, concurrency=ConcurrencyLimits(max_in_flight=1))
-            await way.call(balancer, nested)
-            balancer_sync.close()
-
-    if way is SYNC:
-        way.run(main)
+        assert balancer.call("orders", send) == "first"
+        assert figures(balancer) == (1, 0, 0)
 
 
 # -- lifetimes -----------------------------------------------------------------------------------

@@ -123,12 +123,17 @@ async def _drive(exchange: Exchange, step: Step) -> Any:
             step = exchange.answered(pick, response)
             if step is ANSWER:
                 return exchange.finish(pick, response)
-            with suppress(Exception):
-                await exchange.discard(pick, response)
+            await _discard(exchange, pick, response)
         elif isinstance(step, Wait):
             step = await _wait_async(exchange.service, request, step)
         else:
             raise exchange.error(_fail(step))
+
+
+async def _discard(exchange: Exchange, pick: Pick, response: Any) -> None:
+    # The machine has taken the next step already, which a deadline must not overtake here.
+    with anyio.CancelScope(shield=True), suppress(Exception):
+        await exchange.discard(pick, response)
 
 
 def _raise_swallowed(before: int, *, is_cancelled: bool) -> None:
@@ -239,6 +244,8 @@ class _Race:
                     step = await self._settle(group, first)
                 except Exception as error:  # noqa: BLE001 - raised below, and not in a group
                     mistake = error
+                # The machine has decided: a deadline that comes while others end changes nothing.
+                group.cancel_scope.shield = True
                 for scope in self._scopes:
                     scope.cancel()
             _raise_swallowed(before, is_cancelled=step is None and mistake is None)
@@ -297,15 +304,12 @@ class _Race:
         if step is ANSWER:
             self.answer = (pick, response)
         else:
-            with suppress(Exception):
-                await exchange.discard(pick, response)
+            await _discard(exchange, pick, response)
         return step
 
     async def _discard_late(self) -> None:
         """Close the responses that came in the same moment as the winner, or too late."""
-        with anyio.CancelScope(shield=True):
-            while self._ends:
-                end = self._ends.popleft()
-                if end is not None and end[2] is None:
-                    with suppress(Exception):
-                        await self._exchange.discard(end[0], end[1])
+        while self._ends:
+            end = self._ends.popleft()
+            if end is not None and end[2] is None:
+                await _discard(self._exchange, end[0], end[1])

@@ -6,6 +6,7 @@ of a blocking function, `AsyncFunctionExchange` the same for an async one.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import inspect
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from copy import copy
 from functools import partial
 from socket import gaierror
 from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
 
 from trimtab.calls import FAILURES, Request
 from trimtab.errors import ConfigurationError, DeadlineError, DiscoveryError
@@ -234,7 +237,13 @@ class AsyncFunctionExchange(FunctionExchange):
 
     async def send(self, pick: Pick) -> Any:
         """Call the function and await it."""
-        return await self._function(pick.instance)
+        try:
+            return await self._function(pick.instance)
+        except asyncio.CancelledError:
+            # Some clients, such as grpc.aio, raise a new cancellation in place of the one that they
+            # got. A cancel scope does not recognise that as its own; here it cancels once more.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise
 
     async def discard(self, _pick: Pick, _result: Any) -> None:
         """Do nothing: a result is the user's."""
