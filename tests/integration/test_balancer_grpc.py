@@ -20,7 +20,7 @@ OPTIONS = [("grpc.max_reconnect_backoff_ms", 1000)]
 
 
 def failure_of(error):
-    """Tell what errors of grpcio mean, as docs/balancer.md has it."""
+    """Return what errors of grpcio mean, as docs/balancer.md has it."""
     if not isinstance(error, grpc.RpcError):
         return None
     if "failed to connect" in error.details():
