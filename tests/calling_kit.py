@@ -137,6 +137,11 @@ def listing():
 
 
 class AsyncCallable:
+    """An object whose call is async. Its `repr` is in names of tests, and must not vary."""
+
+    def __repr__(self):
+        return "AsyncCallable()"
+
     async def __call__(self, instance):
         return instance.id
 
