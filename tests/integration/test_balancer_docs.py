@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,15 @@ def test_every_program_has_its_servers():
 
 def run(block, registry):
     code, output = block
-    for _ in range(TIMES):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, "docs", "exec"), {"__name__": "docs", "REGISTRY": registry})
-        assert printed.getvalue() == output
+    program = f"REGISTRY = {registry!r}\nfor _ in range({TIMES}):\n    exec({code!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (output * TIMES, "", 0)
 
 
 @pytest.mark.parametrize(("number", "kind"), [(0, "aiohttp"), (1, "grpc")], ids=["aiohttp", "grpc"])

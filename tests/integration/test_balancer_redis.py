@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real
 
 
 def failure_of(error):
-    """Tell what errors of redis-py mean, as docs/balancer.md has it."""
+    """Return what errors of redis-py mean, as docs/balancer.md has it."""
     if isinstance(error, redis.TimeoutError):
         return "timeout"
     if isinstance(error, redis.ConnectionError):

@@ -25,6 +25,9 @@ CACHE = Path(
 )
 """Where scripts/ensure_registries.sh extracts what is not installed."""
 _START_S = 60.0
+_DYING_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+"""A prefix of commands. `preexec_fn` in its place runs Python code in a forked child, which crashes
+now and then beside the threads of grpcio."""
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
@@ -65,11 +68,10 @@ class Server:
             self.ports = self.ports or free_ports(self.how_many_ports)
             with self._log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    self.command(),
+                    [*_DYING_WITH_PARENT, *self.command()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=die_with_parent,  # noqa: PLW1509 - sets one flag of the kernel
                 )
             wait_until(lambda: self.process.poll() is not None or self._answers(), _START_S)
             if self.process.poll() is None:

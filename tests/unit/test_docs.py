@@ -278,7 +278,7 @@ def test_refused_networks():
     assert told == [(str(network), what) for network, what in networks._REFUSED]
 
 
-def test_every_kind_of_failure_is_told():
+def test_every_kind_of_failure_has_its_row():
     (rows,) = [rows for page, head, rows in tables() if (page, head[0]) == ("balancer", "kind")]
     told = {TICKED.fullmatch(kind)[1]: (counts, again) for kind, _, counts, again in rows}
     assert set(told) == FAILURES

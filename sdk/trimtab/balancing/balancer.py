@@ -51,7 +51,8 @@ class Balancer:
     It picks, retries, hedges, limits and learns as `BalancedTransport` does; only the sending is
     yours:
 
-        balancer = Balancer("consul://10.0.0.1:8500", failures={aiohttp.ClientError: "no_response"})
+        failures = {aiohttp.ClientConnectionError: "no_response"}  # more in docs/balancer.md
+        balancer = Balancer("consul://10.0.0.1:8500", failures=failures)
 
         async def send(instance):
             async with session.get(f"http://{instance.address}/items/7") as response:

@@ -168,7 +168,7 @@ class FunctionExchange:
         """Take a result."""
         try:
             status = self._outcomes.status_of(result)
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
+        except Exception as error:  # noqa: BLE001 - any error of the user's function
             return self._failed(pick, error, "caller")
         return self.service.completed(self.request, pick, status)
 
@@ -176,7 +176,7 @@ class FunctionExchange:
         """Take what the function raised."""
         try:
             failure = self._outcomes.failure_of(error)
-        except Exception as wrong:  # noqa: BLE001 - whatever the user's function raises
+        except Exception as wrong:  # noqa: BLE001 - any error of the user's function
             if wrong is not error:
                 wrong.__cause__ = error
             return self._failed(pick, wrong, "caller")
