@@ -318,8 +318,9 @@ class Play:
         assert self.sent <= len(self.requests) + len(self.charged) + self.retries_for_free
 
     def check(self):
-        self.counts_are_right()
+        # First: figures look for room themselves.
         self.the_queue_is_bounded_and_never_stuck_while_there_is_room()
+        self.counts_are_right()
         self.the_budget_is_kept()
 
     def play(self, steps):
