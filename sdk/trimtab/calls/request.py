@@ -364,32 +364,43 @@ class Request:
 
     def _go_on(self, now: float) -> Step:
         """Go on from a state of waiting."""
-        calls, wait = self._calls, self._wait
+        wait = self._wait
         assert wait is not None
         if self._is_late(now):
             return self.deadline_passed(now)
         is_over = now >= wait.until - _ROUNDING_S
         if self.state == "paused":
-            if not is_over:
-                return wait
-            calls.leave(self)
-            return self._send(now)
-        if self.state == "queued":
-            if is_over:
-                calls.look_for_room(now)
-            if calls.queue.is_called(self):
-                step = self._send(now, in_turn=True)
-                if step is not wait:
-                    calls.leave(self)
-                    return step
-            return self._give_up(now) if is_over else wait
+            return self._after_pause(now) if is_over else wait
+        step = self._in_turn(now, is_over) if self.state == "queued" else self._with_list(now)
+        if step is not None:
+            return step
+        return self._give_up(now) if is_over else wait
+
+    def _after_pause(self, now: float) -> Step:
+        self._calls.leave(self)
+        return self._send(now)
+
+    def _in_turn(self, now: float, is_last: bool) -> Step:  # noqa: FBT001 - of one caller
+        """Return the next step if there is room for this request; None if there is not."""
+        calls = self._calls
+        if is_last:
+            calls.look_for_room(now)
+        if not calls.queue.is_called(self):
+            return None
+        step = self._send(now, in_turn=True)
+        if step is self._wait:
+            return None
+        calls.leave(self)
+        return step
+
+    def _with_list(self, now: float) -> Step:
+        """Return the next step once there is a list, or will be none; None until then."""
+        calls = self._calls
         if calls.is_listed:
             calls.leave(self)
             calls.budget.request(now)
             return self._send(now)
-        if calls.refusal is not None:
-            return self._fail(Fail("error", calls.refusal))
-        return self._give_up(now) if is_over else wait
+        return None if calls.refusal is None else self._fail(Fail("error", calls.refusal))
 
     def _give_up(self, now: float) -> Step:
         if self.state == "queued":
