@@ -95,11 +95,12 @@ def draw() -> str:
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'font-family="sans-serif" font-size="14" role="img" aria-label="The rooms of the SDK">'
+            'font-family="sans-serif" font-size="14" role="img" aria-label="Rooms of the SDK">'
         ),
         (
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-            f'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="{LINE}"/></marker></defs>'
+            'markerHeight="7" orient="auto">'
+            f'<path d="M0 0 8 4 0 8z" fill="{LINE}"/></marker></defs>'
         ),
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
     ]

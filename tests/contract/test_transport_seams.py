@@ -146,7 +146,7 @@ async def held(flavour, client, key):
     return await client.send(request, stream=True)
 
 
-@pytest.mark.parametrize("how", ["list", "dropped", "dropped in a thread", "probe of figures"])
+@pytest.mark.parametrize("how", ["list", "dropped", "dropped in a thread", "figures in a thread"])
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=repr)
 def test_room_wakes_those_who_wait_from_wherever_it_comes(flavour, how, kit):
     """No waiter is lost, or refused although room came, and none is woken on a foreign thread."""

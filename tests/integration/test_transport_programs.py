@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from transport_kit import DEADLINE_S, HttpServer, figures, listing, unique
-from trimtab import BalancedTransport, ClosedError, ConfigurationError, DiscoverySettings, Instance
+from trimtab import BalancedTransport, ConfigurationError, DiscoverySettings, Instance
 from trimtab.discovery.hub import _hubs
 from trimtab.testing import FakeRegistry
 
@@ -167,18 +167,22 @@ def test_one_transport_serves_both_families_sync_and_async(server):
     transport.close()
 
 
-def test_close_for_one_kind_refuses_the_other_too(server):
+def test_closing_for_one_kind_of_clients_leaves_the_other_kind_alone(server):
     transport = balanced(server.instance())
-    transport.close()
-    with pytest.raises(ClosedError):
-        transport.handle_request(httpx.Request("GET", "http://orders/"))
+    client = httpx.Client(transport=transport, trust_env=False)
 
     async def asynchronous():
-        async with transport:
-            await transport.handle_async_request(httpx.Request("GET", "http://orders/"))
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as other:
+            assert (await other.get("http://orders/who")).text == "a"
+            transport.close()
+            assert sorted(transport.statistics()) == ["orders"]
+            assert (await other.get("http://orders/who")).text == "a"
 
-    with pytest.raises(ClosedError):
-        asyncio.run(asynchronous())
+    assert client.get("http://orders/who").text == "a"
+    asyncio.run(asynchronous())
+    assert transport.statistics() == {}
+    assert client.get("http://orders/who").text == "a"
+    client.close()
 
 
 @FAMILIES
@@ -198,7 +202,7 @@ def test_a_forked_child_starts_afresh(family, server):
         try:
             texts = [client.get("http://orders/who").text for _ in range(3)]
             client.close()
-            os.write(writing, f"{texts} {transport.rng.random()}".encode())
+            os.write(writing, f"{texts} {transport._rng.random()}".encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -207,7 +211,7 @@ def test_a_forked_child_starts_afresh(family, server):
     os.waitpid(child, 0)
     texts, _, chance = said.rpartition(" ")
     assert texts == "['a', 'a', 'a']"
-    assert float(chance) != transport.rng.random(), "the child has a chance of its own"
+    assert float(chance) != transport._rng.random(), "the child has a chance of its own"
     assert client.get("http://orders/who").text == "a", "the parent goes on"
     client.close()
 
@@ -217,8 +221,8 @@ def test_settings_are_checked_when_made():
         BalancedTransport("orders")
     with pytest.raises(ConfigurationError, match="strategy"):
         BalancedTransport("static://h:1", strategy="best")
-    with pytest.raises(ConfigurationError, match="host is 'both'"):
-        BalancedTransport("static://h:1", host="both")
+    with pytest.raises(ConfigurationError, match="host_header is 'both'"):
+        BalancedTransport("static://h:1", host_header="both")
     with pytest.raises(ConfigurationError, match="server_name is 'me'"):
         BalancedTransport("static://h:1", server_name="me")
 

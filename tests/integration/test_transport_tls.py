@@ -101,7 +101,7 @@ async def test_the_instances_own_name_is_checked_by_default(flavour, kit):
 @every(FLAVOURS)
 async def test_the_services_name_is_checked_where_wanted(flavour, kit):
     registry = listing(kit.name.instance())
-    for names in ({"server_name": "service"}, {"host": "service"}):
+    for names in ({"server_name": "service"}, {"host_header": "service"}):
         transport = flavour.transport(registry, verify=kit.context, **names)
         async with flavour.client(transport) as client:
             assert (await client.get("https://orders/who")).text == "by-name"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from planted import BUGS
 
 SEED = 1
-SOONER = {"endless_retries": 3, "endless_ejection": 5}
+SOONER = {"endless_retries": 3, "endless_ejection": 5, "leaking_loser": 2}
 """Any seed finds any bug, these within seconds."""
 
 

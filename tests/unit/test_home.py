@@ -57,3 +57,38 @@ def test_errors_come_back_through_other_libraries():
             await Home.for_async().run(fail)
 
     anyio.run(main, backend="trio")
+
+
+def test_what_is_done_at_home_is_done_at_once_on_the_callers_own_loop():
+    async def main():
+        home, called = Home.for_async(), []
+        home.do(lambda: called.append(1))
+        assert called == [1]
+        home.soon_from_anywhere(lambda: called.append(2))
+        assert called == [1]
+        await asyncio.sleep(0)
+        assert called == [1, 2]
+
+    run(main())
+
+
+def test_what_is_done_at_home_from_elsewhere_is_done_there():
+    home, called, done = Home.for_sync(), [], threading.Event()
+
+    def note():
+        called.append(threading.current_thread().name)
+        if len(called) == 2:
+            done.set()
+
+    home.do(note)
+    home.soon_from_anywhere(note)
+    assert done.wait(10)
+    assert called == ["trimtab"] * 2
+
+
+def test_what_comes_after_the_loops_end_is_dropped():
+    async def main():
+        return Home.for_async()
+
+    home = asyncio.run(main())
+    home.soon_from_anywhere(lambda: None)

@@ -62,11 +62,23 @@ def test_a_request_that_tried_in_vain_is_first_again():
     queue = Queue(9)
     queue.join("a", "b", "c")
     queue.queue.call()
-    queue.queue.back(queue.waiters["a"])
+    queue.queue.back()
     assert queue.queue.count == 3
     for _ in range(3):
         queue.queue.call()
     assert queue.called == ["a", "a", "b", "c"]
+
+
+def test_of_several_whose_turn_it_is_the_first_comes_first_again():
+    """Else the second would get the room that the first has not found."""
+    queue = Queue(9)
+    queue.join("a", "b", "c")
+    queue.queue.call()
+    queue.queue.call()
+    queue.queue.back()
+    assert not queue.queue.has_called
+    queue.queue.call()
+    assert queue.called == ["a", "b", "a"]
 
 
 def test_leaving_tells_whether_a_turn_is_to_be_passed_on():
@@ -106,10 +118,10 @@ def test_it_equals_a_naive_queue(room, steps):
             queue.queue.call()
             assert queue.called[before:] == ([model[0]] if model else [])
             out.extend([model.popleft()] if model else [])
-        elif what == "b" and out:
-            name = out.pop(place % len(out))
-            queue.queue.back(queue.waiters[name])
-            model.appendleft(name)
+        elif what == "b":
+            queue.queue.back()
+            model.extendleft(reversed(out))
+            out = []
         elif what == "l" and (model or out):
             name = [*model, *out][place % (len(model) + len(out))]
             assert queue.queue.leave(queue.waiters[name]) is (name in out)

@@ -356,7 +356,7 @@ class Request:
             return None
         calls = self._calls
         if self.state == "queued":
-            calls.queue.back(self)
+            calls.queue.back()
             return self._wait
         if not calls.queue.join(self):
             return self._fail(Fail("error", error))

@@ -34,7 +34,8 @@ class RoomQueue:
     def __init__(self, max_pending: int) -> None:
         self._max_pending = max_pending
         self._waiting: OrderedDict[Request, None] = OrderedDict()
-        self._called: set[Request] = set()
+        # In the order of their turns.
+        self._called: dict[Request, None] = {}
         self.count = 0
 
     def join(self, request: Request) -> bool:
@@ -58,15 +59,16 @@ class RoomQueue:
         """Give the first one its turn."""
         if self._waiting:
             request, _ = self._waiting.popitem(last=False)
-            self._called.add(request)
+            self._called[request] = None
             if request.wake is not None:
                 request.wake()
 
-    def back(self, request: Request) -> None:
-        """Put a request back to the front: its turn came, and there was no room."""
-        self._called.discard(request)
-        self._waiting[request] = None
-        self._waiting.move_to_end(request, last=False)
+    def back(self) -> None:
+        """Put all whose turn it is back to the front: one of them has found no room."""
+        for request in reversed(self._called):
+            self._waiting[request] = None
+            self._waiting.move_to_end(request, last=False)
+        self._called.clear()
 
     def wake_all(self) -> None:
         """Wake all that wait, out of turn."""
@@ -77,7 +79,7 @@ class RoomQueue:
         was_called = request in self._called
         if was_called or request in self._waiting:
             self.count -= 1
-        self._called.discard(request)
+        self._called.pop(request, None)
         self._waiting.pop(request, None)
         return was_called
 
