@@ -226,3 +226,9 @@ def begin(service, **options):
     """Begin a request to a service; return it and its first step."""
     request = service.request(**options)
     return request, service.begin(request)
+
+
+def answered(service, request, pick, status):
+    """Take a response's head, as an exchange does."""
+    with service.lock:
+        return request.answered(pick, status, service.clock())

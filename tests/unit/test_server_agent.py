@@ -1,7 +1,7 @@
 """The agent (registration and the life of checks) and its deadlines, on a manual clock."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab.server.agent import Agent, Deadlines
@@ -263,6 +263,7 @@ STEPS = st.lists(
 )
 
 
+@example([("set", "a", 0), ("set", "a", 1), ("set", "b", 0), ("pass", "", 1)])
 @given(STEPS)
 def test_expires_exactly_what_is_due(steps):
     deadlines, model, now = Deadlines(), {}, 0

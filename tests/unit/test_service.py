@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from service_kit import begin, instance, service_of
+from service_kit import answered, begin, instance, service_of
 from trimtab import (
     ClosedError,
     ConcurrencyLimits,
@@ -29,12 +29,6 @@ def error_of(service, **options):
 def counts(pick):
     member = pick.member
     return member.successes, member.failures, member.cancelled, member.in_flight
-
-
-def answered(service, request, pick, status):
-    """Take a response's head, as an exchange does."""
-    with service.lock:
-        return request.answered(pick, status, service.clock())
 
 
 # -- requests ------------------------------------------------------------------------------------

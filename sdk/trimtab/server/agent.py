@@ -259,8 +259,8 @@ class Deadlines:
             at = self._at.get(name)
             if at is None:
                 continue
-            if at > now:
-                self._push(name, at)
+            if at > queued_at:
+                self._push(name, at)  # it was moved: its turn is after what is due before
             else:
                 del self._at[name]
                 expired.append(name)
