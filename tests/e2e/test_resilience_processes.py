@@ -104,14 +104,22 @@ def test_a_black_hole_among_five(five, rate_per_s, within_s):
     assert len(sent_late) < 0.01 * len(after)
 
 
+@pytest.mark.parametrize(
+    "rate_per_s",
+    [
+        pytest.param(RATE_PER_S, id="short"),
+        pytest.param(200, id="soak", marks=pytest.mark.soak),  # 9 of 1,800 are 0.5 %
+    ],
+)
 @pytest.mark.parametrize("strategy", ["least_latency", "round_robin"])
-def test_an_instance_that_fails_at_once(five, strategy):
+def test_an_instance_that_fails_at_once(five, strategy, rate_per_s):
     """503 at once, no retries: under 1 % reach it after 2 s, and fewer than 9 of all fail."""
     bad_s, last_s = 1.0, 9.0
     load, figures = run_load(
         five,
         events=[(bad_s, lambda: five.backends["b1"].behave(fail_ratio=1))],
         last_s=last_s,
+        rate_per_s=rate_per_s,
         strategy=strategy,
         health=EJECTING,
     )
