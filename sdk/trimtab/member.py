@@ -111,6 +111,7 @@ class Member:
         picks, successes, failures, cancelled: counts; `picks` is always the sum of the others and
             `in_flight`.
         unanswered: the picks without a response, with the times of their begin, oldest first.
+        connect_s: how long the last new connection took to open, in seconds; None: none yet.
         is_removed: it left the list; requests in flight go on, no new ones come.
     """
 
@@ -122,6 +123,7 @@ class Member:
         "_learned_s",
         "_measured",
         "cancelled",
+        "connect_s",
         "failures",
         "id",
         "in_flight",
@@ -140,6 +142,7 @@ class Member:
         self.weight = instance.weight
         self.since = now
         self.is_removed = False
+        self.connect_s: float | None = None
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
         self._latency_s = self._learned_s = UNMEASURED_S
         self._failure_load = 0.0
@@ -272,15 +275,16 @@ class Pick:
         instance: where the request goes.
         member: the same with this client's statistics.
         started_at: `now` of the pick.
+        sent_at: when its latency began: at the pick, or when its connection was open.
         is_done: whether `done` was called.
     """
 
-    __slots__ = ("_answer", "_observer", "instance", "is_done", "member", "started_at")
+    __slots__ = ("_answer", "_observer", "instance", "is_done", "member", "sent_at", "started_at")
 
     def __init__(self, member: Member, now: float, observer: Observer | None = None) -> None:
         self.member = member
         self.instance: Instance = member.instance
-        self.started_at = now
+        self.started_at = self.sent_at = now
         self.is_done = False
         self._answer: bool | None = None
         self._observer = observer
@@ -291,6 +295,18 @@ class Pick:
     def __repr__(self) -> str:
         state = "done" if self.is_done else "in flight"
         return f"<Pick {self.instance.id} {state} started_at={self.started_at:g}>"
+
+    def opened(self, now: float) -> None:
+        """Note that the request waited for a new connection, which is open now.
+
+        The instance's latency begins here: what opens a connection is kept apart. Later calls, as
+        after a TLS handshake, move it on.
+        """
+        if self._answer is None and not self.is_done:
+            self.member.connect_s = now - self.started_at
+            self.sent_at = now
+            self.member.unanswered[self] = now
+            self.member.unanswered.move_to_end(self)
 
     def answered(self, now: float, *, ok: bool = True, status: int = 0) -> None:
         """Note the response's head. Only the first call counts.

@@ -5,6 +5,7 @@ handshake leaves behind. `families` names what differs between httpx and httpx2,
 one TLS context, and `making` makes the transport of an instance from the user's settings.
 """
 
+from trimtab.http.backends import OPENED
 from trimtab.http.families import Family, family_of, usual_family
 from trimtab.http.inner import (
     AsyncInnerTransport,
@@ -18,6 +19,7 @@ from trimtab.http.making import Maker
 from trimtab.http.tls import Certificate, SharedContext, tls_context
 
 __all__ = [
+    "OPENED",
     "AsyncInnerTransport",
     "Body",
     "Certificate",

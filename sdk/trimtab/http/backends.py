@@ -6,11 +6,14 @@
   the list outright is judged before.
 * *A TLS handshake that is cancelled closes its connection.* httpcore closes it after errors only,
   and leaves it to the garbage collector after a cancellation. Found with httpcore 1.0.9.
+* *A request that waited for a connection learns when it is open* (`OPENED`). What opens a
+  connection is not the instance's latency.
 """
 
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,7 +21,21 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AsyncBackend", "Backend"]
+__all__ = ["OPENED", "AsyncBackend", "Backend"]
+
+OPENED: ContextVar[Callable[[Any], None] | None] = ContextVar("trimtab_opened", default=None)
+"""Called with the backend when a connection is open, and again after its TLS handshake.
+
+The library opens a connection in the task or thread of the request that needs it. A task that was
+started meanwhile has the same value and may open connections of its own: the backend tells them
+apart.
+"""
+
+
+def _opened(backend: Any) -> None:
+    call = OPENED.get()
+    if call is not None:
+        call(backend)
 
 
 class _Judge:
@@ -71,7 +88,8 @@ class Backend(_Judge):
         except BaseException:
             stream.close()
             raise
-        return _Stream(stream)
+        _opened(self)
+        return _Stream(stream, self)
 
 
 class AsyncBackend(_Judge):
@@ -88,7 +106,8 @@ class AsyncBackend(_Judge):
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
             raise
-        return _AsyncStream(stream)
+        _opened(self)
+        return _AsyncStream(stream, self)
 
     def _sockets(self) -> Any:
         """Return the backend that httpcore would choose; its own choosing is private."""
@@ -100,33 +119,37 @@ class AsyncBackend(_Judge):
 class _Stream:
     """A connection without TLS yet. What is read and written goes straight to it."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, backend: Any) -> None:
         self.read, self.write = stream.read, stream.write
         self.get_extra_info = stream.get_extra_info
         self.close = stream.close
-        self._stream = stream
+        self._stream, self._backend = stream, backend
 
     def start_tls(self, *args: Any, **options: Any) -> Any:
         try:
-            return self._stream.start_tls(*args, **options)
+            secure = self._stream.start_tls(*args, **options)
         except BaseException:
             self.close()
             raise
+        _opened(self._backend)
+        return secure
 
 
 class _AsyncStream:
     """The same for async connections."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, backend: Any) -> None:
         self.read, self.write = stream.read, stream.write
         self.get_extra_info = stream.get_extra_info
         self.aclose = stream.aclose
-        self._stream = stream
+        self._stream, self._backend = stream, backend
 
     async def start_tls(self, *args: Any, **options: Any) -> Any:
         try:
-            return await self._stream.start_tls(*args, **options)
+            secure = await self._stream.start_tls(*args, **options)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
+        _opened(self._backend)
+        return secure

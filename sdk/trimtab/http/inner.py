@@ -62,6 +62,9 @@ class _Inner:
         tls: has the TLS context for requests that need one.
         refusal_of: says why an address may not be called; None if it may, or is a name.
         network: makes the connections, instead of the operating system.
+
+    Attributes:
+        backend: opens its connections; see `OPENED`.
     """
 
     _pool_name: ClassVar[str]
@@ -81,6 +84,7 @@ class _Inner:
     ) -> None:
         core, module = family.core, family.module
         limits = limits or module.Limits(**_LIMITS)
+        self.backend = self._backend(core, refusal_of, network)
         self._settings = {
             "max_connections": limits.max_connections,
             "max_keepalive_connections": limits.max_keepalive_connections,
@@ -88,7 +92,7 @@ class _Inner:
             "http1": http1,
             "http2": http2,
             "local_address": local_address,
-            "network_backend": self._backend(core, refusal_of, network),
+            "network_backend": self.backend,
         }
         self._tls = tls or SharedContext()
         self._family = family

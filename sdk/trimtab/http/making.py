@@ -67,6 +67,16 @@ class Maker:
             "tls": self.tls,
         }
 
+    def prepare(self, family: Family) -> None:
+        """Import what connections need, so that the first request does not have to."""
+        if self._own is None:
+            _ = family.core
+
+    def prepare_tls(self) -> None:
+        """Make the TLS context, so that the first request does not have to."""
+        if self._own is None:
+            self.tls.context()
+
     def make(self, family: Family, instance: Instance, *, is_async: bool) -> Any:
         """Make the inner transport of an instance."""
         if self._own is not None:

@@ -275,7 +275,7 @@ class Pool:
             self._monitor.note(pick.member.id, status, now)
         if self._limiter is not None:
             ok = status is not None and status not in OVERLOADED
-            self._limiter.learn(pick.member, now - pick.started_at, ok=ok)
+            self._limiter.learn(pick.member, now - pick.sent_at, ok=ok)
 
     def left(self, pick: Pick) -> None:
         """Note that a pick is no longer in flight."""

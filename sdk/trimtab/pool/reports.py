@@ -39,7 +39,9 @@ class MemberStatistics:
         why: more words on this client's own reason; also in panic, when it may be picked all the
             same.
         limit: how many requests it may have in flight; None without limits.
-        latency_s: peak EWMA of the time to a response; None before the first one.
+        latency_s: peak EWMA of the time to a response, from when the connection was open; None
+            before the first one.
+        connect_s: how long the last new connection took to open; None before the first one.
         failure_load: the present weight of past failures, in requests in flight.
     """
 
@@ -56,6 +58,7 @@ class MemberStatistics:
     failures: int
     cancelled: int
     latency_s: float | None
+    connect_s: float | None
     failure_load: float
 
 
@@ -95,6 +98,7 @@ def figures_of(
         failures=member.failures,
         cancelled=member.cancelled,
         latency_s=member.latency_s(now),
+        connect_s=member.connect_s,
         failure_load=member.failure_load(now),
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.calls import Request
 from trimtab.errors import ClosedError, ConfigurationError, DiscoveryError, PickError
-from trimtab.http import Body, async_body, sync_body
+from trimtab.http import OPENED, Body, async_body, sync_body
 from trimtab.pool import OVERLOADED
 from trimtab.strategies import read_load_report
 from trimtab.transports.preparing import restore_location, retry_after_s, with_deadline
@@ -170,6 +170,9 @@ class _Exchange:
             raise ConfigurationError(
                 f"the URL {str(self._http.url)!r} names no service: it has no host"
             )
+        if self._http.url.scheme in {"https", "wss"}:
+            # Made now, so that its time is not taken for the instance's.
+            self.side.settings.maker.prepare_tls()
         try:
             return self.side.services.get(self._name)
         except ClosedError as error:
@@ -210,18 +213,18 @@ class _Exchange:
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
 
-    def _received(self, pick: Pick, inner: Inner, sent: Any, response: Any) -> Any:
+    def _received(self, attempt: _Attempt, sent: Any, response: Any) -> Any:
         """Have a response's body end the attempt."""
         body = response.stream
         if response.is_closed:
             # A custom transport gave the whole body at once; its stream is not closed again.
-            self.side.connections.give_back(inner)
+            self.side.connections.give_back(attempt.inner)
         else:
             if not isinstance(body, Body):
                 # A custom transport's own stream.
                 family = self.side.family
                 body = response.stream = self._body_of(family.module)(body, family)
-            body.watcher = _Attempt(self, pick, inner)
+            body.watcher = attempt
             if self.request.deadline_at < inf:
                 body.left_s, body.late = self._time_left_s, self._late
         if response.has_redirect_location:
@@ -247,14 +250,21 @@ class _Exchange:
 
 
 class _Attempt:
-    """One attempt whose response has come, until its body has ended. The body's watcher."""
+    """One attempt, until its body has ended. The watcher of its connection and of its body."""
 
-    __slots__ = ("_exchange", "_inner", "_pick")
+    __slots__ = ("_exchange", "_pick", "inner")
 
     def __init__(self, exchange: _Exchange, pick: Pick, inner: Inner) -> None:
         self._exchange = exchange
         self._pick = pick
-        self._inner = inner
+        self.inner = inner
+
+    def opened(self, backend: Any) -> None:
+        """Take that a connection for it is open: the instance's latency begins now."""
+        if backend is getattr(self.inner.transport, "backend", None):
+            service = self._exchange.service
+            with service.lock:
+                self._pick.opened(service.clock())
 
     def ended(self, body: Body) -> None:
         """Give the pick and the connection back."""
@@ -268,14 +278,14 @@ class _Attempt:
         service = exchange.service
         with service.lock:
             exchange.request.ended(self._pick, outcome, service.clock())
-        exchange.side.connections.give_back(self._inner, is_clean=body.is_clean)
+        exchange.side.connections.give_back(self.inner, is_clean=body.is_clean)
 
     def dropped(self) -> None:
         """Give them back from a finalizer, where no lock may be waited for."""
         exchange = self._exchange
         if not self._pick.is_done:
             exchange.service.drop(self._pick)
-        exchange.side.connections.drop(self._inner)
+        exchange.side.connections.drop(self.inner)
 
 
 class SyncExchange(_Exchange):
@@ -288,12 +298,16 @@ class SyncExchange(_Exchange):
         sent = self._prepared(pick)
         connections = self.side.connections
         inner = connections.use(pick.member, pick.instance)
+        attempt = _Attempt(self, pick, inner)
+        OPENED.set(attempt.opened)
         try:
             response = inner.transport.handle_request(sent)
         except BaseException:
+            OPENED.set(None)
             connections.give_back(inner)
             raise
-        return self._received(pick, inner, sent, response)
+        OPENED.set(None)
+        return self._received(attempt, sent, response)
 
     def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""
@@ -312,12 +326,16 @@ class AsyncExchange(_Exchange):
         sent = self._prepared(pick)
         connections = self.side.connections
         inner = connections.use(pick.member, pick.instance)
+        attempt = _Attempt(self, pick, inner)
+        OPENED.set(attempt.opened)
         try:
             response = await inner.transport.handle_async_request(sent)
         except BaseException:
+            OPENED.set(None)
             connections.give_back(inner)
             raise
-        return self._received(pick, inner, sent, response)
+        OPENED.set(None)
+        return self._received(attempt, sent, response)
 
     async def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""

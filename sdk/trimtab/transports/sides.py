@@ -64,6 +64,7 @@ class Side:
     def __init__(
         self, settings: SideSettings, family: Family, home: Home, *, rng: Random, is_async: bool
     ) -> None:
+        settings.maker.prepare(family)
         self.settings = settings
         self.family = family
         self.home = home
