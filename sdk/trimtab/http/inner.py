@@ -314,7 +314,7 @@ def async_body(module: ModuleType) -> Any:
 
     class AsyncBody(Body, base):  # type: ignore[misc] # known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            stream = self._stream if self.left_s is None else _within(self)
+            stream = self._stream if self.left_s is None else _within(self._stream, self)
             try:
                 async for chunk in stream:
                     yield chunk
@@ -336,9 +336,9 @@ def async_body(module: ModuleType) -> Any:
     return AsyncBody
 
 
-async def _within(body: Any) -> AsyncIterator[bytes]:
+async def _within(stream: Any, body: Any) -> AsyncIterator[bytes]:
     """Yield a body's chunks, each before its time is up."""
-    chunks = aiter(body._stream)  # noqa: SLF001 - one thing in two places
+    chunks = aiter(stream)
     while True:
         before = native_cancellations()
         with anyio.move_on_after(max(body.left_s(), 0.0)) as scope:
