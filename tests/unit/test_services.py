@@ -326,7 +326,7 @@ def test_updates_reach_the_pool_and_removed_members_are_handed_over(registry):
         services = make(registry, on_removed=removed.extend)
         service = await services.open("orders")
         request, pick = begin(service)
-        service.answered(request, pick, 200)
+        request.answered(pick, 200, service.clock())
         stays = next(each for each in TWO if each.id != pick.instance.id)
         registry.set("orders", [stays, Instance(host="10.0.0.1", port=3)])
         await asyncio.sleep(0.1)
@@ -345,7 +345,7 @@ def test_a_pick_that_was_dropped_is_given_back_before_the_figures(registry):
         services = make(registry)
         service = await services.open("orders")
         request, pick = begin(service)
-        service.answered(request, pick, 200)
+        request.answered(pick, 200, service.clock())
         service.drop(pick)
         assert pick.member.in_flight == 1
         assert service.statistics().in_flight == 0
