@@ -7,7 +7,7 @@ from trimtab.alerts import Alerter, AlertSettings
 from trimtab.balancing import Balancer
 from trimtab.calls import Failure, HedgePolicy, RetryPolicy
 from trimtab.check import Check
-from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState, SyncDirectory
+from trimtab.discovery import Directory, DiscoverySettings, DiscoveryState
 from trimtab.errors import (
     ClosedError,
     ConfigurationError,
@@ -95,7 +95,6 @@ __all__ = [
     "SlowStart",
     "Snapshot",
     "Status",
-    "SyncDirectory",
     "TrimtabError",
     "ZoneAware",
     "connect",

@@ -7,6 +7,8 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from trimtab.durations import UNITS, in_seconds, parse_duration_s
+
 __all__ = [
     "Duration",
     "Factor",
@@ -21,22 +23,9 @@ __all__ = [
     "schema_of",
 ]
 
-# Multiplied, then divided: 7 / 1e9 is the float nearest to 7 ns, and 7 * 1e-9 is not.
-_UNITS = {
-    "ns": (1, 1e9),
-    "us": (1, 1e6),
-    "µs": (1, 1e6),
-    "ms": (1, 1e3),
-    "s": (1, 1.0),
-    "m": (60, 1.0),
-    "h": (3600, 1.0),
-    "d": (86400, 1.0),
-}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|µs|ms|s|m|h|d)\s*")
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DURATION_HINT = 'write seconds (1.5) or a text like "250ms", "10s" or "1m30s"'
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(ns|us|µs|ms|s|m|h|d)")
+_RATE = re.compile(rf"(\d+(?:\.\d+)?)\s*/\s*({'|'.join(UNITS)})")
 _RATE_HINT = 'write a number per second or a text like "100/s" or "6/m"'
 _FACTOR_HINT = "write a number above 0, like 20 or 0.5"
 _SHARE_HINT = 'write a number from 0 to 1 or a text like "5%"'
@@ -79,10 +68,10 @@ def parse_duration(value: object) -> float:
         ValueError: it is not one; the message says what to write.
     """
     if isinstance(value, str):
-        text = value.strip()
-        if not _WHOLE.fullmatch(text):
-            raise ValueError(f"{value!r} is not a duration; {_DURATION_HINT}")
-        return math.fsum(_in_seconds(number, unit) for number, unit in _PART.findall(text))
+        try:
+            return parse_duration_s(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a duration; {_DURATION_HINT}") from None
     return _number(value, "a duration", _DURATION_HINT)
 
 
@@ -115,7 +104,7 @@ def parse_rate(value: object) -> float:
         found = _RATE.fullmatch(value.strip())
         if not found:
             raise ValueError(f"{value!r} is not a rate; {_RATE_HINT}")
-        rate = float(found[1]) / _in_seconds("1", found[2])
+        rate = float(found[1]) / in_seconds("1", found[2])
     return _above_zero(_number(rate, "a rate", _RATE_HINT), value, _RATE_HINT)
 
 
@@ -132,11 +121,6 @@ def _above_zero(number: float, value: object, hint: str) -> float:
     if not number:
         raise ValueError(f"{value!r} is too small; {hint}")
     return number
-
-
-def _in_seconds(number: str, unit: str) -> float:
-    times, over = _UNITS[unit]
-    return float(number) * times / over
 
 
 def _number(value: object, what: str, hint: str) -> float:

@@ -19,7 +19,7 @@ import threading
 import httpx
 import pytest
 
-from trimtab.discovery import SyncDirectory
+from trimtab.discovery import Directory
 from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.server import EmbeddedRegistry
@@ -173,7 +173,7 @@ def test_register_checks_the_instance(registry, tmp_path, wait_until):
     argv = ("checked", "10.0.0.1:80", "--check", check, "--check-interval", "0.1", "--fall", "1")
     with (
         Running("register", *argv, "--registry", registry) as registering,
-        SyncDirectory(registry) as directory,
+        Directory(registry) as directory,
     ):
         registering.lines_until("Registered")
         assert [each.status for each in directory.instances("checked")] == ["passing"]

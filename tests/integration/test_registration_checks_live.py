@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from trimtab import DiscoverySettings, Instance, SyncDirectory, register
+from trimtab import Directory, DiscoverySettings, Instance, register
 from trimtab.check import Check
 from trimtab.server import EmbeddedRegistry
 
@@ -61,7 +61,7 @@ def test_the_registry_looks_where_it_can(registry, request, wait_until):
 
     with (
         backend() as (handler, instance),
-        SyncDirectory(registry, settings=AT_ONCE) as directory,
+        Directory(registry, settings=AT_ONCE) as directory,
         register(registry, service, instance, ttl_s=20.0, check=check),
     ):
         wait_until(lambda: status() == ["passing"])
@@ -82,7 +82,7 @@ def test_the_registrant_looks_where_the_registry_does_not(embedded, tmp_path, wa
     def status():
         return [each.status.value for each in directory.instances("by-script")]
 
-    with SyncDirectory(embedded, settings=AT_ONCE) as directory:
+    with Directory(embedded, settings=AT_ONCE) as directory:
         instance = Instance(host="127.0.0.1", port=1)
         with register(embedded, "by-script", instance, ttl_s=20.0, check=check):
             wait_until(lambda: status() == ["warning"])  # exit code 1

@@ -11,21 +11,21 @@ from trimtab_sim.recorder import Recorder
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.scenario.content import Network as NetworkContent
 from trimtab_sim.scenario.content import Service
+from trimtab_sim.world.attempts import Attempt, send
 from trimtab_sim.world.network import Network
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.servers import Draws, Server
-from trimtab_sim.world.trips import Trip, send
 from trimtab_sim.world.world import World
 
 
-class LoggedTrip(Trip):
-    """A trip that notes when and how it ended."""
+class LoggedAttempt(Attempt):
+    """An attempt that notes when and how it ended."""
 
     __slots__ = ("log",)
 
-    def arrived(self, fate, status):
+    def arrived(self, ending, status):
         self.is_over = True
-        self.log.append((self.request, self.server._env.now, fate, status))
+        self.log.append((self.request, self.server._env.now, ending, status))
 
 
 class ServerBench:
@@ -51,18 +51,18 @@ class ServerBench:
     def send(self, times=1):
         """Send requests now."""
         for _ in range(times):
-            trip = LoggedTrip(self.client, self.server, self._requests, 0)
-            trip.log = self.log
+            attempt = LoggedAttempt(self.client, self.server, self._requests, 0)
+            attempt.log = self.log
             self._requests += 1
-            send(self.env, self.network, trip)
+            send(self.env, self.network, attempt)
 
     def at(self, moment):
         """Let time pass up to a moment, what happens at it included."""
         self.env.run(until=moment + 1e-9)
 
     def outcomes(self):
-        """What came back: (request, second, fate, status)."""
-        return [(request, round(at, 6), fate, status) for request, at, fate, status in self.log]
+        """What came back: (request, second, ending, status)."""
+        return [(request, round(at, 6), ending, status) for request, at, ending, status in self.log]
 
 
 @pytest.fixture

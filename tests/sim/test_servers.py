@@ -161,7 +161,7 @@ def test_errors_answer_a_share_at_once(bench):
     lift = it.server.override("error", (0.3, 502))
     it.send(1000)
     it.at(0.5)
-    assert {(fate, status) for _, _, fate, status in it.outcomes()} == {("answered", 502)}
+    assert {(ending, status) for _, _, ending, status in it.outcomes()} == {("answered", 502)}
     assert 240 < len(it.log) < 360
     lift()
     it.send()
@@ -230,8 +230,8 @@ def test_a_cold_start_warms_up_in_a_straight_line(bench):
 def test_an_answer_to_an_abandoned_request_is_dropped(bench):
     it = bench()
     it.send()
-    trip = next(iter(it.server._inside))
-    trip.is_over = True
+    attempt = next(iter(it.server._inside))
+    attempt.is_over = True
     it.at(5)
     assert it.outcomes() == []
     assert it.server.served == 1

@@ -127,19 +127,19 @@ def test_a_body_in_a_message_of_its_own_belongs_to_its_request(monkeypatch):
 
 @pytest.mark.parametrize("mistake", [SimulationError("of the model"), httpx.InvalidURL("of ours")])
 def test_a_failure_of_the_simulation_itself_fails_the_run(monkeypatch, mistake):
-    def broken(self, ride, server):
+    def broken(self, record, server):
         raise mistake
 
-    monkeypatch.setattr(HttpClient, "departs", broken)
+    monkeypatch.setattr(HttpClient, "note_sent", broken)
     with pytest.raises(type(mistake), match=r"of the model|of ours"):
         _run(depth="client")
 
 
 def test_a_transport_error_counts_too(monkeypatch):
-    def broken(self, ride, server):
+    def broken(self, record, server):
         raise httpx.UnsupportedProtocol("nothing that a scenario can cause")
 
-    monkeypatch.setattr(HttpClient, "departs", broken)
+    monkeypatch.setattr(HttpClient, "note_sent", broken)
     with pytest.raises(httpx.UnsupportedProtocol, match="nothing that a scenario can cause"):
         _run(depth="client")
 

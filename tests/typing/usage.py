@@ -28,7 +28,6 @@ from trimtab import (
     RetryPolicy,
     Snapshot,
     Status,
-    SyncDirectory,
     connect,
     register,
 )
@@ -111,8 +110,17 @@ async def directory() -> None:
             assert_type(instance.status, Status)
         async for snapshot in names.watch("orders"):
             assert_type(snapshot, Snapshot)
-    with SyncDirectory("consul://127.0.0.1:8500") as names:
-        names.instances("orders")
+
+
+def synchronous_directory() -> None:
+    with Directory("consul://127.0.0.1:8500") as names:
+        assert_type(names.instances("orders"), tuple[Instance, ...])
+    held = Directory("consul://127.0.0.1:8500").sync()
+    assert_type(held.instances("orders"), tuple[Instance, ...])
+    assert_type(held.state("orders"), DiscoveryState)
+    for snapshot in held.watch("orders"):
+        assert_type(snapshot, Snapshot)
+    held.close()
 
 
 async def registration() -> None:

@@ -118,7 +118,7 @@ def test_on_fork_takes_more_than_one():
 
 FORKING = """
     import os, sys, threading
-    from trimtab import Instance, SyncDirectory
+    from trimtab import Directory, DiscoverySettings, Instance
     from trimtab.background import background
     from trimtab.testing import FakeRegistry
 
@@ -126,13 +126,15 @@ FORKING = """
     registry.set("orders", [Instance(host="10.0.0.1", port=1)])
 
     def ask():
-        with SyncDirectory(registry) as directory:
+        with Directory(registry) as directory:
             return len(directory.instances("orders"))
 
     assert ask() == 1
     parent_thread = background()._thread
-    held = SyncDirectory(registry)  # in use while forking
+    held = Directory(registry, settings=DiscoverySettings(grace_s=0)).sync()  # in use
     held.instances("orders")
+    watched = held.watch("orders")
+    next(watched)
     child = os.fork()
     if child == 0:
         code = 1
@@ -140,6 +142,10 @@ FORKING = """
             alive = [each.name for each in threading.enumerate()]
             assert "trimtab" not in alive, alive
             assert ask() == 1
+            registry.set("orders", [])
+            assert held.instances("orders") == ()  # a list of its own, not the parent's
+            assert len(next(watched).instances) == 0
+            watched.close()
             assert background()._thread is not parent_thread
             code = 42
         finally:
@@ -147,6 +153,8 @@ FORKING = """
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
     assert ask() == 1
     assert len(held.instances("orders")) == 1
+    registry.set("orders", [])
+    assert next(watched).instances == ()
     held.close()
 """
 

@@ -4,17 +4,18 @@ import asyncio
 import logging
 import threading
 from contextlib import aclosing
+from random import Random
 
 import pytest
 
 from trimtab import (
     ClosedError,
+    ConfigurationError,
     Directory,
     DiscoverySettings,
     DiscoveryTimeoutError,
     Instance,
     Status,
-    SyncDirectory,
 )
 from trimtab.testing import FakePolledRegistry, FakeRegistry
 from trimtab_sim.loop import run
@@ -191,11 +192,77 @@ def test_a_callback_that_raises_is_logged_and_called_again(registry, caplog):
     assert caplog.text.count("ValueError: a bug") == 2
 
 
+def test_each_event_loop_has_lists_of_its_own_and_the_directory_outlives_it(registry):
+    directory = Directory(registry)
+    for _ in range(2):
+        assert len(run(directory.instances("orders"))) == 2
+    with directory as names:
+        assert len(names.instances("orders")) == 2
+        run(directory.aclose())  # closes what that loop used
+        assert len(names.instances("orders")) == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["consul://10.0.0.1:8500?token=hidden", "etcd://user:hidden@10.0.0.1:2379/services"]
+)
+def test_it_is_shown_without_secrets(url):
+    directory = Directory(url)
+    for text in (repr(directory), repr(directory.sync())):
+        assert url.partition(":")[0] in text
+        assert "10.0.0.1" in text
+        assert "hidden" not in text
+
+
+@pytest.mark.parametrize("registry", ["10.0.0.1:8500", "consul://h?nonsense=1", None, FakeRegistry])
+def test_a_wrong_registry_is_refused_when_the_directory_is_made(registry):
+    with pytest.raises(ConfigurationError):
+        Directory(registry)
+
+
+def test_wrong_settings_are_refused_with_a_remedy():
+    with pytest.raises(ConfigurationError, match=r"settings=DiscoverySettings\("):
+        Directory("static://h:1", settings={"mode": "poll"})
+
+
+def test_without_an_event_loop_it_names_the_synchronous_way(registry):
+    with pytest.raises(RuntimeError, match=r"sync\(\)"):
+        Directory(registry).on_change("orders", print)
+
+
+@pytest.mark.parametrize("is_seeded", [True, False])
+def test_a_forked_child_has_no_lists_and_a_chance_of_its_own_unless_seeded(registry, is_seeded):
+    rng = Random(1) if is_seeded else None
+    directory = Directory(registry, rng=rng)
+    with directory as names:
+        names.instances("orders")
+        lists, lock, chance = dict(directory._lists), directory._lock, directory._rng.getstate()
+        assert lists
+        directory.forget()
+        assert not directory._lists
+        assert directory._lock is not lock
+        assert (directory._rng.getstate() == chance) is is_seeded
+        directory._lists = lists
+
+
 # Synchronous
 
 
+def test_without_a_block_sync_gives_the_same(registry):
+    directory = Directory(registry)
+    names, others = directory.sync(), directory.sync()
+    assert len(names.instances("orders")) == len(others.instances("orders")) == 2
+    assert registry.calls["watch"] == 1
+    with others:
+        pass
+    assert registry.watching == 0
+    with pytest.raises(ClosedError):
+        names.instances("orders")
+    with pytest.raises(ClosedError), directory:
+        pass
+
+
 def test_the_synchronous_directory_is_the_same(registry):
-    with SyncDirectory(registry) as directory:
+    with Directory(registry) as directory:
         assert len(directory.instances("orders")) == 2
         assert directory.snapshot("orders").service == "orders"
         assert directory.services() == ["invoices", "orders"]
@@ -215,7 +282,7 @@ def test_synchronous_watching_and_callbacks(registry):
         if len(seen) == 2:
             changed.set()
 
-    with SyncDirectory(registry) as directory:
+    with Directory(registry) as directory:
         directory.on_change("orders", note)
         snapshots = directory.watch("orders")
         assert len(next(snapshots).instances) == 2
@@ -228,7 +295,7 @@ def test_synchronous_watching_and_callbacks(registry):
 
 
 def test_a_synchronous_callback_may_not_wait_for_itself(registry, caplog, wait_until):
-    with SyncDirectory(registry) as directory:
+    with Directory(registry) as directory:
         directory.on_change("orders", lambda _: directory.instances("orders"))
         wait_until(lambda: "own background thread" in caplog.text)
         assert "use the async interface" in caplog.text

@@ -57,8 +57,9 @@ def test_agents(url, shown, bases):
         ("consul://h?prepared&tag=a", "tag cannot be combined with prepared"),
         ("consul://h?prepared&passing", "passing cannot be combined with prepared"),
         ("consul://h?ca=/x", "ca= is for TLS; write consul[+]https://"),
-        ("consul+https://h?ca=/not/there", "ca, cert or key cannot be used"),
+        ("consul+https://h?ca=/not/there", "ca: no CA certificates can be read from /not/there"),
         ("consul+https://h?key=/x", "key= needs cert="),
+        ("consul+https://h?cert=/x&key=/y", "cert: no certificate with its key .* /x and /y"),
     ],
 )
 def test_wrong_urls(url, message):

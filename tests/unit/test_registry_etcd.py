@@ -122,7 +122,7 @@ class TestUrls:
             ("etcd://h?ca=ca.pem", r"ca= is for TLS; write etcd\+https://"),
             ("etcd://h?cert=a.pem&poll", r"cert= is for TLS; write etcd\+https://"),
             ("etcd+https://h?key=a.pem", "key= needs cert="),
-            ("etcd+https://h?ca=/none.pem", "ca, cert or key cannot be used"),
+            ("etcd+https://h?ca=/none.pem", "ca: no CA certificates can be read from /none.pem"),
             ("etcd://h?dc=east", "unknown option 'dc'; known are ca, cert, key, poll, resync"),
             ("etcd://h,:1", "is no host:port; write several as host1:2379"),
             ("etcd://", "is no host:port"),

@@ -480,7 +480,7 @@ class TestUrls:
             ("kubernetes://h/shop?wait=500ms", "wait_s is 0.5"),
             ("kubernetes://h/shop?timeout=0", "timeout_s is 0"),
             ("kubernetes://h/shop?tocken=x", "unknown option 'tocken'"),
-            ("kubernetes://h/shop?ca=/nowhere", "ca, cert or key cannot be used"),
+            ("kubernetes://h/shop?ca=/nowhere", "ca: no CA certificates can be read from /nowhere"),
         ],
     )
     def test_what_is_wrong_is_named(self, url, said):

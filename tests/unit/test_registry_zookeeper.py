@@ -57,7 +57,7 @@ def test_a_url_names_the_members_the_base_and_the_layout(url, can_watch, can_wri
         ("zk://h?sasl", "sasl needs a user"),
         ("zk://h?dubbo&acl=open", "Dubbo's format is only read"),
         ("zk://h?tls=0&verify=0", "tls is off, and verify= is given"),
-        ("zk://h?ca=/nowhere.pem", "cannot be used"),
+        ("zk://h?ca=/nowhere.pem", "ca: no CA certificates can be read from /nowhere.pem"),
         ("zk://u:s3cr3t@h?key=/nowhere.pem", "key= needs cert="),
     ],
 )

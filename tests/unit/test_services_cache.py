@@ -32,7 +32,7 @@ def gone():
 
 @pytest.fixture
 def cache(clock, gone):
-    return ServiceCache(3, 100.0, clock=clock, let_go=lambda kept: leave(kept, gone))
+    return ServiceCache(3, 100.0, clock=clock, release=lambda kept: leave(kept, gone))
 
 
 def put(cache, clock, *names):

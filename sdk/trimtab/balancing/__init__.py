@@ -9,13 +9,7 @@ runs the client's own active probes.
 from __future__ import annotations
 
 from trimtab.balancing.balancer import Balancer
-from trimtab.balancing.policies import (
-    Policies,
-    check_deadline,
-    check_range,
-    check_registry,
-    shown_url,
-)
+from trimtab.balancing.policies import Policies, check_deadline, check_range
 from trimtab.balancing.service import Service
 from trimtab.balancing.services import Services
 
@@ -26,6 +20,4 @@ __all__ = [
     "Services",
     "check_deadline",
     "check_range",
-    "check_registry",
-    "shown_url",
 ]

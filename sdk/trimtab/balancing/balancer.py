@@ -17,13 +17,14 @@ from trimtab.balancing.functions import (
     Outcomes,
     is_async,
 )
-from trimtab.balancing.policies import Policies, check_deadline, check_registry, shown_url
+from trimtab.balancing.policies import Policies, check_deadline
 from trimtab.balancing.services import Services
 from trimtab.calls import IDEMPOTENT, RetryPolicy
 from trimtab.discovery import DiscoverySettings, Home
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.pool import ConcurrencyLimits
+from trimtab.registries import check_registry, shown_url
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,16 +10,14 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.registries import connect
 from trimtab.strategies import resolve
 
 if TYPE_CHECKING:
     from trimtab.events import Listener
     from trimtab.pool import Subset
-    from trimtab.registries import Registry
     from trimtab.strategies import StrategyFactory
 
-__all__ = ["Policies", "check_deadline", "check_range", "check_registry", "shown_url"]
+__all__ = ["Policies", "check_deadline", "check_range"]
 
 _KINDS: dict[str, type[object]] = {
     "retry": RetryPolicy,
@@ -91,23 +89,3 @@ def check_range(name: str, value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise ConfigurationError(f"{name} is {value!r}; it must be 0 or more")
-
-
-def check_registry(registry: str | Registry) -> None:
-    """Refuse what is neither a right URL of a registry nor a registry object.
-
-    Raises:
-        ConfigurationError: see `connect`.
-    """
-    if isinstance(registry, str):
-        connect(registry)
-    elif isinstance(registry, type) or not hasattr(registry, "fetch"):
-        raise ConfigurationError(
-            f"registry is {registry!r}; it must be a URL such as consul://127.0.0.1:8500, or a "
-            "registry object"
-        )
-
-
-def shown_url(registry: str | Registry) -> str:
-    """Return a registry's URL for people, without secrets."""
-    return connect(registry).url if isinstance(registry, str) else registry.url

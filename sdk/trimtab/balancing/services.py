@@ -59,7 +59,7 @@ class Services:
         self._on_removed = on_removed
         self._lock = threading.Lock()
         self._services: ServiceCache[Service] = ServiceCache(
-            settings.max_services, settings.idle_s, clock=home.clock, let_go=self._let_go
+            settings.max_services, settings.idle_s, clock=home.clock, release=self._let_go
         )
         self.recent: dict[str, Service] = {}
         self.sure_s = settings.idle_s / 10

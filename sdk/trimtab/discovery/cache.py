@@ -1,4 +1,4 @@
-"""The services that one user holds: bounded in number and in idle time."""
+"""A bounded cache of services: so many at most, each dropped when it is idle."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
 __all__ = ["ServiceCache"]
 
 
-class Kept(Protocol):
+class Used(Protocol):
     """A value that knows when it was last used."""
 
     used_at: float
 
 
-K = TypeVar("K", bound=Kept)
+V = TypeVar("V", bound=Used)
 
 
-class ServiceCache(TLRUCache[str, K]):
+class ServiceCache(TLRUCache[str, V]):
     """Services by name, bounded in number and in idle time.
 
-    Those unused for `idle_s`, and the least recently used beyond `max_services`, go to `let_go`.
-    One that `let_go` refuses, because it is in use, is kept; so there may be more for a while.
+    Services that were not used for `idle_s`, and the least recently used beyond `max_services`,
+    are given to `release` and dropped. If `release` refuses, because the service is in use, it
+    stays; so there may be more than `max_services` for a while.
 
     Args:
         max_services: how many at most.
-        idle_s: for how long an unused one is kept.
+        idle_s: seconds for which an unused service is kept.
         clock: seconds, monotonic.
-        let_go: called with each value that may leave; returns whether it left.
+        release: called with each value to drop; returns False if it is in use and must stay.
     """
 
     def __init__(
@@ -42,51 +43,51 @@ class ServiceCache(TLRUCache[str, K]):
         idle_s: float,
         *,
         clock: Callable[[], float],
-        let_go: Callable[[K], bool],
+        release: Callable[[V], bool],
     ) -> None:
-        super().__init__(inf, lambda _name, kept, _now: kept.used_at + idle_s, timer=clock)
+        super().__init__(inf, lambda _name, value, _now: value.used_at + idle_s, timer=clock)
         self._max_services = max_services
         self._idle_s = idle_s
         self._clock = clock
-        self._let_go = let_go
+        self._release = release
 
-    def use(self, name: str) -> K | None:
+    def use(self, name: str) -> V | None:
         """Return a service and note that it is in use, or None if it is not here."""
         try:
-            kept: K = self[name]
+            value: V = self[name]
         except KeyError:
-            self.expire()  # One that is idle and yet in use stays.
+            self.expire()  # An idle service that must not be released stays.
             if name not in self:
                 return None
-            kept = self[name]
+            value = self[name]
         now = self._clock()
         # Moving the expiry costs more than looking up: a tenth of the time is exact enough.
-        if now - kept.used_at > self._idle_s / 10:
-            kept.used_at = now
-            self[name] = kept
-        return kept
+        if now - value.used_at > self._idle_s / 10:
+            value.used_at = now
+            self[name] = value
+        return value
 
-    def kept(self) -> list[K]:
+    def kept(self) -> list[V]:
         """Return all services that are here, idle ones included. This does not count as a use."""
         return [Cache.__getitem__(self, name) for name in Cache.__iter__(self)]
 
-    def add(self, name: str, kept: K) -> None:
-        """Keep a new service; the least recently used ones that are not in use make room."""
+    def add(self, name: str, value: V) -> None:
+        """Add a new service; drop the least recently used ones to make room."""
         with suppress(KeyError):  # All others have expired.
             for _ in range(len(self)):
                 if len(self) < self._max_services:
                     break
                 self._drop(*self.popitem())
-        self[name] = kept
+        self[name] = value
 
     def expire(self, time: float | None = None) -> Any:
         """Drop what has been idle for too long."""
         expired = super().expire(time)
-        for name, kept in expired or ():
-            self._drop(name, kept)
+        for name, value in expired or ():
+            self._drop(name, value)
         return expired
 
-    def _drop(self, name: str, kept: K) -> None:
-        if not self._let_go(kept):
-            kept.used_at = self._clock()
-            self[name] = kept
+    def _drop(self, name: str, value: V) -> None:
+        if not self._release(value):
+            value.used_at = self._clock()
+            self[name] = value

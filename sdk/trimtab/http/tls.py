@@ -20,8 +20,8 @@ Certificate: TypeAlias = str | tuple[str, str] | tuple[str, str, str]
 class SharedContext:
     """One TLS context for many transports, made when the first of them needs it.
 
-    Plain HTTP needs none, and it costs some 17 ms to make. Files that are named are read at once:
-    a mistake shows before the first request. Thread-safe.
+    Plain HTTP needs no context, and making one takes some 17 ms. The files that `verify` and
+    `cert` name are read at once, so that an error is found before the first request. Thread-safe.
 
     Args:
         verify, cert, trust_env: see `tls_context`.
@@ -60,16 +60,19 @@ def tls_context(
     cert: Certificate | None,
     *,
     trust_env: bool,
+    names: tuple[str, str] = ("verify", "cert"),
 ) -> ssl.SSLContext:
     """Return a context for clients. Reading the usual CA bundle takes some 17 ms.
 
-    The families' own function warns that a path and a certificate are deprecated; here both stay.
+    The clients of httpx and of all registries use it. httpx's own function warns that a path and
+    a certificate are deprecated; here both are supported.
 
     Args:
         verify: True for the usual CAs, False for no check, a file or folder of CAs, or a
             context, which is used as it is (a client certificate is loaded into it).
-        cert: what to show to servers that ask for a client certificate.
+        cert: the client certificate, for servers that ask for one.
         trust_env: whether `SSL_CERT_FILE` and `SSL_CERT_DIR` name the usual CAs.
+        names: what the user calls the first two arguments, for messages.
 
     Raises:
         ConfigurationError: a file is missing or holds no usable certificate or key.
@@ -79,10 +82,10 @@ def tls_context(
     except OSError as error:
         what = verify if isinstance(verify, str) else "SSL_CERT_FILE or SSL_CERT_DIR"
         raise ConfigurationError(
-            f"verify: no CA certificates can be read from {what}: {error}"
+            f"{names[0]}: no CA certificates can be read from {what}: {error}"
         ) from None
     if cert:
-        _show(context, (cert,) if isinstance(cert, str) else cert)
+        _load(context, (cert,) if isinstance(cert, str) else cert, names[1])
     return context
 
 
@@ -94,12 +97,12 @@ def _trusting(verify: Any, *, trust_env: bool) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=verify)
 
 
-def _show(context: ssl.SSLContext, cert: tuple[str, ...]) -> None:
+def _load(context: ssl.SSLContext, cert: tuple[str, ...], name: str) -> None:
     try:
         context.load_cert_chain(*cert)
     except OSError as error:
         files = " and ".join(cert[:2])  # The third, if any, is a password.
         raise ConfigurationError(
-            f"cert: no certificate with its key can be read from {files}: {error}; "
-            "give the path of a PEM file, or (certificate, key), or (certificate, key, password)"
+            f"{name}: no certificate with its key can be read from {files}: {error}; "
+            "give the path of a PEM file with both, or the paths of certificate and key"
         ) from None

@@ -25,7 +25,15 @@ scheme, its value a callable that takes the URL and returns a `Registry`.
 
 from __future__ import annotations
 
-from trimtab.registries.connecting import connect
+from trimtab.registries.connecting import check_registry, connect, shown_url
 from trimtab.registries.protocol import Listing, Registrar, Registry, WatchableRegistry
 
-__all__ = ["Listing", "Registrar", "Registry", "WatchableRegistry", "connect"]
+__all__ = [
+    "Listing",
+    "Registrar",
+    "Registry",
+    "WatchableRegistry",
+    "check_registry",
+    "connect",
+    "shown_url",
+]

@@ -1,4 +1,4 @@
-"""From a URL to a registry."""
+"""From a URL to a registry, and back to a URL that people may see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trimtab.registries.protocol import Registry
 
-__all__ = ["connect"]
+__all__ = ["check_registry", "connect", "shown_url"]
 
 _BUILT_IN = {
     "static": "trimtab.registries.static",
@@ -58,3 +58,23 @@ def connect(url: str) -> Registry:
         f"registry URL {shown(url)!r}: no registry has the scheme {scheme!r}; known are {known} "
         f"and those of entry points in the group {_GROUP!r}"
     )
+
+
+def check_registry(registry: str | Registry) -> None:
+    """Check that an argument is the URL of a registry, or a registry object.
+
+    Raises:
+        ConfigurationError: it is neither; see also `connect`.
+    """
+    if isinstance(registry, str):
+        connect(registry)
+    elif isinstance(registry, type) or not hasattr(registry, "fetch"):
+        raise ConfigurationError(
+            f"registry is {registry!r}; it must be a URL such as consul://127.0.0.1:8500, or a "
+            "registry object"
+        )
+
+
+def shown_url(registry: str | Registry) -> str:
+    """Return a registry's URL for people, without secrets."""
+    return connect(registry).url if isinstance(registry, str) else registry.url

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import ssl
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import httpx
-
 from trimtab.durations import parse_duration_s
 from trimtab.errors import ConfigurationError
 from trimtab.hiding import shown
+from trimtab.http import tls_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Collection, Mapping
 
 __all__ = [
@@ -78,7 +77,7 @@ class Tls:
 
     Attributes:
         ca: certificates of authorities; None means those of the system.
-        cert, key: the client's certificate, and its key if it is in a file of its own.
+        cert, key: the client's certificate, and its key if this is in another file.
         verify: whether the server's certificate is checked.
     """
 
@@ -91,20 +90,14 @@ class Tls:
         """Make the context; `url` names the registry in messages.
 
         Raises:
-            ConfigurationError: a file cannot be read.
+            ConfigurationError: a file cannot be read; the message names the option.
         """
+        verify = self.verify and (self.ca or True)
+        cert = (self.cert, self.key) if self.cert and self.key else self.cert
         try:
-            if self.verify and self.ca:
-                context = ssl.create_default_context(cafile=self.ca)
-            else:
-                context = httpx.create_ssl_context(verify=self.verify, trust_env=False)
-            if self.cert:
-                context.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"registry URL {shown(url)!r}: ca, cert or key cannot be used: {error}"
-            ) from None
-        return context
+            return tls_context(verify, cert, trust_env=False, names=("ca", "cert"))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"registry URL {shown(url)!r}: {error}") from None
 
 
 def tls_of(url: str, options: Mapping[str, list[str]]) -> Tls:

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import httpx
 
 from trimtab.background import on_fork
-from trimtab.balancing import Policies, check_range, check_registry, shown_url
+from trimtab.balancing import Policies, check_range
 from trimtab.balancing.drivers import drive, drive_async
 from trimtab.calls import RetryPolicy
 from trimtab.discovery import DiscoverySettings
@@ -21,6 +21,7 @@ from trimtab.health import HealthSettings
 from trimtab.http import Maker, family_of, usual_family
 from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
+from trimtab.registries import check_registry, shown_url
 from trimtab.transports.exchange import AsyncExchange, SyncExchange
 from trimtab.transports.options import Options, key_reader
 from trimtab.transports.preparing import Addressing

@@ -10,17 +10,17 @@ from trimtab.errors import DiscoveryError
 from trimtab.pool import Pick
 from trimtab_sim.events import call_at
 from trimtab_sim.recorder import Outcome
+from trimtab_sim.world.attempts import Attempt, send
 from trimtab_sim.world.clients import FIRST_BAD_STATUS, Client
 from trimtab_sim.world.deadlines import Deadlines
-from trimtab_sim.world.trips import Trip, send
 
 if TYPE_CHECKING:
     from trimtab.balancing import Service, Services
     from trimtab.calls import Failure, Request, Step
     from trimtab_sim.scenario.content import Clients as Group
+    from trimtab_sim.world.attempts import Ending
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server
-    from trimtab_sim.world.trips import Fate
     from trimtab_sim.world.world import World
 
 __all__ = ["CoreClient"]
@@ -33,7 +33,7 @@ _FAILURES: dict[str, tuple[Failure, Outcome]] = {
 
 
 class CoreClient(Client):
-    """Sends requests through the SDK's service; one timer serves all of its time-outs."""
+    """Sends requests through the SDK's service; one timer serves all its time-outs."""
 
     def __init__(
         self, world: World, place: Place, group: Group, services: Services, *, seed: int | str
@@ -55,7 +55,7 @@ class CoreClient(Client):
         """Return the service in use."""
         service = self._service
         if service is None or now - service.used_at > self._sure_s:
-            # As the transport does at each request: a service in use is not let go.
+            # The transport does the same at each request, so that a used service is not dropped.
             service = self._service = self._services.get(self.world.service_name)
         return service
 
@@ -64,8 +64,8 @@ class CoreClient(Client):
         self._recorder.begin(now)
         _Call(self, request, now).begin()
 
-    def let_go(self) -> None:
-        """Take note that the service was let go: the next request gets it anew."""
+    def forget_service(self) -> None:
+        """Forget the service, because it was dropped: the next request gets it again."""
         self._service = None
 
     def end(self, call: _Call, outcome: Outcome) -> None:
@@ -76,19 +76,19 @@ class CoreClient(Client):
             self.over(call.started)
 
     async def aclose(self) -> None:
-        """Let the service go."""
+        """Close the services."""
         await self._services.aclose()
 
 
 class _Call:
-    """One request: the machine, and what the model has to know besides. It carries out its steps.
+    """One request: carries out the steps of the request machine in the model.
 
     Attributes:
         id: the request's number, which keys its random draws.
         started: when it began.
-        sent: how many attempts were made.
+        sent: the number of attempts that were sent.
         last: the index of the server of the last attempt that ended, or -1.
-        out: the attempts that are out, where there may be two side by side.
+        out: the attempts under way, if hedging may send two at a time; None otherwise.
     """
 
     __slots__ = ("_wait", "client", "id", "last", "out", "request", "sent", "service", "started")
@@ -102,7 +102,7 @@ class _Call:
         self.started = started
         self.sent = 0
         self.last = -1
-        self.out: list[_Attempt] | None = None
+        self.out: list[_CallAttempt] | None = None
         self._wait: Wait | None = None
 
     def begin(self) -> None:
@@ -117,11 +117,11 @@ class _Call:
             step = service.begin(self.request)
             if step is not None:
                 break
-            client.let_go()
+            client.forget_service()
         self._take(step)
 
-    def answered(self, attempt: _Attempt, status: int) -> None:
-        """Take an answer. Its body ends with its head."""
+    def answered(self, attempt: _CallAttempt, status: int) -> None:
+        """Take an answer; its body ends together with its head."""
         self._left(attempt)
         step = self.service.completed(self.request, attempt.pick, status)
         if step is ANSWER:
@@ -129,7 +129,7 @@ class _Call:
         else:
             self._take(step)
 
-    def broke(self, attempt: _Attempt, ending: str) -> None:
+    def broke(self, attempt: _CallAttempt, ending: str) -> None:
         """Take a failure."""
         failure, outcome = _FAILURES[ending]
         self._left(attempt)
@@ -137,7 +137,7 @@ class _Call:
         self._take(step, outcome)
 
     def _take(self, step: Step, outcome: Outcome = Outcome.TIMEOUT) -> None:
-        """Carry out a step; `outcome` is how the last attempt ended."""
+        """Carry out a step; `outcome` says how the last attempt ended."""
         if isinstance(step, Pick):
             self._send(step)
         elif isinstance(step, Wait):
@@ -151,12 +151,12 @@ class _Call:
         now: float = world.env._now  # noqa: SLF001 - see `events`
         server = world.by_address[pick.instance.address]
         deadline = min(now + client.timeout, self.request.deadline_at)
-        attempt = _Attempt(self, pick, server, deadline)
+        attempt = _CallAttempt(self, pick, server, deadline)
         if self.out is not None:
             self.out.append(attempt)
             if self.request.wake_at is not None:
                 call_at(world.env, self.request.wake_at, self._resume)
-        world.recorder.send(server, attempt.attempt, now)
+        world.recorder.send(server, attempt.number, now)
         client.deadlines.add(attempt)
         send(world.env, world.network, attempt)
 
@@ -167,7 +167,7 @@ class _Call:
         self.request.wake = lambda: call_at(env, env.now, self._resume)
         if wait.until < inf:
             call_at(env, wait.until, self._resume)
-        # It may have been woken before there was something to wake.
+        # It may have been woken before `wake` was set.
         self._resume(None)
 
     def _resume(self, _step: Any) -> None:
@@ -175,7 +175,7 @@ class _Call:
         if step is not self._wait:
             self._take(step)
 
-    def _left(self, attempt: _Attempt) -> None:
+    def _left(self, attempt: _CallAttempt) -> None:
         self.last = attempt.server.place.index
         if self.out is not None:
             self.out.remove(attempt)
@@ -187,7 +187,7 @@ class _Call:
 
 
 def _outcome_of(fail: Fail, last: Outcome) -> Outcome:
-    """Return what a failure is to the figures; `last` is how the last attempt ended."""
+    """Return how the figures count a failure; `last` says how the last attempt ended."""
     if fail.reason == "attempt":
         return last
     if fail.reason == "deadline":
@@ -196,17 +196,17 @@ def _outcome_of(fail: Fail, last: Outcome) -> Outcome:
     return Outcome.NO_LIST if is_unlisted else Outcome.NO_INSTANCE
 
 
-class _Attempt(Trip):
+class _CallAttempt(Attempt):
     """An attempt that belongs to a call."""
 
     __slots__ = ("call", "deadline", "pick")
 
     def __init__(self, call: _Call, pick: Pick, server: Server, deadline: float) -> None:
-        # Its base's constructor would cost another call at each attempt.
+        # Calling the base's constructor would cost another call for each attempt.
         self.client = call.client.place
         self.server = server
         self.request = call.id
-        self.attempt = call.sent
+        self.number = call.sent
         self.is_over = False
         self.life = 0
         self.call = call
@@ -214,14 +214,14 @@ class _Attempt(Trip):
         self.deadline = deadline
         call.sent += 1
 
-    def arrived(self, fate: Fate, status: int) -> None:
-        """Hand the outcome to the request."""
+    def arrived(self, ending: Ending, status: int) -> None:
+        """Pass the outcome to the request."""
         self.is_over = True
-        if fate == "answered":
+        if ending == "answered":
             self.call.answered(self, status)
         else:
-            self.call.broke(self, fate)
+            self.call.broke(self, ending)
 
     def expired(self) -> None:
-        """Hand the client's time-out to the request."""
+        """Pass the client's time-out to the request."""
         self.call.broke(self, "silent")

@@ -1,4 +1,4 @@
-"""Timeouts of many waits, by one timer: nearly all of them end long before it rings."""
+"""Time-outs of many waits by one timer. Nearly all waits end long before it expires."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Wait(Protocol):
     is_over: bool
 
     def expired(self) -> None:
-        """Take the deadline's coming; `is_over` is set."""
+        """Handle that the deadline has passed; `is_over` is set before."""
 
 
 class Deadlines:
-    """Ends the waits of one client when their time is up.
+    """Ends the waits of one client at their deadlines.
 
-    Waits come nearly always in the order of their deadlines, as a client's timeout is the same
-    for all; those that do not have a timer of their own. Each wait ends in a step of its own, so
-    that whatever follows from it is done before the next one ends.
+    All requests of a client have the same time-out, so the waits come nearly always in the order
+    of their deadlines. A wait that does not gets its own timer. Each wait ends in a step of its
+    own, so that its consequences are complete before the next one ends.
     """
 
     def __init__(self, env: simpy.Environment) -> None:
@@ -37,7 +37,7 @@ class Deadlines:
         self._is_armed = False
 
     def add(self, wait: Wait) -> None:
-        """Watch a wait from now on."""
+        """End a wait at its deadline, unless it is over before."""
         waiting = self._waiting
         if waiting and wait.deadline < waiting[-1].deadline:
             call_at(self._env, wait.deadline, _end_alone, wait)
@@ -45,9 +45,9 @@ class Deadlines:
         waiting.append(wait)
         if not self._is_armed:
             self._is_armed = True
-            call_at(self._env, wait.deadline, self._look)
+            call_at(self._env, wait.deadline, self._check)
 
-    def _look(self, _step: Any) -> None:
+    def _check(self, _step: Any) -> None:
         waiting = self._waiting
         while waiting and waiting[0].is_over:
             waiting.popleft()
@@ -55,7 +55,7 @@ class Deadlines:
         due = waiting.popleft() if is_due else None
         self._is_armed = bool(waiting)
         if waiting:
-            call_at(self._env, waiting[0].deadline, self._look)
+            call_at(self._env, waiting[0].deadline, self._check)
         if due is not None:
             _end(due)
 

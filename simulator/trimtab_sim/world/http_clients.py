@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from trimtab_sim.world.servers import Server
     from trimtab_sim.world.world import World
 
-__all__ = ["RIDE", "FamilyName", "HttpClient", "Ride", "load"]
+__all__ = ["RECORD", "FamilyName", "HttpClient", "RequestRecord", "load"]
 
 FamilyName: TypeAlias = Literal["httpx", "httpx2"]
 """Which HTTP client is simulated."""
-RIDE = "trimtab_sim"
-"""The request extension that holds a `Ride`."""
+RECORD = "trimtab_sim"
+"""The request extension that holds a `RequestRecord`."""
 
 _CORES = {"httpx": "httpcore", "httpx2": "httpcore2"}
 _OUTCOMES: dict[Failure, Outcome] = {
@@ -43,16 +43,16 @@ _OUTCOMES: dict[Failure, Outcome] = {
 
 @cache
 def load(family: FamilyName) -> tuple[Any, Any]:
-    """Import a family and its core, which look around the machine: before the fences go up."""
+    """Import a family and its core. Importing reads the machine, so it precedes the fences."""
     return import_module(family), import_module(_CORES[family])
 
 
-class Ride:
-    """What a request carries through the HTTP client, for the models beneath.
+class RequestRecord:
+    """What a request carries through the HTTP client, for the models of the network.
 
     Attributes:
-        request: its id, which keys its luck.
-        attempts: how many attempts were made so far.
+        request: its id, which keys its random draws.
+        attempts: how many attempts were sent so far.
         server: the index of the last server tried, or -1.
     """
 
@@ -68,7 +68,7 @@ class HttpClient(Client):
     """Sends its requests by a real `AsyncClient`, each in a task of its own.
 
     Args:
-        inner: makes what stands for the network of one instance: `(client, instance) -> transport`.
+        inner: makes the model of the network to one instance: `(client, instance) -> transport`.
         family: httpx or httpx2.
         balancer: further arguments of the transport: `registry`, `strategy`, `rng` and so on.
 
@@ -100,56 +100,58 @@ class HttpClient(Client):
         self._transport = BalancedTransport(
             inner=lambda instance: inner(self, instance), **balancer
         )
-        # Nothing of the machine's environment may enter a run.
+        # The machine's environment must not change a run.
         self._http = self.module.AsyncClient(
             transport=self._transport, timeout=float(group.timeout), trust_env=False
         )
 
     async def open(self) -> Service:
         """Open the service, and wait for its first list."""
-        # As a program does that must be ready before its first request.
-        side = self._transport._async_side(self._family)  # noqa: SLF001 - nobody else needs it
+        # A program that must be ready before its first request does the same.
+        side = self._transport._async_side(self._family)  # noqa: SLF001 - no other user needs it
         return await side.services.open(self.world.service_name)
 
     def begin(self, request: int, now: float) -> None:
         """Send a new request."""
         self._recorder.begin(now)
         task = asyncio.get_running_loop().create_task(self._request(request, now))
-        # By number: a set would hash each task twice, and a callback would cost a turn of the loop.
+        # Keyed by number: a set hashes each task twice, and a callback costs a turn of the loop.
         self._running[request] = task
 
     async def aclose(self) -> None:
-        """Close the HTTP client, and the transport with it; no request outlives them."""
+        """Cancel the requests under way; then close the HTTP client and its transport."""
         while self._running:
             task = next(iter(self._running.values()))
             task.cancel()
             await asyncio.wait([task])
         await self._http.aclose()
 
-    def departs(self, ride: Ride, server: Server) -> int:
+    def note_sent(self, record: RequestRecord, server: Server) -> int:
         """Note that an attempt is sent; return its number."""
-        number = ride.attempts
-        ride.attempts += 1
-        ride.server = server.place.index
+        number = record.attempts
+        record.attempts += 1
+        record.server = server.place.index
         self._recorder.send(server, number, self._env.now)
         return number
 
     async def _request(self, request: int, started: float) -> None:
-        ride = Ride(request)
+        record = RequestRecord(request)
         try:
-            outcome = await self._send(ride)
+            outcome = await self._send(record)
         except Exception as error:  # noqa: BLE001 - it fails the run
             self.world.failures.append(error)
             return
         finally:
             del self._running[request]
-        self._recorder.end(request, started, self._env.now, outcome, ride.server)
+        self._recorder.end(request, started, self._env.now, outcome, record.server)
         if self._closed is not None:
             self.over(started)
 
-    async def _send(self, ride: Ride) -> Outcome:
+    async def _send(self, record: RequestRecord) -> Outcome:
         try:
-            response = await self._http.request(self._method, self._url, extensions={RIDE: ride})
+            response = await self._http.request(
+                self._method, self._url, extensions={RECORD: record}
+            )
         except PickError:
             return Outcome.NO_INSTANCE
         except DiscoveryError:

@@ -1,4 +1,4 @@
-"""What stands for one instance's network at the depth `client`: an attempt is a trip."""
+"""The modelled network of one instance, at the depth `client`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from trimtab_sim.world.http_clients import RIDE
-from trimtab_sim.world.trips import Fate, Trip, send
+from trimtab_sim.world.attempts import Attempt, Ending, send
+from trimtab_sim.world.http_clients import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trimtab import Instance
-    from trimtab_sim.world.http_clients import HttpClient, Ride
+    from trimtab_sim.world.http_clients import HttpClient, RequestRecord
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server
 
 __all__ = ["ModelTransport"]
 
-_End: TypeAlias = "tuple[Fate | Literal['silent'], int]"
+_End: TypeAlias = "tuple[Ending | Literal['silent'], int]"
 _ERRORS = {
     "refused": ("ConnectError", "the simulated server refuses connections"),
     "broken": ("ReadError", "the simulated server broke the connection off"),
@@ -28,9 +28,9 @@ _ERRORS = {
 
 
 class ModelTransport:
-    """An inner transport of `BalancedTransport` whose far end is a modelled server.
+    """An inner transport of `BalancedTransport` that sends to a modelled server.
 
-    The server is whoever has the instance's address at the moment of sending.
+    The server is the one that has the instance's address when an attempt is sent.
     """
 
     def __init__(self, client: HttpClient, instance: Instance) -> None:
@@ -39,62 +39,62 @@ class ModelTransport:
         self._body = _body(client.module)()
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Make the trip; raise what the client's family raises when it fails."""
+        """Send an attempt; raise the error of the client's family if it fails."""
         client = self._client
         world = client.world
         server = world.route(self._instance)
-        ride = request.extensions[RIDE]
+        record = request.extensions[RECORD]
         timeout_s = request.extensions["timeout"]["read"]
-        trip = _Trip(client.place, server, ride, client.departs(ride, server))
+        attempt = _AwaitedAttempt(client.place, server, record, client.note_sent(record, server))
         if timeout_s is not None:
-            trip.deadline = world.env.now + timeout_s
-            client.deadlines.add(trip)
-        send(world.env, world.network, trip)
+            attempt.deadline = world.env.now + timeout_s
+            client.deadlines.add(attempt)
+        send(world.env, world.network, attempt)
         try:
-            fate, status = await trip.end
+            ending, status = await attempt.end
         finally:
-            trip.is_over = True
-        # Of two side by side, the one that ended is the one that matters.
-        ride.server = server.place.index
-        if fate == "answered":
+            attempt.is_over = True
+        # Of two attempts at the same time, the one that ended first counts.
+        record.server = server.place.index
+        if ending == "answered":
             return client.module.Response(status, stream=self._body, request=request)
-        name, message = _ERRORS[fate]
+        name, message = _ERRORS[ending]
         raise getattr(client.module, name)(message, request=request)
 
     async def aclose(self) -> None:
         """Do nothing: nothing is open."""
 
 
-class _Trip(Trip):
-    """A trip that a task waits for."""
+class _AwaitedAttempt(Attempt):
+    """An attempt that a task waits for."""
 
     __slots__ = ("deadline", "end")
 
-    def __init__(self, client: Place, server: Server, ride: Ride, attempt: int) -> None:
-        # Its base's constructor would cost another call at each attempt.
+    def __init__(self, client: Place, server: Server, record: RequestRecord, number: int) -> None:
+        # Calling the base's constructor would cost another call for each attempt.
         self.client = client
         self.server = server
-        self.request = ride.request
-        self.attempt = attempt
+        self.request = record.request
+        self.number = number
         self.is_over = False
         self.life = 0
         self.deadline = float("inf")
-        # Nobody puts it into a set: it need not have the loop's stable hash, and costs less.
+        # It is never put into a set, so it does not need the loop's stable hash, and costs less.
         self.end: asyncio.Future[_End] = asyncio.Future()
 
-    def arrived(self, fate: Fate, status: int) -> None:
+    def arrived(self, ending: Ending, status: int) -> None:
         """Wake the task with the outcome."""
         self.is_over = True
-        self._wake(fate, status)
+        self._wake(ending, status)
 
     def expired(self) -> None:
-        """Wake the task: its time is up."""
+        """Wake the task: the time-out is over."""
         self._wake("silent", 0)
 
-    def _wake(self, fate: Fate | Literal["silent"], status: int) -> None:
-        # The task may have been cancelled in this very turn.
+    def _wake(self, ending: Ending | Literal["silent"], status: int) -> None:
+        # The task may have been cancelled in the same turn of the loop.
         if not self.end.done():
-            self.end.set_result((fate, status))
+            self.end.set_result((ending, status))
 
 
 @cache
@@ -102,7 +102,7 @@ def _body(module: Any) -> type[Any]:
     base: Any = module.AsyncByteStream
 
     class SmallBody(base):  # type: ignore[misc] # known at run time only
-        """A streamed body that comes with the head."""
+        """A streamed body that arrives together with the head."""
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             return _Chunks()
@@ -111,7 +111,7 @@ def _body(module: Any) -> type[Any]:
 
 
 class _Chunks:
-    """One chunk. An asynchronous generator would cost its hooks at each response."""
+    """An iterator over one chunk. An asynchronous generator costs more: its hooks run each time."""
 
     __slots__ = ("_is_over",)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
+from trimtab_sim.world.attempts import reply
 from trimtab_sim.world.places import Overlaid, Place
-from trimtab_sim.world.trips import reply
 
 if TYPE_CHECKING:
     import simpy
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from trimtab_sim.laws import Sampler
     from trimtab_sim.scenario.actions import Gray
     from trimtab_sim.scenario.content import Service
+    from trimtab_sim.world.attempts import Attempt
     from trimtab_sim.world.network import Network
-    from trimtab_sim.world.trips import Trip
 
 __all__ = ["Draws", "Server"]
 
@@ -93,10 +93,10 @@ class Server(Overlaid):
         self._cold = service.cold_start
         self._draws = draws
         self._uniform = draws.service.at
-        self._queue: deque[Trip] = deque()
+        self._queue: deque[Attempt] = deque()
         # A dict, in order of their start; a set has no order.
-        self._inside: dict[Trip, None] = {}
-        self._held: list[Trip] = []
+        self._inside: dict[Attempt, None] = {}
+        self._held: list[Attempt] = []
         self._born_at = float("-inf") if is_warm else env.now
         self.life = 0
         # Black holes in force, by whether the registration lives on.
@@ -126,57 +126,57 @@ class Server(Overlaid):
 
     # -- requests ----------------------------------------------------------------------------
 
-    def receive(self, trip: Trip) -> None:
+    def receive(self, attempt: Attempt) -> None:
         """Accept an attempt that has arrived."""
         self.received += 1
-        if not self._plain and self._fails(trip):
+        if not self._plain and self._fails(attempt):
             return
         if len(self._inside) < self._concurrency:
-            self._begin(trip)
+            self._begin(attempt)
         elif len(self._queue) < self._limit:
-            self._queue.append(trip)
+            self._queue.append(attempt)
         elif self._rejects:
-            reply(self._env, self._network, trip, "answered", _OVERLOADED)
+            reply(self._env, self._network, attempt, "answered", _OVERLOADED)
 
-    def _fails(self, trip: Trip) -> bool:
+    def _fails(self, attempt: Attempt) -> bool:
         if self.is_dark:
             return True
-        if not self.is_alive or (self.is_refusing and not trip.is_connected):
+        if not self.is_alive or (self.is_refusing and not attempt.is_connected):
             # In a step of its own: a retry that is refused again must not nest inside this call.
-            call_at(self._env, self._env.now, self._reply_refused, trip)
+            call_at(self._env, self._env.now, self._reply_refused, attempt)
             return True
-        if self.error is not None and self._fault_draw(trip, 0) < self.error[0]:
-            reply(self._env, self._network, trip, "answered", self.error[1])
+        if self.error is not None and self._fault_draw(attempt, 0) < self.error[0]:
+            reply(self._env, self._network, attempt, "answered", self.error[1])
             return True
         gray = self.gray
-        if gray is None or gray.effect == "slow" or self._fault_draw(trip, 1) >= gray.share:
+        if gray is None or gray.effect == "slow" or self._fault_draw(attempt, 1) >= gray.share:
             return False
         if gray.effect == "error":
-            reply(self._env, self._network, trip, "answered", gray.status)
+            reply(self._env, self._network, attempt, "answered", gray.status)
         return True
 
-    def _fault_draw(self, trip: Trip, number: int) -> float:
-        return self._draws.fault.draw(trip.request, 2 * trip.attempt + number)
+    def _fault_draw(self, attempt: Attempt, kind: int) -> float:
+        return self._draws.fault.draw(attempt.request, 2 * attempt.number + kind)
 
-    def _begin(self, trip: Trip) -> None:
-        self._inside[trip] = None
+    def _begin(self, attempt: Attempt) -> None:
+        self._inside[attempt] = None
         env = self._env
         now = env._now  # noqa: SLF001 - see `events`
-        trip.life = self.life
-        trip.callbacks = self._finishing
-        if self._steady and not trip.attempt:
+        attempt.life = self.life
+        attempt.callbacks = self._finishing
+        if self._steady and not attempt.number:
             # The same as `_time_of` without faults and retries, but faster.
-            time = self._sampler(self._uniform(trip.request)) * self.factor
+            time = self._sampler(self._uniform(attempt.request)) * self.factor
         else:
-            time = self._time_of(trip, now)
-        push(env, now + time, trip)
+            time = self._time_of(attempt, now)
+        push(env, now + time, attempt)
 
-    def _time_of(self, trip: Trip, now: float) -> float:
-        attempt, request = trip.attempt, trip.request
-        u = self._draws.service.draw(request, attempt) if attempt else self._uniform(request)
+    def _time_of(self, attempt: Attempt, now: float) -> float:
+        number, request = attempt.number, attempt.request
+        u = self._draws.service.draw(request, number) if number else self._uniform(request)
         time = self._sampler(u) * self.factor
         gray = self.gray
-        if gray is not None and gray.effect == "slow" and self._fault_draw(trip, 1) < gray.share:
+        if gray is not None and gray.effect == "slow" and self._fault_draw(attempt, 1) < gray.share:
             time *= gray.factor
         cold = self._cold
         if cold is not None and now < self._born_at + cold.duration:
@@ -184,21 +184,21 @@ class Server(Overlaid):
             time *= 1.0 + (cold.factor - 1.0) * left
         return time
 
-    def _finish(self, trip: Any) -> None:
-        if trip.life != self.life:
+    def _finish(self, attempt: Any) -> None:
+        if attempt.life != self.life:
             return
         if self.is_hung:
-            self._held.append(trip)
+            self._held.append(attempt)
             return
-        del self._inside[trip]
+        del self._inside[attempt]
         self.served += 1
         if self._queue:
             self._begin(self._queue.popleft())
         if self._plain and self._network.is_ideal:
-            if not trip.is_over:
-                trip.arrived("answered", _OK)
+            if not attempt.is_over:
+                attempt.arrived("answered", _OK)
         elif not self.is_dark:
-            reply(self._env, self._network, trip, "answered", _OK)
+            reply(self._env, self._network, attempt, "answered", _OK)
 
     # -- faults --------------------------------------------------------------------------------
 
@@ -247,9 +247,9 @@ class Server(Overlaid):
 
     def _answer_held(self) -> None:
         held, self._held = self._held, []
-        for trip in held:
-            trip.callbacks = self._finishing
-            push(self._env, self._env.now, trip)
+        for attempt in held:
+            attempt.callbacks = self._finishing
+            push(self._env, self._env.now, attempt)
 
     def _break_off(self) -> None:
         self.life += 1
@@ -258,9 +258,9 @@ class Server(Overlaid):
         self._queue.clear()
         self._held.clear()
         if not self.is_dark:
-            for trip in lost:
+            for attempt in lost:
                 # Each in a step of its own: a retry must not run while others are still crashing.
-                call_at(self._env, self._env.now, self._reply_broken, trip)
+                call_at(self._env, self._env.now, self._reply_broken, attempt)
 
     def _reply_refused(self, step: Any) -> None:
         reply(self._env, self._network, step.payload, "refused", 0)

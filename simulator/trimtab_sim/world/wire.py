@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.http import AsyncInnerTransport, Family
 from trimtab_sim.events import call_at
-from trimtab_sim.world.http_clients import RIDE
+from trimtab_sim.world.http_clients import RECORD
 from trimtab_sim.world.wire_peer import Peer
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class WireTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request under its id, which keys the server's random draws."""
         client = self._client
-        ride = request.extensions[RIDE]
-        number = client.departs(ride, client.world.route(self._instance))
-        CURRENT.set((ride.request, number))
+        record = request.extensions[RECORD]
+        number = client.note_sent(record, client.world.route(self._instance))
+        CURRENT.set((record.request, number))
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
-from trimtab_sim.world.trips import Fate, Trip, reply
+from trimtab_sim.world.attempts import Attempt, Ending, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,32 +50,32 @@ class Peer:
         self._life = server.life
         self._http = h11.Connection(h11.SERVER)
         self._has_body = True
-        self._trip: _WireAttempt | None = None
+        self._attempt: _WireAttempt | None = None
 
-    def receive(self, data: bytes, request: int, attempt: int) -> None:
+    def receive(self, data: bytes, request: int, number: int) -> None:
         """Accept bytes of an attempt; pass a complete request to the server."""
         server, world = self.server, self._world
         if server.is_dark:
             return
-        trip = _WireAttempt(self, self._client, server, request, attempt)
+        attempt = _WireAttempt(self, self._client, server, request, number)
         if not self._is_known():
             # The machine is reachable, but a new or dead process does not have this connection.
-            reply(world.env, world.network, trip, "broken", 0)
+            reply(world.env, world.network, attempt, "broken", 0)
         elif self._completes_request(data):
-            self._trip = trip
-            server.receive(trip)
+            self._attempt = attempt
+            server.receive(attempt)
 
-    def arrived(self, fate: Fate, status: int) -> None:
+    def arrived(self, ending: Ending, status: int) -> None:
         """Deliver the server's outcome, which has arrived at the client."""
-        if fate == "answered":
+        if ending == "answered":
             self._deliver(self._response(status))
         else:
             self._reset()
 
     def leave(self) -> None:
         """Note that the client has closed the connection; the server still does the work."""
-        if self._trip is not None:
-            self._trip.is_over = True
+        if self._attempt is not None:
+            self._attempt.is_over = True
 
     def is_seen_closed(self) -> bool:
         """Return whether the client has noticed by now that this end is closed."""
@@ -107,19 +107,19 @@ class Peer:
         return data
 
 
-class _WireAttempt(Trip):
+class _WireAttempt(Attempt):
     """An attempt that came over a connection."""
 
     __slots__ = ("_peer",)
     is_connected = True
 
     def __init__(
-        self, peer: Peer, client: Place, server: Server, request: int, attempt: int
+        self, peer: Peer, client: Place, server: Server, request: int, number: int
     ) -> None:
-        super().__init__(client, server, request, attempt)
+        super().__init__(client, server, request, number)
         self._peer = peer
 
-    def arrived(self, fate: Fate, status: int) -> None:
+    def arrived(self, ending: Ending, status: int) -> None:
         """Pass the outcome to the connection."""
         self.is_over = True
-        self._peer.arrived(fate, status)
+        self._peer.arrived(ending, status)
