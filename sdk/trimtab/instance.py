@@ -156,15 +156,18 @@ def _trouble_with(host: str) -> str:
         name = (host if host.isascii() else idna.encode(host.lower()).decode()).removesuffix(".")
         if len(name) > _MAX_HOST_LENGTH:
             return f"a name has at most {_MAX_HOST_LENGTH} characters"
-        for label in name.split("."):
-            if not _LABEL.fullmatch(label):
-                return "each part of a name between dots has letters, digits, '-' and '_'"
-            if len(label) > _MAX_LABEL_LENGTH:
-                return f"each part of a name has at most {_MAX_LABEL_LENGTH} characters"
-            if label[:4].lower() == "xn--":
-                idna.decode(label.lower())
+        return next(filter(None, map(_trouble_with_label, name.split("."))), "")
     except (idna.IDNAError, UnicodeError) as error:
         return f"the name cannot be encoded: {error}"
+
+
+def _trouble_with_label(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        return "each part of a name between dots has letters, digits, '-' and '_'"
+    if len(label) > _MAX_LABEL_LENGTH:
+        return f"each part of a name has at most {_MAX_LABEL_LENGTH} characters"
+    if label[:4].lower() == "xn--":
+        idna.decode(label.lower())
     return ""
 
 
