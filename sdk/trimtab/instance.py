@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
+import idna
+
 from trimtab.errors import InvalidInstanceError
 
 if TYPE_CHECKING:
@@ -19,7 +21,10 @@ __all__ = ["Instance", "Snapshot", "Status"]
 
 _MAX_PORT = 65535
 _MAX_HOST_LENGTH = 253
-_FORBIDDEN_IN_HOST = re.compile(r"[\s/\\@?#\[\]\x00-\x1f\x7f]")
+_MAX_LABEL_LENGTH = 63
+_LABEL = re.compile(r"[A-Za-z0-9_-]+")
+_DOTTED_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+_SHOWN_LENGTH = 80
 
 
 class Status(StrEnum):
@@ -69,10 +74,10 @@ class Instance:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "host", self._checked_host())
-        in_brackets = f"[{self.host}]" if ":" in self.host else self.host
-        put(self, "address", f"{in_brackets}:{self.port}")
         if type(self.port) is not int or not 1 <= self.port <= _MAX_PORT:
             raise self._wrong("port", self.port, f"a whole number from 1 to {_MAX_PORT}")
+        in_brackets = f"[{self.host}]" if ":" in self.host else self.host
+        put(self, "address", f"{in_brackets}:{self.port}")
         if self.scheme not in (None, "http", "https"):
             raise self._wrong("scheme", self.scheme, "'http', 'https' or None")
         put(self, "weight", self._checked_weight())
@@ -115,17 +120,9 @@ class Instance:
             raise self._wrong("host", host, "a string")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
-        if not host or len(host) > _MAX_HOST_LENGTH or _FORBIDDEN_IN_HOST.search(host):
-            raise self._wrong(
-                "host", self.host, "a name or an address without slash, space or control character"
-            )
-        if ":" in host:
-            try:
-                ipaddress.IPv6Address(host)
-            except ValueError:
-                raise self._wrong(
-                    "host", self.host, "a name, an IPv4 or an IPv6 address; the port stands apart"
-                ) from None
+        trouble = _trouble_with(host)
+        if trouble:
+            raise self._wrong("host", self.host, f"a name, an IPv4 or an IPv6 address; {trouble}")
         return host
 
     def _checked_weight(self) -> float:
@@ -138,8 +135,61 @@ class Instance:
         return float(weight)
 
     def _wrong(self, name: str, value: object, wanted: str) -> InvalidInstanceError:
-        who = repr(self.id) if self.id else f"at host {self.host!r}, port {self.port!r}"
-        return InvalidInstanceError(f"instance {who}: {name} is {value!r}; it must be {wanted}")
+        place = f"at host {_short(self.host)}, port {_short(self.port)}"
+        who = _short(self.id) if self.id else place
+        return InvalidInstanceError(
+            f"instance {who}: {name} is {_short(value)}; it must be {wanted}"
+        )
+
+
+def _trouble_with(host: str) -> str:
+    """Return why no connection can be made to a host of this form; "" if one can.
+
+    This is the one rule for every registry. What passes can be written into a URL, and the
+    operating system's resolver takes it.
+    """
+    if ":" in host:
+        return _trouble_with_address(ipaddress.IPv6Address, host)
+    if _DOTTED_NUMBERS.fullmatch(host):
+        return _trouble_with_address(ipaddress.IPv4Address, host)
+    try:
+        name = (host if host.isascii() else idna.encode(host.lower()).decode()).removesuffix(".")
+        if len(name) > _MAX_HOST_LENGTH:
+            return f"a name has at most {_MAX_HOST_LENGTH} characters"
+        return next(filter(None, map(_trouble_with_label, name.split("."))), "")
+    except (idna.IDNAError, UnicodeError) as error:
+        return f"the name cannot be encoded: {error}"
+
+
+def _trouble_with_label(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        return "each part of a name between dots has letters, digits, '-' and '_'"
+    if len(label) > _MAX_LABEL_LENGTH:
+        return f"each part of a name has at most {_MAX_LABEL_LENGTH} characters"
+    if label[:4].lower() == "xn--":
+        idna.decode(label.lower())
+    return ""
+
+
+def _trouble_with_address(
+    kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], host: str
+) -> str:
+    try:
+        kind(host)
+    except ValueError:
+        return "this is neither; the port stands apart"
+    # A scope (`%eth0`) is part of the address; anything may stand in it.
+    scope = host.partition("%")[2]
+    return "" if not scope or _LABEL.fullmatch(scope) else "the scope is not an interface"
+
+
+def _short(value: object) -> str:
+    """Return a value for a message; what a registry sends may be of any length."""
+    try:
+        text = repr(value if not isinstance(value, str) else value[: 2 * _SHOWN_LENGTH])
+    except ValueError:  # A whole number with too many digits to be written.
+        return f"a {type(value).__name__} that is too large to be shown"
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
 
 
 def _rebuild(fields: dict[str, Any]) -> Instance:

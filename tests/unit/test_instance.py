@@ -4,8 +4,10 @@ import copy
 import math
 import pickle
 
+import httpx
+import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab import ConfigurationError, Instance, Status
@@ -29,7 +31,9 @@ def test_defaults_and_identity():
         ("::1", "::1", "[::1]:80"),
         ("[2001:db8::7]", "2001:db8::7", "[2001:db8::7]:80"),
         ("fe80::1%eth0", "fe80::1%eth0", "[fe80::1%eth0]:80"),
-        ("a" * 253, "a" * 253, "a" * 253 + ":80"),
+        ("a.b." * 63, "a.b." * 63, "a.b." * 63 + ":80"),
+        ("Billing_API.local.", "Billing_API.local.", "Billing_API.local.:80"),
+        ("é.example", "é.example", "é.example:80"),
     ],
 )
 def test_hosts(host, kept, address):
@@ -64,6 +68,67 @@ def test_a_wrong_field_is_named_with_its_instance(field, value):
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("a..b", ".a", "a..", ".", "..", "é..b", "é.."),
+        *("a" * 64, f"{'a' * 64}.b", f"b.{'a' * 64}", "é" * 60, "a.b." * 64),
+        *(
+            "256.1.1.1",
+            "1.2.3.999",
+            "01.2.3.4",
+            "1.2.3.4.5..",
+            "fe80::1%a/b",
+            "fe80::1%",
+            "::1%a b",
+        ),
+        *(
+            "xn--a",
+            "xn--",
+            "xn--zz--",
+            "☃",
+            "\u200d",
+            "١٢٣",
+            "a\ud800b",
+            "a%b",
+            "a,b",
+            "<a>",
+            "a;b",
+        ),
+    ],
+)
+def test_a_host_that_cannot_be_called_is_refused_when_it_is_listed(host):
+    with pytest.raises(InvalidInstanceError, match="host is"):
+        Instance(host=host, port=80)
+
+
+@given(st.text("aé☃_-.%xn1ß。:0 \ud800", max_size=70))
+@example("xn--a")
+@example("256.1.1.1")
+def test_every_host_that_is_accepted_can_be_written_in_a_url_and_looked_up(host):
+    try:
+        instance = Instance(host=host, port=80)
+    except InvalidInstanceError:
+        return
+    for family in (httpx, httpx2):
+        url = family.URL("http://service/").copy_with(host=instance.host, port=instance.port)
+        url.raw_host.decode().encode("idna")  # As sockets do before they look a name up.
+        assert url.host
+
+
+@pytest.mark.parametrize("field", ["id", "zone", "host", "scheme", "status"])
+def test_a_message_about_a_long_value_is_short(field):
+    with pytest.raises(InvalidInstanceError) as caught:
+        Instance(**{"host": "a", "port": 0, field: "x" * 2**20})
+    assert len(str(caught.value)) < 500
+
+
+def test_a_number_too_large_to_be_shown_is_refused_like_others():
+    for field in ("port", "weight"):
+        with pytest.raises(InvalidInstanceError, match="too large to be shown"):
+            Instance(**{"host": "a", "port": 80, field: 10**5000})
+
+
 def test_without_an_id_the_message_names_host_and_port():
     with pytest.raises(InvalidInstanceError, match=r"at host '10\.0\.0\.7', port 0"):
         Instance(host="10.0.0.7", port=0)
@@ -95,7 +160,10 @@ def text(max_size=12):
 
 instances = st.builds(
     Instance,
-    host=st.one_of(st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), st.ip_addresses().map(str)),
+    host=st.one_of(
+        st.from_regex(r"[a-z_-]{1,9}(\.[a-z0-9-]{1,9})?\.?", fullmatch=True),
+        st.ip_addresses().map(str),
+    ),
     port=st.integers(1, 65535),
     id=text(max_size=10),
     scheme=st.sampled_from([None, "http", "https"]),

@@ -123,13 +123,37 @@ async def test_a_line_is_bounded_and_the_stream_is_not():
         await collected(b"x" * 40, b"x" * 40, max_bytes=64)
 
 
-async def test_broken_compression_is_an_unreadable_answer():
-    body = gzip.compress(b"one\n")[:-4] + b"none"
-    answer = httpx.Response(
-        200, headers={"content-encoding": "gzip"}, stream=Body(b"not gzip", body)
-    )
-    with pytest.raises(RegistryAnswerError, match="broken compression"):
+@pytest.mark.parametrize(
+    "encoding",
+    ["gzip", "gzip, gzip, gzip", "x-gzip", "deflate", "br", "zstd", "identity, gzip", "?"],
+)
+async def test_compression_that_was_not_asked_for_is_refused_unread(encoding):
+    body = Body(gzip.compress(b"one\n"), RuntimeError("the body was read"))
+    answer = httpx.Response(200, headers={"content-encoding": encoding}, stream=body)
+    with pytest.raises(RegistryAnswerError, match="is compressed"):
         await anext(lines_of(asker(answer)))
+    with pytest.raises(RegistryAnswerError, match="is compressed"):
+        await asker(answer).ask("GET", URL, timeout_s=1.0)
+
+
+async def test_an_error_with_a_compressed_page_stays_that_error():
+    body = Body(RuntimeError("the body was read"))
+    answer = httpx.Response(503, headers={"content-encoding": "gzip"}, stream=body)
+    with pytest.raises(RegistryUnavailableError, match="HTTP 503"):
+        await anext(lines_of(asker(answer)))
+
+
+@pytest.mark.parametrize("name", ["accept-encoding", "Accept-Encoding"])
+async def test_no_setting_makes_it_ask_for_compression(name):
+    asked = []
+
+    async def handle(request):
+        asked.append(request)
+        return httpx.Response(200)
+
+    subject = Asker("registry", headers={name: "gzip"}, transport=httpx.MockTransport(handle))
+    await subject.ask("GET", URL, timeout_s=1.0)
+    assert asked[0].headers.get_list("accept-encoding") == ["identity"]
 
 
 async def test_numbers_written_as_text_are_read_where_that_is_meant():

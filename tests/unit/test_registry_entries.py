@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import pytest
 
-from trimtab.errors import InvalidInstanceError, RegistryAnswerError
+from trimtab.errors import ConfigurationError, InvalidInstanceError, RegistryAnswerError
 from trimtab.instance import Instance, Status
-from trimtab.registries.entries import Complaints, gather, read_entry, text_or_json
+from trimtab.registries import entries
+from trimtab.registries.entries import (
+    Complaints,
+    StatusWords,
+    check_protocol,
+    gather,
+    read_entry,
+    text_or_json,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +98,193 @@ def test_metadata_nested_beyond_measure_is_one_bad_entry():
         value = [value]
     with pytest.raises(InvalidInstanceError, match="nested too deeply"):
         text_or_json(value)
+
+
+# Other names of fields
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "id_"),
+    [
+        ({"ip": "10.0.0.1", "port": 80}, "10.0.0.1:80", "10.0.0.1:80"),
+        ({"IP": "10.0.0.1", "Port": "80"}, "10.0.0.1:80", "10.0.0.1:80"),
+        ({"ip_addr": "10.0.0.1", "port": 80, "instance-id": "a"}, "10.0.0.1:80", "a"),
+        ({"ipAddress": "::1", "port": 80}, "[::1]:80", "[::1]:80"),
+        ({"address": "10.0.0.1", "port": 80}, "10.0.0.1:80", "10.0.0.1:80"),
+        ({"address": "[::1]", "port": 80}, "[::1]:80", "[::1]:80"),
+        ({"address": "::1", "port": 80}, "[::1]:80", "[::1]:80"),
+        ({"addr": "h:81", "port": 80}, "h:80", "h:80"),
+        ({"hostname": "web-1", "ip": "10.0.0.1", "port": 80}, "10.0.0.1:80", "10.0.0.1:80"),
+        (
+            {"Address": "10.0.0.9", "ServiceAddress": "10.0.0.1", "ServicePort": 80},
+            "10.0.0.1:80",
+            "10.0.0.1:80",
+        ),
+        ({"Address": "10.0.0.9", "ServiceAddress": "", "ServicePort": 80}, *["10.0.0.9:80"] * 2),
+        ({"endpoint": "http://h:80/"}, "h:80", "h:80"),
+    ],
+)
+def test_the_usual_names_of_fields_are_known(entry, address, id_):
+    instance = read_entry(entry)
+    assert (instance.address, instance.id) == (address, id_)
+
+
+# Words for the status
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("success", "SUCCESS", "Up", "in service", "passing", True, 1, "1", "Running"), "passing"),
+        (("degraded", "WARN", "warning"), "warning"),
+        (("error", "Failed", "DOWN", False, 0, "not-ready", "critical", "timeout"), "critical"),
+        (("draining", "OUT_OF_SERVICE", "maintenance", "Terminating"), "draining"),
+    ],
+)
+def test_common_words_are_known(words, status):
+    known = StatusWords()
+    assert {known.status_of(word).value for word in words} == {status}
+    assert known.unknown("here") == ()
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["asleep", "", "  ", 2, -1, 1.0, ["up"], {"phase": "Running"}, 10**5000, "x" * 10**6],
+    ids=lambda word: type(word).__name__,
+)
+def test_an_unknown_word_counts_as_critical_and_is_named_once(word):
+    words = StatusWords()
+    entry = {"host": "h", "port": 1, "status": word}
+    instances, _ = gather([entry] * 2, lambda each: read_entry(each, words=words), place="here")
+    if word == "":
+        assert instances[0].status is Status.PASSING  # An empty field is none.
+        return
+    assert instances[0].status is Status.CRITICAL
+    (message,) = words.unknown("here")
+    assert "unknown status" in message
+    assert len(message) < 300
+    assert words.unknown("here") == ()
+
+
+def test_few_of_many_unknown_words_are_named():
+    words = StatusWords()
+    for number in range(10_000):
+        words.status_of(f"word{number}")
+    assert len(words.unknown("here")[0]) < 1000
+
+
+def test_other_words_may_be_given():
+    words = StatusWords({"Fine": "passing", "up": "critical"})
+    assert words.status_of("FINE") is Status.PASSING
+    assert words.status_of("up") is Status.CRITICAL
+    with pytest.raises(ConfigurationError, match="'good'; it must be one of passing"):
+        StatusWords({"fine": "good"})
+
+
+# What costs more than it should
+
+
+class Counting(list):
+    """Counts how often it is looked through."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
+BAD = [7, None, "no port", {"host": "h"}, {"host": "h", "port": "9" * 4300}, [[]], {}, "h:99999"]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+def test_many_unreadable_entries_cost_few_messages_and_are_counted(bad):
+    entries = Counting([*[bad] * 20_000, "h:1"])
+    tracemalloc.start()
+    try:
+        instances, skipped = gather(entries, read_entry, place="here")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [each.address for each in instances] == ["h:1"]
+    assert (entries.walks, len(skipped)) == (1, 101)
+    assert skipped[-1] == "here: 20000 entries are skipped in all"
+    assert sum(map(len, skipped)) < 64 * 1024
+    assert peak < 2**20
+
+
+def test_known_complaints_are_looked_up_and_not_searched(caplog):
+    class Message(str):
+        __slots__ = ()
+        compared = 0
+
+        def __eq__(self, other):
+            Message.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    complaints = Complaints()
+    for _ in range(3):
+        # New strings, as each answer has them.
+        complaints.about("orders", tuple(Message(f"entry {number}") for number in range(2000)))
+    assert len(caplog.messages) == 2000
+    assert Message.compared < 20_000
+
+
+def test_a_list_without_end_is_refused_after_a_bounded_number(monkeypatch):
+    monkeypatch.setattr(entries, "MOST_ENTRIES", 1000)
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "h:1"
+
+    with pytest.raises(RegistryAnswerError, match="more than 1000 entries"):
+        gather(endless(), read_entry, place="here")
+    assert taken == 1001
+
+
+def test_one_long_entry_has_a_short_message():
+    for bad in ("x" * 2**20, {"host": "x" * 2**20, "port": 1}, {"x" * 2**20: 1}, ["y" * 2**20]):
+        _, skipped = gather([bad, "h:1"], read_entry, place="here")
+        assert len(skipped[0]) < 600
+
+
+@pytest.mark.parametrize(
+    "port",
+    ["9" * 4300, "9" * 10**6, 10**4300, int("9" * 4000), "0" * 5000, "٣" * 5000, 1e300],
+    ids=range(7),
+)
+def test_a_port_of_any_length_costs_its_entry_alone(port):
+    (instance,), (message,) = gather([{"host": "h", "port": port}, "h:1"], read_entry, place="here")
+    assert instance.port == 1
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, RecursionError, MemoryError, TypeError])
+def test_whatever_an_entry_raises_costs_that_entry_alone(error):
+    def read(entry):
+        if entry == "bad":
+            raise error("a bug")
+        return read_entry(entry)
+
+    instances, skipped = gather(["bad", "h:1"], read, place="here")
+    assert (len(instances), len(skipped)) == (1, 1)
+    assert error.__name__ in skipped[0]
+
+
+# Protocols
+
+
+def test_only_what_speaks_http_is_listed():
+    for protocol in ("http", "HTTPS", "rest", "tri", "h2"):
+        check_protocol(protocol)
+    for protocol in ("dubbo", "DUBBO", "grpc", "thrift", "rmi", "redis", "amqp", "", "x" * 10**6):
+        with pytest.raises(InvalidInstanceError, match="not HTTP") as caught:
+            check_protocol(protocol)
+        assert len(str(caught.value)) < 200

@@ -287,3 +287,80 @@ def test_one_object_serves_one_loop_after_another():
     registry = Endpoint(listing("10.0.0.1:80")).registry()
     for _ in range(2):
         assert asyncio.run(registry.fetch("orders")).instances == (ONE,)
+
+
+# Lists as they are found in the world
+
+MIXED = [
+    {"ip": "10.0.0.1", "port": 80, "status": "success"},
+    {"ip": "10.0.0.2", "port": 80, "status": "error"},
+]
+
+
+@pytest.mark.parametrize(
+    "mapping", ["", "#host=ip&port=port", "#host=ip", "#port=port", "#status=status", "#address=ip"]
+)
+async def test_a_list_of_ip_port_and_status_is_read_with_and_without_a_mapping(mapping):
+    settings = HttpSettings.from_url(f"{URL}{mapping}")
+    endpoint = Endpoint(httpx.Response(200, json=MIXED))
+    listed = await endpoint.registry(mapping=settings.mapping).fetch("orders")
+    assert [(each.host, each.port, each.status) for each in listed.instances] == [
+        ("10.0.0.1", 80, Status.PASSING),
+        ("10.0.0.2", 80, Status.CRITICAL),
+    ]
+    assert listed.skipped == ()
+
+
+async def test_mapping_one_field_keeps_the_others():
+    entry = {
+        "ip": "10.0.0.1",
+        "ports": [81],
+        "weight": 3,
+        "zone": "a",
+        "meta": {"x": "y"},
+        "id": "i",
+    }
+    listed = await fetched([entry], mapping={"port": "ports.0"})
+    assert listed.instances == (
+        Instance(host="10.0.0.1", port=81, weight=3, zone="a", metadata={"x": "y"}, id="i"),
+    )
+
+
+async def test_a_mapped_host_beats_every_usual_name():
+    entry = {"host": "a", "address": "b:1", "ip": "c", "inner": "d", "port": 80}
+    listed = await fetched([entry], mapping={"host": "inner"})
+    assert listed.instances[0].address == "d:80"
+
+
+async def test_an_unknown_status_is_named_and_critical(caplog):
+    entries = [*MIXED, {"ip": "10.0.0.3", "port": 80, "status": "asleep"}]
+    listed = await fetched(entries)
+    assert listed.instances[2].status is Status.CRITICAL
+    assert "'asleep'" in listed.skipped[0]
+    assert "'asleep'" in caplog.text
+
+
+async def test_words_for_the_status_may_be_given_in_the_url():
+    url = f"{URL}#status_words=asleep:passing,b:x:critical"
+    settings = HttpSettings.from_url(url)
+    entries = [
+        {"ip": "10.0.0.1", "port": 80, "status": "Asleep"},
+        {"ip": "10.0.0.2", "port": 80, "status": "b:x"},
+    ]
+    listed = await fetched(entries, status_words=settings.status_words)
+    assert [each.status for each in listed.instances] == [Status.PASSING, Status.CRITICAL]
+    for wrong in ("asleep", "asleep:", ":passing", "asleep:fine"):
+        with pytest.raises(ConfigurationError, match="status_words"):
+            HttpSettings.from_url(f"{URL}#status_words={wrong}")
+
+
+@pytest.mark.parametrize(
+    "port",
+    ["9" * 4300, "9" * 100_000, "-" + "9" * 5000, "1e999", "9" * 30, '"' + "9" * 4300 + '"'],
+    ids=range(6),
+)
+async def test_a_number_of_any_length_costs_its_entry_alone(port):
+    body = f'[{{"host": "h", "port": {port}}}, "10.0.0.1:80"]'.encode()
+    listed = await Endpoint(httpx.Response(200, content=body)).registry().fetch("orders")
+    assert listed.instances == (ONE,)
+    assert len(listed.skipped) == 1

@@ -7,6 +7,7 @@ they were asked. So secrets are kept out of the logged URL, and taken out of a s
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ from trimtab.registries.clients import Clients
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["Answer", "Asker", "confided", "parse_json", "refusal", "without"]
+__all__ = ["Answer", "Asker", "confided", "parse_any", "parse_json", "refusal", "without"]
 
 _CONNECT_TIMEOUT_S = 5.0
 _DETAIL_LENGTH = 200
+_LONGEST_NUMBER = 20  # The digits of the largest number that 64 bits hold.
 _SHORTEST_SECRET = 4
 """A shorter value would tear words apart, and is no secret."""
 
@@ -69,7 +71,8 @@ class Asker:
         headers: sent with every question.
         auth: any httpx authentication.
         verify: an SSL context, or whether to check certificates.
-        max_bytes: the largest body that is read; beyond it the answer is refused.
+        max_bytes: the largest body that is read; beyond it the answer is refused. Compression is
+            not asked for, and an answer that is compressed all the same is refused unread.
         transport: used instead of the network, in tests and simulations.
     """
 
@@ -84,8 +87,11 @@ class Asker:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.place = place
+        sent = httpx.Headers(dict(headers or {}))
+        # What is compressed many times over unpacks to a thousandfold before it is measured.
+        sent["Accept-Encoding"] = "identity"
         self._settings: dict[str, Any] = {
-            "headers": dict(headers or {}),
+            "headers": sent,
             "auth": auth,
             "verify": verify,
             "transport": transport,
@@ -99,7 +105,7 @@ class Asker:
 
         Raises:
             RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
-            RegistryAnswerError: the body is too large, or its compression is broken.
+            RegistryAnswerError: the body is too large, or compressed.
             ClosedError: after `aclose`.
         """
         limits = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
@@ -130,7 +136,7 @@ class Asker:
         Raises:
             TimeoutError: silence; the caller decides whether that is an error.
             RegistryUnavailableError: no connection, a broken one, or no answer in `timeout_s`.
-            RegistryAnswerError: a line is too large, or the compression is broken.
+            RegistryAnswerError: a line is too large, or the answer is compressed.
             ClosedError: after `aclose`.
         """
         limits = httpx.Timeout(
@@ -207,7 +213,7 @@ class Asker:
 
     async def _whole(self, response: httpx.Response) -> Answer:
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in self._raw(response):
             body += chunk
             self._check_size(body, "the answer")
         return Answer(response.status_code, response.headers, bytes(body), response.request)
@@ -215,7 +221,7 @@ class Asker:
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Cut the body at line ends; an unfinished last line is left out."""
         rest = bytearray()
-        async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
+        async with aclosing(self._raw(response)) as chunks:
             async for chunk in chunks:
                 rest += chunk
                 if b"\n" in chunk:
@@ -224,6 +230,26 @@ class Asker:
                         if line.strip():
                             yield bytes(line)
                 self._check_size(rest, "one line of the answer")
+
+    async def _raw(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it comes; httpx would undo any compression, however much it unpacks to.
+
+        An error whose page is compressed is told without the page.
+        """
+        encodings = response.headers.get("Content-Encoding", "").replace(",", " ").split()
+        if any(each.lower() != "identity" for each in encodings):
+            if response.status_code == httpx.codes.OK:
+                raise RegistryAnswerError(
+                    f"{self.place}: the answer is compressed "
+                    f"({' '.join(encodings)[:_DETAIL_LENGTH]}), which was not asked for"
+                )
+            return
+        if response.is_stream_consumed:  # A transport of tests has made it of its whole content.
+            yield response.content
+            return
+        async with aclosing(response.aiter_raw()) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
 
     def _check_size(self, body: bytearray, what: str) -> None:
         if len(body) > self._max_bytes:
@@ -264,6 +290,27 @@ def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True
         if body.lstrip()[:1] == b"<":
             hint = " (it looks like HTML: is a proxy or a login page in between?)"
         raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}{hint}") from error
+
+
+def parse_any(place: str, body: bytes) -> Any:
+    """Read JSON of any shape. A number that is too large is kept as text: it is one field's matter.
+
+    Raises:
+        RegistryAnswerError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return parse_json(place, body)
+    except RegistryAnswerError as error:
+        if not isinstance(error.__cause__, msgspec.ValidationError):
+            raise
+    try:
+        return json.loads(body, parse_int=_number, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}") from error
+
+
+def _number(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
 
 
 def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:

@@ -1,9 +1,11 @@
 """`http(s)://host/path/{service}`: any endpoint that answers with a JSON list of instances.
 
-A mapping says where the fields of an instance are in the answer. In a URL it follows the
-`#`, which is never sent::
+The usual names of fields are known, `ip` or `ServiceAddress` for the host among them. A mapping
+says where other fields of an instance are in the answer. In a URL it follows the `#`, which is
+never sent::
 
     https://inventory.example/v2/{service}?env=prod#items=data.instances&host=ip&port=ports.0
+    https://inventory.example/v2/{service}#status_words=fine:passing,ailing:critical
 
 Polled, conditionally where the server gives an ETag or a Last-Modified.
 """
@@ -20,9 +22,16 @@ from cachetools import LRUCache
 
 from trimtab.errors import ConfigurationError, RegistryAnswerError, RegistryRequestError
 from trimtab.hiding import shown
-from trimtab.registries.asking import Answer, Asker, parse_json, refusal
+from trimtab.registries.asking import Answer, Asker, parse_any, parse_json, refusal
 from trimtab.registries.composed import ComposedRegistry
-from trimtab.registries.entries import FIELDS, Complaints, gather, read_entry
+from trimtab.registries.entries import (
+    FIELDS,
+    Complaints,
+    StatusWords,
+    gather,
+    read_entry,
+    usual_fields,
+)
 from trimtab.registries.members import MemberSettings
 from trimtab.registries.protocol import Listing
 from trimtab.registries.urls import Tls, above_zero, duration_s, read_options
@@ -36,6 +45,7 @@ __all__ = ["HttpReader", "HttpSettings", "from_url", "make"]
 
 _MAX_SERVICES_REMEMBERED = 4096
 _MISSING = object()
+_WHERE = ("host", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,10 @@ class HttpSettings(MemberSettings):
         template: the endpoint's URL; `{service}` in it stands for the service's name.
         mapping: dotted paths in an entry per field of an instance (`{"host": "ip", "port":
             "ports.0"}`; also `address`, which is `host:port` in one), or a callable that makes
-            entries of the whole answer. Without it entries use our own names; others are ignored.
+            entries of the whole answer. Fields without a path are read by their usual names; what
+            has another name is ignored.
+        status_words: the meanings of words for the status of an instance, beside the common ones:
+            `{"fine": "passing"}`. A word without a meaning is logged and counts as critical.
         items: the dotted path to the list in the answer; "" when the answer is the list. May
             also hold `{service}`.
         services_url: an endpoint that answers with the names of all services: a list of names,
@@ -74,6 +87,7 @@ class HttpSettings(MemberSettings):
     bases: tuple[str, ...] = ()
     template: str = field(repr=False)
     mapping: Mapping[str, str] | Callable[[Any], Iterable[Any]] | None = None
+    status_words: Mapping[str, str] | None = None
     items: str = ""
     services_url: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -95,6 +109,7 @@ class HttpSettings(MemberSettings):
             raise ConfigurationError(
                 f"revalidate_every is {self.revalidate_every!r}; it must be 0 or more"
             )
+        StatusWords(self.status_words)  # Raises if a meaning is no status.
         unknown = [name for name in _paths(self.mapping) if name not in FIELDS]
         if unknown:
             raise ConfigurationError(
@@ -105,19 +120,20 @@ class HttpSettings(MemberSettings):
     def from_url(cls, url: str) -> HttpSettings:
         """Read an endpoint's URL; the options stand after `#`, which is never sent.
 
-        They are `items`, `services_url`, `token`, `timeout` and the fields of an instance, each
-        with its dotted path.
+        They are `items`, `services_url`, `token`, `timeout`, `status_words` and the fields of an
+        instance, each with its dotted path.
 
         Raises:
             ConfigurationError: an option is unknown or wrong.
         """
         endpoint, _, fragment = url.partition("#")
-        known = ("items", "services_url", "token", "timeout", *FIELDS)
+        known = ("items", "services_url", "status_words", "token", "timeout", *FIELDS)
         options = read_options(url, fragment, known=known)
         values = {name: texts[0] for name, texts in options.items()}
         return cls(
             template=endpoint,
             mapping={name: values[name] for name in FIELDS if name in values} or None,
+            status_words=_read_words(url, values.get("status_words", "")),
             items=values.get("items", ""),
             services_url=values.get("services_url"),
             token=values.get("token"),
@@ -157,6 +173,7 @@ class HttpReader:
             max_bytes=settings.max_bytes,
             transport=settings.transport,
         )
+        self._words = StatusWords(settings.status_words)
         self._seen: LRUCache[str, _Seen] = LRUCache(_MAX_SERVICES_REMEMBERED)
         self._complaints = Complaints()
 
@@ -209,7 +226,7 @@ class HttpReader:
         await self._asker.aclose()
 
     def _listing(self, place: str, service: str, answer: Answer) -> Listing:
-        data = parse_json(place, answer.body)
+        data = parse_any(place, answer.body)
         if callable(self._settings.mapping):
             entries = _called(self._settings.mapping, data, place)
         else:
@@ -224,18 +241,24 @@ class HttpReader:
                 "(items= says where it is)"
             )
         instances, skipped = gather(entries, self._read, place=place)
+        skipped += self._words.unknown(place)
         # Not the ETag: it is equal for two changes within one second on many servers.
         version = hashlib.blake2b(answer.body, digest_size=8).hexdigest()
         return Listing(instances=instances, version=version, skipped=skipped)
 
     def _read(self, entry: object) -> Instance:
         if isinstance(entry, dict):
-            if self._settings.mapping is None:
-                entry = {name: entry[name] for name in FIELDS if name in entry}
-            elif not callable(self._settings.mapping):
-                found = {name: _at(entry, path) for name, path in self._settings.mapping.items()}
-                entry = {name: value for name, value in found.items() if value is not _MISSING}
-        return read_entry(entry)
+            entry = self._mapped(entry)
+        return read_entry(entry, words=self._words)
+
+    def _mapped(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields by their paths, and the others by their usual names."""
+        fields, paths = usual_fields(entry), _paths(self._settings.mapping)
+        if "host" in paths or "address" in paths:
+            fields = {name: each for name, each in fields.items() if name not in _WHERE}
+        found = {name: _at(entry, path) for name, path in paths.items()}
+        fields.update((name, value) for name, value in found.items() if value is not _MISSING)
+        return fields
 
 
 def _is_usable(url: str) -> bool:
@@ -244,6 +267,20 @@ def _is_usable(url: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _read_words(url: str, text: str) -> dict[str, str]:
+    """Read `fine:passing,ailing:critical`.
+
+    Raises:
+        ConfigurationError: a word has no meaning.
+    """
+    pairs = [pair.rpartition(":") for pair in text.split(",") if pair]
+    if not all(word and meaning for word, _, meaning in pairs):
+        raise ConfigurationError(
+            f"registry URL {shown(url)!r}: write status_words=fine:passing,ailing:critical"
+        )
+    return {word.strip(): meaning.strip() for word, _, meaning in pairs}
 
 
 def _paths(mapping: object) -> dict[str, str]:

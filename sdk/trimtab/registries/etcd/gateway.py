@@ -42,8 +42,6 @@ __all__ = ["Gateway", "Tokens"]
 _HEADERS = {
     # A member that has lost its leader then answers so at once, instead of being silent.
     "Grpc-Metadata-hasleader": "true",
-    # A proxy that compresses a stream of lines holds them back.
-    "Accept-Encoding": "identity",
 }
 
 
