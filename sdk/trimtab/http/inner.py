@@ -241,7 +241,7 @@ class Body:
     late: Callable[[], BaseException]
 
     def __init__(self, stream: Any, family: Family, among: set[int] | None = None) -> None:
-        self._stream, self._family, self._among = stream, family, among
+        self._content, self._family, self._among = stream, family, among
         # Not its id, which another one has after it is gone.
         self._number = next(_numbers)
         self.is_whole = self.is_clean = False
@@ -277,7 +277,7 @@ def sync_body(module: ModuleType) -> Any:
     class SyncBody(Body, base):  # type: ignore[misc] # known at run time only
         def __iter__(self) -> Iterator[bytes]:
             try:
-                for chunk in self._stream:
+                for chunk in self._content:
                     yield chunk
                     if self.left_s is not None and self.left_s() <= 0:
                         raise self.late()  # noqa: TRY301 - it ends the body as any error does
@@ -295,7 +295,7 @@ def sync_body(module: ModuleType) -> Any:
         def close(self) -> None:
             is_clean = False
             try:
-                self._stream.close()
+                self._content.close()
                 is_clean = True
             finally:
                 self._closed(is_clean=is_clean)
@@ -310,7 +310,7 @@ def async_body(module: ModuleType) -> Any:
 
     class AsyncBody(Body, base):  # type: ignore[misc] # known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            stream = self._stream if self.left_s is None else _within(self)
+            stream = self._content if self.left_s is None else _within(self)
             try:
                 async for chunk in stream:
                     yield chunk
@@ -324,7 +324,7 @@ def async_body(module: ModuleType) -> Any:
         async def aclose(self) -> None:
             is_clean = False
             try:
-                await self._stream.aclose()
+                await self._content.aclose()
                 is_clean = True
             finally:
                 self._closed(is_clean=is_clean)
@@ -334,7 +334,7 @@ def async_body(module: ModuleType) -> Any:
 
 async def _within(body: Any) -> AsyncIterator[bytes]:
     """Yield a body's chunks, each before its time is up."""
-    chunks = aiter(body._stream)  # noqa: SLF001 - one thing in two places
+    chunks = aiter(body._content)  # noqa: SLF001 - one thing in two places
     while True:
         before = native_cancellations()
         with anyio.move_on_after(max(body.left_s(), 0.0)) as scope:
