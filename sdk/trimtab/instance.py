@@ -50,7 +50,7 @@ class Instance:
         id: the registry's identity of the instance, `host:port` by default. Two values with the
             same id are the same instance, which keeps its statistics.
         scheme: "http" or "https"; None means the scheme of the request's own URL. "http" does not
-            apply to a request over HTTPS: a registry cannot take TLS away.
+            apply to a request over TLS (https, wss): a registry cannot take TLS away.
         weight: its share relative to the others, 0 or more; 0 means no traffic.
         zone: its failure domain; "" if unknown.
         metadata: other data from the registry; not part of the hash.

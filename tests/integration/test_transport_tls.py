@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from transport_kit import DEADLINE_S, FLAVOURS, HttpServer, every, figures, listing
+from transport_kit import DEADLINE_S, FLAVOURS, HttpServer, RawServer, every, figures, listing
 from trimtab import Instance
 
 
@@ -115,6 +115,34 @@ async def test_the_scheme_of_the_instance_beats_the_urls(flavour, kit):
         response = await client.get("http://orders/who")
     assert response.text == "by-address"
     assert str(response.url) == "http://orders/who"
+
+
+@every(FLAVOURS)
+async def test_nothing_takes_tls_away_from_a_web_socket(flavour, kit):
+    for scheme in ("http", "https", None):
+        registry = listing(kit.name.instance(scheme=scheme))
+        transport = flavour.transport(registry, verify=kit.context, server_name="service")
+        async with flavour.client(transport) as client:
+            assert (await client.get("wss://orders/who")).text == "by-name"
+            assert kit.name.asked_for[-1] == "orders"
+
+
+@every(FLAVOURS)
+async def test_a_plaintext_server_never_gets_what_was_meant_for_tls(flavour, kit):
+    with RawServer("hang_up") as plain:
+        for asked in ("https", "wss"):
+            registry = listing(plain.instance(scheme="http"))
+            async with flavour.client(flavour.transport(registry, verify=kit.context)) as client:
+                with pytest.raises(flavour.family.TransportError):
+                    await client.get(f"{asked}://orders/secret")
+    assert plain.requests == 0
+
+
+@every(FLAVOURS)
+async def test_a_registry_may_ask_for_tls_for_a_web_socket(flavour, kit):
+    registry = listing(kit.address.instance(scheme="https"))
+    async with flavour.client(flavour.transport(registry, verify=kit.context)) as client:
+        assert (await client.get("ws://orders/who")).text == "by-address"
 
 
 @every(FLAVOURS)

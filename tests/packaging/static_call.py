@@ -25,7 +25,7 @@ assert trimtab_sim.__doc__
 server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 transport = trimtab.BalancedTransport(f"static://127.0.0.1:{server.server_port}")
-with httpx.Client(mounts={"all://orders": transport}) as client:
+with httpx.Client(transport=transport) as client:
     response = client.get("http://orders/")
 assert response.text == "hello"
 info = response.extensions["trimtab"]

@@ -35,7 +35,7 @@ from trimtab import (
 
 def sync_client() -> None:
     transport = BalancedTransport("consul://127.0.0.1:8500", strategy="least_latency")
-    with httpx.Client(mounts={"all://orders": transport}) as client:
+    with httpx.Client(transport=transport) as client:
         response = client.get("http://orders/items/7", extensions={"trimtab": {"key": "7"}})
         info: CallInfo = response.extensions["trimtab"]
         assert_type(info.instance, Instance)

@@ -86,8 +86,12 @@ def test_the_copy_shares_the_body_and_not_the_headers(family):
     [
         *(("http", None, "http"), ("http", "http", "http"), ("http", "https", "https")),
         *(("https", None, "https"), ("https", "https", "https")),
+        *(("ws", None, "ws"), ("ws", "http", "ws"), ("ws", "https", "wss")),
+        *(("wss", None, "wss"), ("wss", "https", "wss")),
         # A registry cannot take TLS away.
-        ("https", "http", "https"),
+        *(("https", "http", "https"), ("wss", "http", "wss")),
+        # The client tells that it does not know this one.
+        *(("ftp", "https", "ftp"), ("ftp", "http", "ftp")),
     ],
 )
 def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
@@ -100,7 +104,11 @@ def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
 @FAMILIES
 @pytest.mark.parametrize(
     ("policy", "scheme", "wanted"),
-    [("service", "https", "orders"), ("service", "http", None), ("instance", "https", None)],
+    [
+        *(("service", "https", "orders"), ("service", "wss", "orders")),
+        *(("service", "http", None), ("service", "ws", None)),
+        *(("instance", "https", None), ("instance", "wss", None)),
+    ],
 )
 def test_the_server_name_is_told_for_tls_alone(family, policy, scheme, wanted):
     request = family.Request("GET", f"{scheme}://orders/", extensions={"timeout": {"read": 1}})
@@ -132,6 +140,24 @@ def test_only_redirects_to_the_instance_itself_are_turned_back(family, location,
     request = family.Request("GET", "http://orders:81/x")
     instance = Instance(host="10.0.0.7", port=80)
     sent = Addressing(host_header="instance", server_name="instance").prepared(request, instance)
+    response = family.Response(302, headers={"location": location})
+    restore_location(response, request, sent)
+    assert response.headers["location"] == wanted
+
+
+@FAMILIES
+@pytest.mark.parametrize(
+    ("asked", "location", "wanted"),
+    [
+        ("wss", "https://10.0.0.7:8443/a", "wss://orders/a"),
+        ("wss", "wss://10.0.0.7:8443/a", "wss://orders/a"),
+        ("wss", "http://10.0.0.7:8443/a", "http://10.0.0.7:8443/a"),
+        ("https", "wss://10.0.0.7:8443/a", "https://orders/a"),
+    ],
+)
+def test_redirects_of_web_sockets_are_turned_back_too(family, asked, location, wanted):
+    request = family.Request("GET", f"{asked}://orders/x")
+    sent = Addressing().prepared(request, Instance(host="10.0.0.7", port=8443))
     response = family.Response(302, headers={"location": location})
     restore_location(response, request, sent)
     assert response.headers["location"] == wanted

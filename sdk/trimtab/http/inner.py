@@ -245,7 +245,7 @@ class Body:
     late: Callable[[], BaseException]
 
     def __init__(self, stream: Any, family: Family, among: set[int] | None = None) -> None:
-        self._stream, self._family, self._among = stream, family, among
+        self._content, self._family, self._among = stream, family, among
         # Not its id, which another one has after it is gone.
         self._number = next(_numbers)
         self.is_whole = self.is_clean = False
@@ -281,7 +281,7 @@ def sync_body(module: ModuleType) -> Any:
     class SyncBody(Body, base):  # type: ignore[misc] # known at run time only
         def __iter__(self) -> Iterator[bytes]:
             try:
-                for chunk in self._stream:
+                for chunk in self._content:
                     yield chunk
                     if self.left_s is not None and self.left_s() <= 0:
                         raise self.late()  # noqa: TRY301 - it ends the body as any error does
@@ -299,7 +299,7 @@ def sync_body(module: ModuleType) -> Any:
         def close(self) -> None:
             is_clean = False
             try:
-                self._stream.close()
+                self._content.close()
                 is_clean = True
             finally:
                 self._closed(is_clean=is_clean)
@@ -314,7 +314,7 @@ def async_body(module: ModuleType) -> Any:
 
     class AsyncBody(Body, base):  # type: ignore[misc] # known at run time only
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            stream = self._stream if self.left_s is None else _within(self._stream, self)
+            stream = self._content if self.left_s is None else _within(self._content, self)
             try:
                 async for chunk in stream:
                     yield chunk
@@ -328,7 +328,7 @@ def async_body(module: ModuleType) -> Any:
         async def aclose(self) -> None:
             is_clean = False
             try:
-                await self._stream.aclose()
+                await self._content.aclose()
                 is_clean = True
             finally:
                 self._closed(is_clean=is_clean)

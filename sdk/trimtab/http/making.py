@@ -1,4 +1,4 @@
-"""How the inner transport of an instance is made, of either family, sync or async."""
+"""How transports are made, of either family, sync or async: for instances, and for other hosts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import ConfigurationError
+from trimtab.hiding import shown
 from trimtab.http.inner import AsyncInnerTransport, InnerTransport
 from trimtab.http.tls import SharedContext
 
@@ -66,6 +67,10 @@ class Maker:
             "network": network,
             "tls": self.tls,
         }
+        self._usual = {"http1": http1, "http2": http2}
+        if limits is not None:
+            self._usual["limits"] = limits
+        self._local_address = local_address
 
     def prepare(self, family: Family) -> None:
         """Import what connections need, so that the first request does not have to."""
@@ -86,3 +91,25 @@ class Maker:
             self.tls.context()
         kind: Any = AsyncInnerTransport if is_async else InnerTransport
         return kind(family, **self._settings)
+
+    def make_usual(self, family: Family, proxy: str | None, *, is_async: bool) -> Any:
+        """Make the family's own transport, for hosts that are not services.
+
+        Args:
+            family: the clients' family.
+            proxy: the URL of a proxy; None: none.
+            is_async: of which kind the clients are.
+
+        Raises:
+            ConfigurationError: the proxy cannot be used.
+        """
+        kind = family.module.AsyncHTTPTransport if is_async else family.module.HTTPTransport
+        # A proxy is connected to from any address, as the families do it.
+        place = {"proxy": proxy} if proxy else {"local_address": self._local_address}
+        context = self.tls.context()
+        try:
+            return kind(verify=context, **place, **self._usual)
+        except (ImportError, ValueError, family.module.InvalidURL) as error:
+            raise ConfigurationError(
+                f"the environment's proxy {shown(proxy or '')} cannot be used: {error}"
+            ) from None

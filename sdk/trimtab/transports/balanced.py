@@ -23,6 +23,7 @@ from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import check_registry, shown_url
 from trimtab.transports.exchange import AsyncExchange, SyncExchange
+from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
 from trimtab.transports.options import Options, key_reader
 from trimtab.transports.preparing import Addressing
 from trimtab.transports.sides import AsyncSide, SideSettings, SyncSide, running_loop
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trimtab.pool import PoolStatistics, Subset
     from trimtab.registries import Registry
     from trimtab.strategies import StrategyFactory
+    from trimtab.transports.hosts import ServiceHosts
     from trimtab.transports.options import KeyFrom
     from trimtab.transports.preparing import NamePolicy
 
@@ -62,9 +64,10 @@ __all__ = ["BalancedTransport"]
 class BalancedTransport(_SyncBases, _AsyncBases):
     """A transport for httpx and httpx2 clients, sync and async, that balances by service name.
 
-    The service is the host of the URL. Mount it for some names, or make it the only transport:
+    The host of the URL names the service. Requests to hosts that are no services (see `services`)
+    go on as without it, through the environment's proxies too:
 
-        client = httpx.AsyncClient(mounts={"all://orders": BalancedTransport("consul://10.0.0.1:8500")})
+        client = httpx.AsyncClient(transport=BalancedTransport("consul://10.0.0.1:8500"))
         response = await client.get("http://orders/items/7")
         response.extensions["trimtab"].instance
 
@@ -88,14 +91,18 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         deadline_header: the name of a header that tells the instance, in milliseconds, what is
             left of the deadline.
         listener: told of what happens to instances; see `trimtab.events`.
-        service: the service that all requests go to; by default each URL's host names it.
+        service: the one service that all requests go to, whatever the host.
+        services: which hosts are services: their names, or a function of the host. By default
+            those without a dot, if they are neither an address nor localhost; names with dots must
+            be given here.
         key_from: where the key of a request comes from, for strategies with affinity: the name of
             a header, or a function of the request. `extensions={"trimtab": {"key": ...}}` wins.
         host_header: whose name the `Host` header carries: the instance's (as every Consul client
             does) or the service's.
         server_name: whose name TLS asks for and checks; by default as `host_header`.
-        verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports, as
-            in `httpx.HTTPTransport`; limits are per instance. One TLS context serves them all.
+        verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports and
+            of those for other hosts, as in `httpx.HTTPTransport`; limits are per instance. One TLS
+            context serves them all. With `trust_env=False` the environment's proxies are ignored.
         connection_max_age_s: above 0; connections of an instance that are older, give or take 10 %,
             get no new request and are closed once idle: keep-alive pins neither traffic nor an
             old DNS answer for so long. None keeps them as long as they last.
@@ -123,6 +130,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         deadline_header: str | None = None,
         listener: Listener | None = None,
         service: str | None = None,
+        services: ServiceHosts | None = None,
         key_from: KeyFrom | None = None,
         host_header: NamePolicy = "instance",
         server_name: NamePolicy | None = None,
@@ -182,12 +190,13 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 local_address=local_address,
                 refusal_of=NetworkPolicy(settings.allow_networks).refusal_of,
             ),
+            proxies=EnvironmentProxies(None if trust_env else {}),
             drain_timeout_s=drain_timeout_s,
             connection_max_age_s=connection_max_age_s,
         )
         self._rng = rng or Random()
         self._is_seeded = rng is not None
-        self._service = service
+        self._names = ServiceNames(services, only=service or None)
         self._lock = threading.Lock()
         self._sync: dict[str, SyncSide] = {}
         self._async: dict[tuple[str, Any], AsyncSide] = {}
@@ -203,38 +212,45 @@ class BalancedTransport(_SyncBases, _AsyncBases):
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client; see httpx's `BaseTransport`."""
         side = self._sync_side(family_of(request))
-        exchange = SyncExchange(side, request, self._service or request.url.host)
+        name = self._names[request.url.host]
+        if name is None:
+            return side.others.transport_for(request.url).handle_request(request)
+        exchange = SyncExchange(side, request, name)
         return drive(exchange, exchange.begin())
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
-        name = "httpx" if isinstance(request, httpx.Request) else "httpx2"
+        family = "httpx" if isinstance(request, httpx.Request) else "httpx2"
         try:
-            side = self._async.get((name, asyncio.get_running_loop()))
+            side = self._async.get((family, asyncio.get_running_loop()))
         except RuntimeError:  # Under trio, connections are closed by the next request.
-            side = self._async.get((name, None))
+            side = self._async.get((family, None))
             if side is not None and side.unclosed:
                 await side.close_unused()
         if side is None:
             side = self._async_side(family_of(request))
-        exchange = AsyncExchange(side, request, self._service or request.url.host)
+        name = self._names[request.url.host]
+        if name is None:
+            return await side.others.transport_for(request.url).handle_async_request(request)
+        exchange = AsyncExchange(side, request, name)
         return await drive_async(exchange, exchange.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known, so that no request has to. For async code.
 
         Raises:
+            ConfigurationError: one is no service by `services`; requests would go elsewhere.
             DiscoveryError: no first list can be had.
         """
         side = self._async_side(usual_family())
         for service in services:
-            await side.home.run(partial(side.services.open, service))
+            await side.home.run(partial(side.services.open, self._service_named(service)))
 
     def ready_sync(self, *services: str) -> None:
         """Do the same in synchronous code."""
         side = self._sync_side(usual_family())
         for service in services:
-            side.home.run_blocking(side.services.open(service))
+            side.home.run_blocking(side.services.open(self._service_named(service)))
 
     # -- figures -----------------------------------------------------------------------------
 
@@ -278,6 +294,15 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             self._rng.seed()
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _service_named(self, host: str) -> str:
+        name = self._names[host]
+        if name is None:
+            raise ConfigurationError(
+                f"{host!r} is no service: requests to it go out as to any other host; name it in "
+                "services="
+            )
+        return name
 
     def _url(self) -> str:
         return shown_url(self._settings.registry)

@@ -28,7 +28,10 @@ __all__ = [
 
 NamePolicy: TypeAlias = Literal["instance", "service"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_OVER_TLS = {"http": "https", "ws": "wss", "https": "https", "wss": "wss"}
+"""What each scheme is called over TLS."""
+_SECURE = frozenset(_OVER_TLS.values())
 _LEAST_WAIT_S = 0.001
 _WAITS = ("connect", "read", "write", "pool")
 
@@ -61,8 +64,10 @@ class Addressing:
         header of the caller's own choice stays.
         """
         service = request.url
-        # A registry may ask for TLS, and may not take it away from a caller that asked for it.
-        scheme = service.scheme if service.scheme == "https" else instance.scheme or service.scheme
+        scheme = service.scheme
+        if instance.scheme == "https":
+            # A registry may ask for TLS, and may not take it away from a caller that asked for it.
+            scheme = _OVER_TLS.get(scheme, scheme)
         url, netloc = readdressed(service, scheme, instance.host, instance.port)
         # A Request's constructor would encode the body and build every header again: 25 to 33 us.
         copy = object.__new__(type(request))
@@ -70,7 +75,7 @@ class Addressing:
         copy.url = url
         if self.host_header == "instance":
             copy.headers = rehosted(request.headers, service.netloc, netloc)
-        if self.server_name == "service" and url.scheme == "https":
+        if self.server_name == "service" and scheme in _SECURE:
             copy.extensions = {"sni_hostname": service.host, **request.extensions}
         return copy
 
@@ -154,8 +159,8 @@ def restore_location(response: Any, request: Any, sent: Any) -> None:
         )
 
 
-def _origin(url: Any) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme)
+def _origin(url: Any) -> tuple[bool, str, int | None]:
+    return url.scheme in _SECURE, url.host, url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
 class Timeouts(dict[str, Any]):

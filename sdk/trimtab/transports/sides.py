@@ -18,6 +18,7 @@ from trimtab.balancing import Services
 from trimtab.balancing.drivers import Bell
 from trimtab.discovery import Home
 from trimtab.transports.connections import Ages, Connections
+from trimtab.transports.hosts import OtherHosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trimtab.http import Family, Maker
     from trimtab.member import Member
     from trimtab.registries import Registry
+    from trimtab.transports.hosts import EnvironmentProxies
     from trimtab.transports.options import Options
     from trimtab.transports.preparing import Addressing
 
@@ -46,6 +48,7 @@ class SideSettings:
     options: Options
     key_of: Callable[[Any], str | None] | None
     maker: Maker
+    proxies: EnvironmentProxies
     drain_timeout_s: float
     connection_max_age_s: float | None
 
@@ -82,6 +85,7 @@ class Side:
         )
         make = partial(settings.maker.make, family, is_async=is_async)
         self.connections = Connections(make, self._close, ages)
+        self.others = OtherHosts(family, settings.maker, settings.proxies, is_async=is_async)
 
     def _retire(self, members: list[Member]) -> None:
         self.connections.retire(members)
@@ -124,7 +128,7 @@ class SyncSide(Side):
         if self._drain():
             self._idle.wait(self.settings.drain_timeout_s)
         self.home.run_blocking(self.services.aclose())
-        self._close(self.connections.abandon())
+        self._close([*self.connections.abandon(), *self.others.take()])
 
     def _on_idle(self) -> None:
         self._idle.set()
@@ -173,7 +177,7 @@ class AsyncSide(Side):
         finally:
             # A caller that is cancelled while it drains waits no longer, and leaves no leak.
             with anyio.CancelScope(shield=True):
-                self.unclosed += self.connections.abandon()
+                self.unclosed += [*self.connections.abandon(), *self.others.take()]
                 await self.close_unused()
                 if self._closing:
                     await asyncio.wait(self._closing)
