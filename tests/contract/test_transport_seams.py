@@ -171,7 +171,7 @@ def test_room_wakes_those_who_wait_from_wherever_it_comes(flavour, how, kit):
             else:
                 (service,) = (s for side in transport._sides() for s in side.services.all())
                 # As a finalizer in another thread does, while nothing wakes the home of the lists.
-                service._dropped.append(kept[0].stream._stream._pick)
+                service._dropped.append(kept[0].stream._stream.watcher._pick)
                 _in_thread(transport.statistics)
 
         async with flavour.client(transport, timeout=DEADLINE_S) as client:

@@ -16,7 +16,13 @@ import pytest
 import trio
 
 from transport_kit import DEADLINE_S, HttpServer, figures, listing, unique
-from trimtab import BalancedTransport, ConfigurationError, DiscoverySettings, Instance
+from trimtab import (
+    BalancedTransport,
+    ConfigurationError,
+    DiscoverySettings,
+    Instance,
+    InvalidInstanceError,
+)
 from trimtab.discovery.hub import _hubs
 from trimtab.testing import FakeRegistry
 
@@ -251,8 +257,12 @@ def test_a_url_is_registry_enough(server):
 
 
 def test_an_instance_whose_name_makes_no_url_leaves_nothing_in_use():
-    odd = Instance(host="b\u00fccher..example", port=80, id="odd")
-    transport = balanced(odd)
+    def make(_instance):
+        raise httpx.InvalidURL("an inner transport's own")
+
+    with pytest.raises(InvalidInstanceError, match="host"):
+        Instance(host="b\u00fccher..example", port=80)
+    transport = balanced(Instance(host="h", port=80, id="odd"), inner=make)
     with httpx.Client(transport=transport, trust_env=False) as client:
         with pytest.raises(httpx.InvalidURL):
             client.get("http://orders/who")
