@@ -88,4 +88,4 @@ def test_a_cold_start_without_the_registry_uses_the_last_list(fleet, tmp_path):
     assert HOUR_S <= cold["list_age_s"] < HOUR_S + 100
     assert HOUR_S <= cold["state_age_s"] < HOUR_S + 100
     assert cold["failures"] > 0
-    assert "starting from the last known list, 36" in run.stderr
+    assert "the last known list from disk is in use (1 instances, 36" in run.stderr

@@ -60,7 +60,7 @@ def unconfirmed_doubt():
         self.release_at = float("inf")
         return before
 
-    return _patched(LossGuard, "admit", keep_all)
+    return _patched(LossGuard, "decide", keep_all)
 
 
 def starved_member():

@@ -1,4 +1,4 @@
-"""What of an answer is let in."""
+"""Which instances of an answer may be used."""
 
 import asyncio
 import logging
@@ -23,47 +23,47 @@ def admission(**settings):
 
 
 def test_a_refused_instance_is_left_out_and_named_once(caplog):
-    door = admission()
+    checks = admission()
     for _ in range(3):
-        assert door.admit((GOOD[0], BAD, *GOOD[1:], NAME)) == (*GOOD, NAME)
+        assert checks.permitted((GOOD[0], BAD, *GOOD[1:], NAME)) == (*GOOD, NAME)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
         "fake://one: 'orders': instance 'sly' skipped: 169.254.169.254 is link-local, where clouds "
         "keep their metadata; name 169.254.0.0/16 in allow_networks to permit it"
     )
-    assert door.admit(GOOD) == GOOD
-    assert door.admit((*GOOD, BAD)) == GOOD
+    assert checks.permitted(GOOD) == GOOD
+    assert checks.permitted((*GOOD, BAD)) == GOOD
     assert len(caplog.records) == 2, "it was away, and is back"
 
 
-def test_where_not_one_is_permitted_the_answer_is_refused():
+def test_an_answer_without_a_permitted_instance_is_refused():
     with pytest.raises(RegistryAnswerError, match=r"'sly' skipped.*no other instance is permitted"):
-        admission().admit((BAD, BAD.with_(id="other")))
-    assert admission().admit(()) == ()
+        admission().permitted((BAD, BAD.with_(id="other")))
+    assert admission().permitted(()) == ()
 
 
-def test_who_is_named_is_let_in_and_who_is_not_is_not():
-    assert admission(allow_networks=["169.254.0.0/16"]).admit((BAD,)) == (BAD,)
-    assert admission(allow_networks=("10.0.0.1/32",)).admit((*GOOD, BAD, NAME)) == (*GOOD, NAME)
+def test_the_settings_permit_the_networks_that_they_name_and_no_others():
+    assert admission(allow_networks=["169.254.0.0/16"]).permitted((BAD,)) == (BAD,)
+    assert admission(allow_networks=("10.0.0.1/32",)).permitted((*GOOD, BAD, NAME)) == (*GOOD, NAME)
 
 
-def test_the_log_names_a_hundred_and_counts_the_rest(caplog):
+def test_the_log_names_a_hundred_instances_and_counts_the_rest(caplog):
     bad = tuple(Instance(host="224.0.0.1", port=port) for port in range(1, 5001))
-    assert admission().admit((*GOOD, *bad)) == GOOD
+    assert admission().permitted((*GOOD, *bad)) == GOOD
     assert len(caplog.records) == 101
     assert "5000 instances are refused in all" in caplog.text
 
 
 def test_too_many_are_refused_together():
-    door = admission(max_instances=3)
-    assert door.admit(GOOD) == GOOD
+    checks = admission(max_instances=3)
+    assert checks.permitted(GOOD) == GOOD
     with pytest.raises(RegistryAnswerError, match=r"4 instances are more than max_instances, 3"):
-        door.admit((*GOOD, NAME))
+        checks.permitted((*GOOD, NAME))
 
 
 def test_odd_ids_cannot_write_lines_of_the_log(caplog):
-    admission().admit((*GOOD, BAD.with_(id="x\nERROR all is lost")))
+    admission().permitted((*GOOD, BAD.with_(id="x\nERROR all is lost")))
     assert "\n" not in caplog.records[0].getMessage()
 
 
@@ -95,7 +95,7 @@ def test_a_refused_answer_leaves_the_list_and_is_a_failure_that_heals():
 
 
 @pytest.mark.parametrize(("kept", "expected"), [((BAD, *GOOD), GOOD), ((BAD,), None)])
-def test_what_lies_on_disk_comes_through_the_same_door(tmp_path, caplog, kept, expected):
+def test_a_list_on_disk_is_checked_too(tmp_path, caplog, kept, expected):
     async def main():
         store = LastKnownGood(
             tmp_path, registry_key="k", registry_url="u", service="orders", max_age_s=60.0

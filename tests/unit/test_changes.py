@@ -1,10 +1,11 @@
-"""What differs between two lists, and what discovery sees of a service as events."""
+"""The differences between two lists, and the events that are emitted for them."""
 
 import asyncio
 
-from trimtab import Directory, DiscoverySettings, Instance, Status
-from trimtab.discovery.changes import changes, tell
+from trimtab import Directory, DiscoverySettings
+from trimtab.discovery.changes import changes, emit_events
 from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
+from trimtab.instance import Instance, Status
 from trimtab.testing import FakeRegistry
 from trimtab_sim.loop import run
 
@@ -35,27 +36,30 @@ def test_a_change_says_from_what_to_what():
     )
 
 
-# -- told as events, in virtual time -------------------------------------------------------------
+# Events
 
-ILL = A.with_(status=Status.CRITICAL)
+ONE, OTHER = (Instance(host=f"10.0.0.{n}", port=80, id=name) for n, name in enumerate("ab", 1))
+ILL = ONE.with_(status=Status.CRITICAL)
 AT_ONCE = DiscoverySettings(grace_s=0.0)
 
 
-def told(*steps, listener=None):
-    """Tell what happens in these steps, a minute each; return the events of each step."""
+def emitted(*steps, listener=None):
+    """Run these steps, a minute each, in virtual time; return the events of each step."""
 
     async def main():
         registry, events = FakeRegistry(), []
         async with Directory(registry, settings=AT_ONCE) as directory:
-            telling = asyncio.create_task(tell(directory, "orders", listener or events.append))
+            emitting = asyncio.create_task(
+                emit_events(directory, "orders", listener or events.append)
+            )
             per_step = []
             for step in steps:
                 step(registry)
                 await asyncio.sleep(60)
                 per_step.append(list(events))
                 events.clear()
-            telling.cancel()
-            await asyncio.wait([telling])
+            emitting.cancel()
+            await asyncio.wait([emitting])
         assert len(asyncio.all_tasks()) == 1
         return per_step
 
@@ -75,12 +79,12 @@ def short(event):
 
 
 def test_each_change_of_the_list_is_an_event():
-    steps = told(
-        lists(A, B),
-        lists(ILL, B),
-        lists(ILL, B.with_(weight=3.0)),
+    steps = emitted(
+        lists(ONE, OTHER),
+        lists(ILL, OTHER),
+        lists(ILL, OTHER.with_(weight=3.0)),
         lists(ILL),
-        lists(A),
+        lists(ONE),
         lists(),
     )
     assert [[short(event) for event in events] for events in steps] == [
@@ -98,7 +102,7 @@ def test_each_change_of_the_list_is_an_event():
 
 
 def test_the_registry_s_failures_and_its_return_are_events():
-    steps = told(lists(A), FakeRegistry.fail, FakeRegistry.heal)
+    steps = emitted(lists(ONE), FakeRegistry.fail, FakeRegistry.heal)
     assert [short(event) for event in steps[1]] == [("unavailable", "fake://test")]
     assert [short(event) for event in steps[2]] == [("available", "fake://test")]
     assert isinstance(steps[1][0], RegistryChanged)
@@ -106,7 +110,7 @@ def test_the_registry_s_failures_and_its_return_are_events():
 
 
 def test_a_service_without_instances_from_the_first_list_is_unavailable():
-    (events,) = told(lists())
+    (events,) = emitted(lists())
     assert [short(event) for event in events] == [("unavailable", 0, 0)]
 
 
@@ -117,6 +121,6 @@ def test_a_listener_that_fails_is_logged_and_called_again(caplog):
         calls.append(event)
         raise RuntimeError("a bug")
 
-    told(lists(A), lists(ILL), listener=listener)
+    emitted(lists(ONE), lists(ILL), listener=listener)
     assert len(calls) == 3
-    assert "service 'orders': a listener to events failed" in caplog.text
+    assert "service 'orders': a listener to events raised an error" in caplog.text

@@ -22,100 +22,100 @@ def turned(instances, status):
     return tuple(each.with_(status=status) for each in instances)
 
 
-# In calm times
+# Without an alarm
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "admitted"),
+    ("before", "after", "is_believed"),
     [((), (), True), ((), SIX, True), (SIX[:1], (), False), (SIX[:1], SIX[:1], True),
      (SIX[:2], SIX[:1], True), (SIX, SIX[:3], True), (SIX, SIX[:2], False), (SIX, (), False),
      (SEVEN, SEVEN[:4], True), (SEVEN, SEVEN[:3], False), (SIX, MANY, True)],
 )  # fmt: skip
-def test_only_empty_and_more_than_halved_lists_are_doubted(before, after, admitted):
+def test_only_empty_and_more_than_halved_lists_are_doubted(before, after, is_believed):
     guard = LossGuard(5.0)
-    assert guard.admit(before, after, 10.0) == (after if admitted else before)
-    assert guard.release_at == (None if admitted else 15.0)
+    assert guard.decide(before, after, 10.0) == (after if is_believed else before)
+    assert guard.release_at == (None if is_believed else 15.0)
 
 
 def test_a_doubted_list_is_believed_after_the_grace():
     guard = LossGuard(5.0)
-    assert [guard.admit(SIX, (), now) for now in (10.0, 12.0, 14.9)] == [SIX] * 3
-    assert guard.admit(SIX, SIX[:1], 15.0) == SIX[:1]
+    assert [guard.decide(SIX, (), now) for now in (10.0, 12.0, 14.9)] == [SIX] * 3
+    assert guard.decide(SIX, SIX[:1], 15.0) == SIX[:1]
     assert guard.release_at is None
 
 
 def test_a_list_that_comes_back_ends_the_doubt():
     guard = LossGuard(5.0)
-    assert guard.admit(SIX, (), 10.0) == SIX
-    assert guard.admit(SIX, SIX, 12.0) == SIX
+    assert guard.decide(SIX, (), 10.0) == SIX
+    assert guard.decide(SIX, SIX, 12.0) == SIX
     assert guard.release_at is None
-    assert guard.admit(SIX, (), 13.0) == SIX  # a new doubt, with a grace of its own
+    assert guard.decide(SIX, (), 13.0) == SIX  # a new doubt, with a grace of its own
     assert guard.release_at == 18.0
 
 
-def test_those_who_come_back_one_by_one_are_waited_for_together():
+def test_instances_that_come_back_one_by_one_are_kept_until_all_are_back():
     guard = LossGuard(5.0)
-    assert [guard.admit(SIX, SIX[:count], 10.0 + count / 10) for count in range(6)] == [SIX] * 6
-    assert guard.admit(SIX, SIX[:5], 15.0) == SIX[:5]
+    assert [guard.decide(SIX, SIX[:count], 10.0 + count / 10) for count in range(6)] == [SIX] * 6
+    assert guard.decide(SIX, SIX[:5], 15.0) == SIX[:5]
 
 
-def test_what_is_new_counts_at_once_beside_those_who_are_kept():
+def test_new_instances_count_at_once_beside_those_that_are_kept():
     guard = LossGuard(5.0)
     moved = SIX[0].with_(weight=7.0)
     after = (moved, MANY[0])
-    assert guard.admit(SIX, after, 10.0) == (moved, *SIX[1:], MANY[0])
-    assert guard.admit((moved, *SIX[1:], MANY[0]), after, 15.0) == after
+    assert guard.decide(SIX, after, 10.0) == (moved, *SIX[1:], MANY[0])
+    assert guard.decide((moved, *SIX[1:], MANY[0]), after, 15.0) == after
 
 
-def test_who_turns_critical_with_most_others_is_kept_as_it_was():
+def test_an_instance_that_turns_critical_with_most_others_is_kept_as_it_was():
     guard = LossGuard(5.0)
     sick = turned(SIX[:5], Status.CRITICAL)
-    assert guard.admit(SIX, (*sick, SIX[5]), 10.0) == SIX
-    assert guard.admit(SIX, (*sick, SIX[5]), 15.0) == (*sick, SIX[5])
+    assert guard.decide(SIX, (*sick, SIX[5]), 10.0) == SIX
+    assert guard.decide(SIX, (*sick, SIX[5]), 15.0) == (*sick, SIX[5])
 
 
 def critical(count):
     return (*turned(SIX[:count], Status.CRITICAL), *SIX[count:])
 
 
-def test_who_turns_critical_counts_after_a_moment():
+def test_an_instance_that_turns_critical_counts_after_a_moment():
     guard = LossGuard(5.0)
-    assert guard.admit(SIX, critical(1), 10.0) == SIX
+    assert guard.decide(SIX, critical(1), 10.0) == SIX
     assert (guard.settle_at, guard.release_at) == (10.5, None)
-    assert guard.admit(SIX, critical(2), 10.4) == SIX
-    assert guard.admit(SIX, critical(2), 10.5) == critical(2)
+    assert guard.decide(SIX, critical(2), 10.4) == SIX
+    assert guard.decide(SIX, critical(2), 10.5) == critical(2)
     assert guard.settle_at is None
 
 
-def test_who_is_well_again_within_the_moment_was_never_critical():
+def test_an_instance_that_is_passing_again_within_the_moment_was_never_critical():
     guard = LossGuard(5.0)
-    guard.admit(SIX, critical(1), 10.0)
-    assert guard.admit(SIX, SIX, 10.1) == SIX
+    guard.decide(SIX, critical(1), 10.0)
+    assert guard.decide(SIX, SIX, 10.1) == SIX
     assert guard.settle_at is None
-    guard.admit(SIX, critical(1), 10.4)
+    guard.decide(SIX, critical(1), 10.4)
     assert guard.settle_at == 10.9
 
 
-def test_those_who_turn_critical_one_after_another_are_counted_together():
+def test_instances_that_turn_critical_one_after_another_are_counted_together():
     guard = LossGuard(5.0)
-    assert [guard.admit(SIX, critical(count), 10.0 + count / 100) for count in range(7)] == [
+    assert [guard.decide(SIX, critical(count), 10.0 + count / 100) for count in range(7)] == [
         SIX
     ] * 7
     assert (guard.settle_at, guard.release_at) == (None, 15.04)
-    assert guard.admit(SIX, critical(6), 15.04) == critical(6)
+    assert guard.decide(SIX, critical(6), 15.04) == critical(6)
     assert guard.settle_at is None, "it was doubted for long enough"
 
 
-def test_who_vanishes_beside_one_who_turned_critical_counts_at_once():
+def test_an_instance_that_vanishes_beside_a_critical_one_counts_at_once():
     guard = LossGuard(5.0)
-    assert guard.admit(SIX, critical(1)[:5], 10.0) == SIX[:5]
+    assert guard.decide(SIX, critical(1)[:5], 10.0) == SIX[:5]
     assert guard.settle_at == 10.5
 
 
-def test_without_a_grace_nobody_settles():
-    assert LossGuard(0.0).admit(SIX, critical(1), 10.0) == critical(1)
+def test_without_a_grace_critical_instances_count_at_once():
+    assert LossGuard(0.0).decide(SIX, critical(1), 10.0) == critical(1)
     guard = LossGuard(0.2)
-    guard.admit(SIX, critical(1), 10.0)
+    guard.decide(SIX, critical(1), 10.0)
     assert guard.settle_at == pytest.approx(10.2)
 
 
@@ -123,67 +123,67 @@ def test_without_a_grace_nobody_settles():
     "leaving", [turned(SIX, Status.DRAINING), tuple(each.with_(weight=0.0) for each in SIX)]
 )
 @pytest.mark.parametrize("make", [LossGuard, alarmed])
-def test_who_leaves_on_purpose_may_go_at_any_time(leaving, make):
+def test_an_instance_that_leaves_on_purpose_is_lost_at_any_time(leaving, make):
     guard = make(5.0)
-    assert guard.admit(SIX, leaving, 10.0) == leaving
-    assert guard.admit(leaving, (), 11.0) == ()
+    assert guard.decide(SIX, leaving, 10.0) == leaving
+    assert guard.decide(leaving, (), 11.0) == ()
 
 
-def test_no_grace_believes_at_once():
-    assert LossGuard(0.0).admit(SIX, (), 10.0) == ()
-    assert alarmed(0.0).admit(SIX, (), 10.0) == ()
+def test_without_a_grace_a_loss_counts_at_once():
+    assert LossGuard(0.0).decide(SIX, (), 10.0) == ()
+    assert alarmed(0.0).decide(SIX, (), 10.0) == ()
 
 
 # After trouble
 
 
 @pytest.mark.parametrize("after", [SIX[:5], (*SIX[:5], SIX[5].with_(status=Status.CRITICAL)), ()])
-def test_after_trouble_nobody_is_lost_for_a_while(after):
+def test_after_trouble_no_instance_is_lost_for_a_while(after):
     guard = alarmed()
-    assert guard.admit(SIX, after, 10.0) == SIX
+    assert guard.decide(SIX, after, 10.0) == SIX
     assert guard.release_at == 15.0
-    assert guard.admit(SIX, after, 15.0) == after
+    assert guard.decide(SIX, after, 15.0) == after
 
 
 def test_a_time_of_doubt_without_losses_ends_by_itself():
     guard = alarmed()
-    assert guard.admit(SIX, SIX, 10.0) == SIX
+    assert guard.decide(SIX, SIX, 10.0) == SIX
     assert guard.release_at is None
-    assert guard.admit(SIX, SIX[:5], 14.9) == SIX
-    assert guard.admit(SIX, SIX[:5], 15.0) == SIX[:5]
+    assert guard.decide(SIX, SIX[:5], 14.9) == SIX
+    assert guard.decide(SIX, SIX[:5], 15.0) == SIX[:5]
 
 
-def test_a_list_halved_at_the_end_of_the_doubt_is_given_a_grace_of_its_own_but_once():
+def test_a_list_halved_at_the_end_of_the_doubt_gets_a_grace_of_its_own_once():
     guard = alarmed()
-    guard.admit(SIX, SIX, 10.0)
-    assert guard.admit(SIX, (), 14.9) == SIX
+    guard.decide(SIX, SIX, 10.0)
+    assert guard.decide(SIX, (), 14.9) == SIX
     assert guard.release_at == pytest.approx(19.9)
-    assert guard.admit(SIX, SIX[:5], 16.0) == SIX
-    assert guard.admit(SIX, (), 17.0) == SIX
-    assert guard.admit(SIX, (), 19.9) == ()
+    assert guard.decide(SIX, SIX[:5], 16.0) == SIX
+    assert guard.decide(SIX, (), 17.0) == SIX
+    assert guard.decide(SIX, (), 19.9) == ()
 
 
-def test_new_trouble_begins_the_doubt_anew():
+def test_new_trouble_starts_the_doubt_again():
     guard = alarmed()
-    guard.admit(SIX, (), 10.0)
+    guard.decide(SIX, (), 10.0)
     guard.alarm()
-    assert guard.admit(SIX, (), 40.0) == SIX  # It was away, and not empty, all the time.
+    assert guard.decide(SIX, (), 40.0) == SIX  # It was away, and not empty, all the time.
     assert guard.release_at == 45.0
-    assert guard.admit(SIX, (), 45.0) == ()
+    assert guard.decide(SIX, (), 45.0) == ()
 
 
-def test_endless_trouble_does_not_keep_the_dead_for_ever():
+def test_endless_trouble_does_not_keep_dead_instances_for_ever():
     guard, now = LossGuard(5.0), 0.0
-    while guard.admit(SIX, SIX[:5], now) == SIX or now == 0.0:
+    while guard.decide(SIX, SIX[:5], now) == SIX or now == 0.0:
         guard.alarm()
         now += 4.0
     assert now <= (MOST_RENEWALS + 2) * 5.0
-    assert guard.admit(SIX, SIX[:5], now + 5.0) == SIX[:5]
+    assert guard.decide(SIX, SIX[:5], now + 5.0) == SIX[:5]
     guard.alarm()
-    assert guard.admit(SIX, SIX[:5], now + 10.0) == SIX  # Later trouble is new trouble.
+    assert guard.decide(SIX, SIX[:5], now + 10.0) == SIX  # Later trouble is new trouble.
 
 
-# Whatever comes
+# Properties
 
 STEPS = st.lists(
     st.tuples(
@@ -194,14 +194,14 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.floats(0, 10))
-def test_everyone_listed_is_there_and_nobody_is_kept_for_ever(steps, grace_s):
+def test_every_listed_instance_is_used_and_no_other_is_kept_for_ever(steps, grace_s):
     guard, using, now = LossGuard(grace_s), (), 0.0
     missing_since = {}
     for wait_s, trouble, listed in steps:
         now += wait_s
         if trouble:
             guard.alarm()
-        using = guard.admit(using, tuple(listed), now)
+        using = guard.decide(using, tuple(listed), now)
         kept = [each for each in using if each not in listed]
         assert set(listed) <= set(using)
         assert len(set(using)) == len(using)
@@ -215,5 +215,5 @@ def test_everyone_listed_is_there_and_nobody_is_kept_for_ever(steps, grace_s):
 @given(st.floats(0, 1e9), st.floats(0, 1e4))
 def test_at_the_release_it_is_believed_whatever_the_rounding(now, grace_s):
     guard = LossGuard(grace_s)
-    if guard.admit(SIX, (), now):
-        assert guard.admit(SIX, (), guard.release_at) == ()
+    if guard.decide(SIX, (), now):
+        assert guard.decide(SIX, (), guard.release_at) == ()

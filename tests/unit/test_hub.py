@@ -62,7 +62,7 @@ def test_other_settings_and_services_have_supervisors_of_their_own(registry):
     run(main())
 
 
-def test_a_service_let_go_starts_afresh(registry):
+def test_a_dropped_service_starts_afresh(registry):
     async def main():
         for _ in range(3):
             lease = hub().lease(registry, "orders", SETTINGS)

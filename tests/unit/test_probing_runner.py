@@ -85,7 +85,7 @@ def test_all_are_probed_each_at_its_own_times():
     assert world.told == []  # All is as it was.
 
 
-def test_a_fault_is_told_in_time_and_again_while_it_lasts_and_its_end_once():
+def test_a_fault_is_reported_in_time_and_again_while_it_lasts_and_its_end_once():
     async def main():
         async with World(A, B) as world:
             await asyncio.sleep(50)
@@ -105,7 +105,7 @@ def test_a_fault_is_told_in_time_and_again_while_it_lasts_and_its_end_once():
     assert 5.0 < at - 100.0 < 10.0 + 0.2
 
 
-def test_the_ejected_alone_are_probed_and_told_of_once_they_are_well():
+def test_only_ejected_instances_are_probed_and_reported_when_they_pass():
     async def main():
         async with World(only_ejected=True) as world:
             await asyncio.sleep(10)
@@ -128,7 +128,7 @@ def test_the_ejected_alone_are_probed_and_told_of_once_they_are_well():
     assert min(world.times("a")) > 10.0
 
 
-def test_ejected_again_means_the_whole_rise_again():
+def test_an_instance_ejected_again_needs_all_rise_probes_again():
     async def main():
         async with World(A, only_ejected=True) as world:
             await asyncio.sleep(20)
@@ -145,7 +145,7 @@ def test_ejected_again_means_the_whole_rise_again():
     assert told[0][:3] == ("a", True, pytest.approx(probes[1] + 0.1))
 
 
-def test_newcomers_are_spread_and_those_that_go_are_left():
+def test_probes_of_new_instances_are_spread_and_removed_instances_are_not_probed():
     many = [Instance(host="10.0.0.1", port=n) for n in range(1, 201)]
 
     async def main():
@@ -217,7 +217,7 @@ def test_a_new_address_is_probed_afresh_and_a_new_weight_is_not():
 
 
 @pytest.mark.parametrize("what", ["members", "judge", "carrier"])
-def test_what_breaks_is_logged_and_the_rest_goes_on(what, caplog):
+def test_an_error_is_logged_and_the_other_probes_go_on(what, caplog):
     async def main():
         async with World(A) as world:
             await asyncio.sleep(20)

@@ -125,7 +125,7 @@ def test_a_lost_cursor_is_no_failure_and_the_list_is_read_again_at_once(caplog):
     assert sizes == [6]
     assert (state.failures, state.last_error, state.age_s) == (0, "", 700.0)
     assert [record.levelname for record in caplog.records] == ["INFO"] * 3
-    assert "reading it all again: fake://test: compacted" in caplog.text
+    assert "the watch starts again: fake://test: compacted" in caplog.text
 
 
 def test_a_cursor_lost_again_and_again_backs_off():
@@ -190,7 +190,7 @@ def test_a_lost_cursor_makes_doubtful():
     assert run(main()) == ([6], [6, 5])
 
 
-def test_who_is_kept_does_not_delay_who_is_new():
+def test_kept_instances_do_not_delay_new_ones():
     async def main():
         registry, seen = FakeRegistry(), []
         registry.set("orders", SIX)
@@ -235,7 +235,7 @@ def test_a_registry_that_was_frozen_says_so_of_one_after_another_and_is_not_beli
     assert run(main()) == ([(0.0, 6)], None)
 
 
-def test_who_is_critical_counts_after_half_a_second_and_what_is_new_at_once():
+def test_critical_instances_count_after_half_a_second_and_new_ones_at_once():
     async def main():
         registry, seen = FakeRegistry(), []
         registry.set("orders", SIX)
@@ -256,7 +256,7 @@ def test_who_is_critical_counts_after_half_a_second_and_what_is_new_at_once():
     assert state.held is None
 
 
-def test_who_turned_critical_right_before_trouble_is_doubted():
+def test_an_instance_that_turned_critical_right_before_trouble_is_doubted():
     async def main():
         registry, seen = FakeRegistry(), []
         registry.set("orders", SIX)

@@ -168,7 +168,7 @@ def test_after_closing_nothing_opens(registry):
     run(main())
 
 
-def test_the_least_recently_used_service_goes(registry):
+def test_the_least_recently_used_service_is_dropped(registry):
     async def main():
         removed = []
         services = make(registry, max_services=2, on_removed=removed.extend)
@@ -184,7 +184,7 @@ def test_the_least_recently_used_service_goes(registry):
     run(main())
 
 
-def test_an_idle_service_goes_though_no_request_comes(registry):
+def test_an_idle_service_is_dropped_without_a_request(registry):
     async def main():
         services = make(registry, idle_s=60.0)
         await services.open("orders")
@@ -203,7 +203,7 @@ def test_an_idle_service_goes_though_no_request_comes(registry):
 
 
 @pytest.mark.parametrize("state", ["listing", "sending", "queued"])
-def test_a_service_in_use_is_not_let_go_for_its_age_or_its_number(state, registry):
+def test_a_service_in_use_is_not_dropped_for_its_age_or_its_number(state, registry):
     async def main():
         if state == "listing":
             registry.fail()
@@ -250,7 +250,7 @@ def test_a_service_that_was_idle_and_in_use_is_found_again(registry):
     run(main())
 
 
-def test_idle_services_that_nobody_has_swept_yet_make_room_and_close(registry):
+def test_idle_services_that_were_not_swept_yet_make_room_and_close(registry):
     async def main():
         services = make(registry, max_services=2, idle_s=10.0)
         for name in ("orders", "invoices"):
@@ -302,13 +302,13 @@ def test_many_first_requests_at_once_all_get_their_list(first_calls, max_service
     run(main())
 
 
-def test_waiting_for_the_list_of_a_service_that_is_let_go_ends_at_once():
+def test_waiting_for_the_list_of_a_dropped_service_ends_at_once():
     async def main():
         services = make(FakeRegistry(delay_s=1e6), max_services=1)
         opening = asyncio.ensure_future(services.open("orders"))
         await asyncio.sleep(1)
         other = asyncio.ensure_future(services.open("users"))
-        with pytest.raises(ClosedError, match="'orders' was let go"):
+        with pytest.raises(ClosedError, match="'orders' was dropped"):
             await opening
         assert asyncio.get_running_loop().time() == 1.0
         with pytest.raises(DiscoveryTimeoutError):
@@ -379,7 +379,7 @@ def test_a_retry_needs_the_policy_another_instance_and_the_budget(registry):
     run(main())
 
 
-def test_errors_of_picking_tell_how_discovery_stands():
+def test_errors_of_picking_say_the_state_of_discovery():
     async def main():
         registry = FakePolledRegistry("one")
         registry.set("orders", [TWO[0].with_(status="critical")])

@@ -40,7 +40,7 @@ def put(cache, clock, *names):
         cache.add(name, Kept(name, clock()))
 
 
-def test_the_least_recently_used_goes_first(cache, clock, gone):
+def test_the_least_recently_used_is_dropped_first(cache, clock, gone):
     put(cache, clock, "a", "b", "c")
     assert cache.use("a").name == "a"
     put(cache, clock, "d")
@@ -64,7 +64,7 @@ def test_idle_ones_go_once_each(cache, clock, gone):
     assert gone == ["a", "b"]
 
 
-def test_use_keeps_them(cache, clock, gone):
+def test_used_services_are_kept(cache, clock, gone):
     put(cache, clock, "a")
     for _ in range(10):
         clock.advance(60)
@@ -125,7 +125,7 @@ def test_a_full_cache_of_idle_ones_takes_a_new_one(cache, clock, gone):
     assert (sorted(cache), sorted(gone)) == (["d"], ["a", "b", "c"])
 
 
-def test_an_expired_one_is_replaced_and_let_go(cache, clock, gone):
+def test_an_expired_service_is_released_and_replaced(cache, clock, gone):
     put(cache, clock, "a")
     clock.advance(100)
     put(cache, clock, "a")

@@ -83,7 +83,7 @@ def test_a_member_that_left_after_its_pick_is_used_once_and_closed(book):
     assert book.closed == ["to h:1"]
 
 
-def test_what_finalizers_drop_is_given_back_at_the_next_occasion(book):
+def test_transports_that_finalizers_drop_are_given_back_at_the_next_use(book):
     member = Member(HERE, 0.0)
     for settled_by in (
         book.connections.settle,
@@ -97,7 +97,7 @@ def test_what_finalizers_drop_is_given_back_at_the_next_occasion(book):
     assert book.closed == ["to h:1"]
 
 
-def test_abandoning_hands_over_what_is_left_and_nothing_is_closed_twice(book):
+def test_abandon_returns_the_transports_that_are_left_and_none_is_closed_twice(book):
     kept, left = Member(HERE, 0.0), Member(Instance(host="h", port=3), 0.0)
     uses = [book.connections.use(each, each.instance) for each in (kept, left)]
     book.connections.retire([left])
@@ -108,13 +108,13 @@ def test_abandoning_hands_over_what_is_left_and_nothing_is_closed_twice(book):
     assert book.connections.abandon() == []
 
 
-def test_what_is_made_after_abandoning_is_closed_after_its_use(book):
+def test_a_transport_made_after_abandon_is_closed_after_its_use(book):
     book.connections.abandon()
     book.connections.give_back(book.connections.use(Member(HERE, 0.0), HERE))
     assert (book.closed, len(book.connections)) == (["to h:1"], 0)
 
 
-def test_a_transport_that_cannot_be_made_is_in_nobodys_use():
+def test_a_transport_that_cannot_be_made_does_not_count_as_used():
     def make(instance):
         raise RuntimeError("cannot be made")
 
@@ -200,7 +200,7 @@ def test_a_transport_that_a_cancellation_left_busy_is_replaced_once_it_is_unused
 
 
 @pytest.mark.parametrize("kind", [pooled, str], ids=["quiet", "of the user's own"])
-def test_a_transport_that_is_quiet_or_cannot_tell_is_kept(book, kind):
+def test_a_transport_that_is_quiet_or_cannot_say_so_is_kept(book, kind):
     member = Member(HERE, 0.0)
     book.pool_of = kind
     for _ in range(2):
@@ -208,14 +208,14 @@ def test_a_transport_that_is_quiet_or_cannot_tell_is_kept(book, kind):
     assert (book.made, book.closed) == (["h:1"], [])
 
 
-def test_a_transport_after_regular_ends_is_not_looked_at(book):
+def test_a_transport_after_regular_ends_is_not_checked(book):
     member = Member(HERE, 0.0)
     book.pool_of = lambda name: pooled(name, is_quiet=False)
     book.connections.give_back(book.connections.use(member, HERE), is_clean=True)
     assert book.closed == []
 
 
-def test_what_was_abandoned_is_not_closed_again_for_being_left_busy(book):
+def test_an_abandoned_transport_is_not_closed_again_because_it_is_busy(book):
     member = Member(HERE, 0.0)
     book.pool_of = lambda name: pooled(name, is_quiet=False)
     use = book.connections.use(member, HERE)

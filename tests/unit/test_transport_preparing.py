@@ -110,7 +110,7 @@ def test_the_scheme_is_the_requests_or_a_safer_one(family, asked, listed, used):
         *(("instance", "https", None), ("instance", "wss", None)),
     ],
 )
-def test_the_server_name_is_told_for_tls_alone(family, policy, scheme, wanted):
+def test_the_server_name_is_set_for_tls_only(family, policy, scheme, wanted):
     request = family.Request("GET", f"{scheme}://orders/", extensions={"timeout": {"read": 1}})
     instance = Instance(host="10.0.0.7", port=8443)
     copy = Addressing(host_header="service", server_name=policy).prepared(request, instance)

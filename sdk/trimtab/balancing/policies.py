@@ -1,4 +1,4 @@
-"""How calls to a service are balanced, as one frozen value."""
+"""How requests to a service are balanced, as one frozen value."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _OPTIONAL = ("hedge", "probe")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """Everything that decides where a request goes, and what follows when that goes wrong.
+    """All settings that decide where a request is sent, and what happens when it fails.
 
     Attributes:
         strategy: how to pick: a name, or a factory `(rng) -> Strategy`.
-        retry: what is tried again.
+        retry: which failures are tried again.
         hedge: when a second attempt is sent beside a slow first one; None: never.
-        health: what is judged beyond the registry's word.
-        concurrency: how much one instance may have in flight.
-        subset: chooses the instances that this client talks to, of those that it may; None: all.
-        probe: what this client asks instances by itself, to find out whether they are well.
-        deadline_s: how long a request may take, attempts and body included; None: no bound.
-        listener: told of what happens; see `trimtab.events`.
+        health: how instances are judged besides their status in the registry.
+        concurrency: how many requests one instance may have in flight.
+        subset: chooses the instances that this client uses; None: all.
+        probe: the active checks of instances by this client; None: no probes.
+        deadline_s: how long a request may take, attempts and body included; None: no limit.
+        listener: called with each event; see `trimtab.events`.
 
     Raises:
         ConfigurationError: a value is of the wrong kind, or there is no such strategy.
@@ -68,7 +68,7 @@ class Policies:
 
 
 def check_deadline(deadline_s: object) -> None:
-    """Refuse a deadline that is none.
+    """Check a deadline.
 
     Raises:
         ConfigurationError: it is neither None nor a number above 0.
@@ -82,7 +82,7 @@ def check_deadline(deadline_s: object) -> None:
 
 
 def check_range(name: str, value: object) -> None:
-    """Refuse what is not a number of at least 0.
+    """Check that a value is a number of at least 0.
 
     Raises:
         ConfigurationError: with the setting's name.

@@ -1,4 +1,4 @@
-"""Active probes by the client: what a registry does not see, this client sees for itself.
+"""Active probes by the client: they find faults that the registry does not see.
 
 A runner is a coroutine that its owner (a `Service`) keeps as a task:
 
@@ -7,7 +7,7 @@ A runner is a coroutine that its owner (a `Service`) keeps as a task:
     ...
     task.cancel(); await asyncio.wait([task])  # ends every probe under way
 
-It knows nothing of pools: it asks `members` whom to probe, and tells `judge` what stands.
+It does not know the pool: `members` says which instances to probe, and `judge` takes the results.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ __all__ = ["Judge", "Members", "ProbeRunner"]
 
 logger = logging.getLogger("trimtab.discovery")
 
-_FOLLOW_S = 1.0
+_UPDATE_EVERY_S = 1.0
 
 Members = Callable[[], Iterable[Instance]]
-"""Says whom to probe now: all, or with `only_ejected` those that are ejected. Asked about once a
-second, on the runner's loop."""
+"""Returns the instances to probe now: all, or with `only_ejected` the ejected ones. Called about
+once a second, on the runner's loop."""
 
 Judge = Callable[[str, bool, float, str], None]
-"""Takes (instance id, whether it is well, now, why): called on the runner's loop once `fall` probes
-in a row have failed, again at each that follows, and once `rise` have passed after that; of those
-that are ejected, whenever `rise` have passed."""
+"""Takes (instance id, whether it passes, now, why). Called on the runner's loop when `fall` probes
+in a row have failed, again at each failure that follows, and when `rise` probes in a row have
+passed after that. For ejected instances, it is called whenever `rise` probes have passed."""
 
 
 class ProbeRunner:
     """Probes the instances of one service for one client, until cancelled.
 
-    Each is probed at its own times, the first anywhere within its first interval. Whatever
-    `members`, `judge` or a probe raise is logged, and the rest goes on. Of N clients that probe
-    all M instances of a service, each instance gets N probes per interval.
+    Each instance is probed at its own times, first at a random time within an interval. An error
+    that `members`, `judge` or a probe raises is logged, and the other probes go on. If N clients
+    probe all instances of a service, each instance gets N probes per interval.
 
     Args:
-        settings: what is asked, how often, of whom.
+        settings: which check, how often, of which instances.
         members: see `Members`.
         judge: see `Judge`.
         rng: the source of chance.
@@ -75,24 +75,26 @@ class ProbeRunner:
         self._tasks: list[asyncio.Task[NoReturn]] = []
 
     async def run(self) -> NoReturn:
-        """Probe until cancelled; no probe is under way any more when it has ended."""
+        """Probe until cancelled; when this has ended, no probe is under way."""
         try:
             while True:
-                self._follow()
-                await asyncio.sleep(min(_FOLLOW_S, self._settings.check.interval_s))
+                self._update()
+                await asyncio.sleep(min(_UPDATE_EVERY_S, self._settings.check.interval_s))
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._network.aclose()
 
-    def _follow(self) -> None:
-        """Begin with whoever is new, leave whoever has gone."""
+    def _update(self) -> None:
+        """Start the probes of new instances, stop those of removed ones."""
         self._tasks = [task for task in self._tasks if not task.done()]
         try:
             members = {instance.id: instance for instance in self._members()}
         except Exception:
-            logger.exception("probes: the members cannot be had; going on with those known")
+            logger.exception(
+                "probes: reading the instances raised an error; the known ones are probed as before"
+            )
             return
         for id_, probed in list(self._probed.items()):
             if id_ not in members or not probed.take(members[id_]):
@@ -127,7 +129,7 @@ class ProbeRunner:
 
 
 class _Probed:
-    """An instance under probes."""
+    """An instance that is probed."""
 
     task: asyncio.Task[NoReturn]
 
@@ -136,6 +138,6 @@ class _Probed:
         self.was_well = was_well
 
     def take(self, instance: Instance) -> bool:
-        """Take over the registry's newer word; say whether it is still found at the same place."""
+        """Take the newer instance; return whether its address and scheme are the same."""
         before, self.instance = self.instance, instance
         return (before.address, before.scheme) == (instance.address, instance.scheme)

@@ -1,4 +1,4 @@
-"""All services of one user: found by name, started at first use, let go when idle."""
+"""All services of one user: found by name, started at first use, dropped when idle."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = ["Services"]
 class Services:
     """Services by name over one registry, at one home. Any thread may call it.
 
-    A service in `recent` that was used within `sure_s` is not due to be let go: a request may take
-    it from there, at no cost. Otherwise `get` returns it, and notes that it is in use.
+    A service in `recent` that was used within `sure_s` will not be dropped now, so a request may
+    take it from there, which costs least. Otherwise `get` returns it, and notes that it is in use.
 
     Args:
         home: the loop that keeps the lists.
@@ -59,17 +59,17 @@ class Services:
         self._on_removed = on_removed
         self._lock = threading.Lock()
         self._services: ServiceCache[Service] = ServiceCache(
-            settings.max_services, settings.idle_s, clock=home.clock, release=self._let_go
+            settings.max_services, settings.idle_s, clock=home.clock, release=self._release
         )
         self.recent: dict[str, Service] = {}
         self.sure_s = settings.idle_s / 10
         self._sweeper: asyncio.TimerHandle | None = None
         self._probing: dict[Service, asyncio.Task[NoReturn]] = {}
-        self._leaving: set[asyncio.Task[Any]] = set()
+        self._closing: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def get(self, name: str) -> Service:
-        """Return a service, started if need be; its list may still be to come.
+        """Return a service; start it at its first use. It may have no list yet.
 
         Raises:
             ClosedError: this was closed.
@@ -85,7 +85,7 @@ class Services:
             if len(self._services) < self._settings.max_services:
                 self.recent[name] = service
             else:
-                # From now on it matters exactly which one was used last.
+                # From now on, the order of use must be exact.
                 self.recent.clear()
         if start is not None:
             self.home.do(start)
@@ -108,7 +108,7 @@ class Services:
             return self._services.kept()
 
     async def aclose(self) -> None:
-        """Let every service go. Runs at home. Again: nothing."""
+        """Drop every service. Runs at home. A second call does nothing."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -118,10 +118,10 @@ class Services:
             self.recent.clear()
         for service in services:
             service.close()
-            self._leave(service)
+            self._close_later(service)
         await asyncio.sleep(0)
-        while self._leaving:
-            await asyncio.wait(self._leaving)
+        while self._closing:
+            await asyncio.wait(self._closing)
 
     def _new(self, name: str) -> tuple[Service, Callable[[], None]]:
         seeds = [self._rng.getrandbits(64) for _ in range(2)]
@@ -140,7 +140,7 @@ class Services:
         return service, partial(self._start, service, probing_seed)
 
     def _start(self, service: Service, probing_seed: int) -> None:
-        """Run what goes on in the background of a service. Runs at home."""
+        """Start the background work of a service. Runs at home."""
         if self._closed:
             return
         if self._policies.probe is not None:
@@ -149,19 +149,19 @@ class Services:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Let idle services go even when no request comes."""
+        """Drop idle services, also when no request comes."""
         with self._lock:
             self._services.expire()
         self._sweeper = asyncio.get_running_loop().call_later(
             self._settings.idle_s / 2, self._sweep
         )
 
-    def _let_go(self, service: Service) -> bool:
-        # Called under the lock, in the thread that made room; the lease belongs to the home.
+    def _release(self, service: Service) -> bool:
+        # Called with the lock held, in any thread; the lease must be closed at home.
         if not service.let_go():
             return False
         self.recent.pop(service.name, None)
-        self.home.soon(lambda: self._leave(service))
+        self.home.soon(lambda: self._close_later(service))
         return True
 
     def _probe(
@@ -178,13 +178,13 @@ class Services:
         )
         return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
 
-    def _leave(self, service: Service) -> None:
+    def _close_later(self, service: Service) -> None:
         probing = self._probing.pop(service, None)
         if probing is not None:
             probing.cancel()
-            self._linger(probing)
-        self._linger(asyncio.get_running_loop().create_task(service.aclose()))
+            self._await_later(probing)
+        self._await_later(asyncio.get_running_loop().create_task(service.aclose()))
 
-    def _linger(self, task: asyncio.Task[Any]) -> None:
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+    def _await_later(self, task: asyncio.Task[Any]) -> None:
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -21,7 +21,7 @@ from trimtab.cli.consoles import as_json, for_output, instance_table, is_live
 from trimtab.cli.ending import DONE, shown_log
 from trimtab.cli.inputs import LOCAL, Json, Seconds, Source
 from trimtab.discovery import Directory, DiscoverySettings
-from trimtab.discovery.changes import Teller, changes, looks
+from trimtab.discovery.changes import EventEmitter, changes, observe
 
 if TYPE_CHECKING:
     from trimtab.discovery import DiscoveryState
@@ -78,12 +78,12 @@ async def watch(
             Directory(source.registry, settings=settings) as directory,
         ):
             await directory.snapshot(service)
-            teller = Teller(service, alerter or _ignore)
+            emitter = EventEmitter(service, alerter or _ignore)
             with view:
-                async with aclosing(looks(directory, service)) as seen:  # type: ignore[type-var]
-                    async for snapshot, state in seen:
+                async with aclosing(observe(directory, service)) as observed:  # type: ignore[type-var]
+                    async for snapshot, state in observed:
                         view.show(snapshot, state)
-                        teller.see(snapshot, state)
+                        emitter.update(snapshot, state)
     return DONE
 
 

@@ -1,15 +1,16 @@
-"""Discovery: lists of instances, kept fresh in the background. It knows nothing of requests.
+"""Discovery: lists of instances, kept fresh in the background. It does not know requests.
 
-`supervisor` keeps one list, `reading` asks the registry for it, `admission` and `guard` say what
-of an answer is used, `last_known_good` keeps it on disk. `hub` shares supervisors among the users
-of one event loop, `home` is where a user's lists are kept. `directory` gives lists to people and
-programs, `changes` tells what differs between two of them.
+`supervisor` keeps one list. `reading` asks the registry for it, `admission` and `guard` decide
+which instances of an answer are used, and `last_known_good` keeps the list on disk. `hub` shares
+supervisors among the users of one event loop; `home` calls that loop from anywhere. `directory`
+is the public way to the lists (`lists` keeps them per loop), and `changes` finds the differences
+between two lists and makes events of them.
 """
 
 from __future__ import annotations
 
 from trimtab.discovery.cache import ServiceCache
-from trimtab.discovery.changes import list_events, tell
+from trimtab.discovery.changes import emit_events, list_events
 from trimtab.discovery.directory import Directory, SyncDirectory
 from trimtab.discovery.home import Home
 from trimtab.discovery.hub import Lease
@@ -23,6 +24,6 @@ __all__ = [
     "Lease",
     "ServiceCache",
     "SyncDirectory",
+    "emit_events",
     "list_events",
-    "tell",
 ]

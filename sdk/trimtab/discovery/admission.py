@@ -1,4 +1,4 @@
-"""What of a registry's answer is let in: so many instances, at addresses that are permitted."""
+"""Check a registry's answer before it is used: the number of instances, and their addresses."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ _MOST_NAMED = 100
 
 
 class Admission:
-    """The door through which the lists of one service come, from a registry or from disk.
+    """Checks each list of one service, from a registry or from disk.
 
-    An instance at an address that the settings refuse is left out and named in the log, once. A
-    host name is let in: what it resolves to is judged when it is connected to.
+    An instance at an address that the settings do not permit is left out, and named in the log
+    once. A host name is permitted here: the address that it resolves to is checked when a client
+    connects to it.
 
     Args:
         place: how messages name the registry.
         service: the service's name.
-        settings: with the bounds.
+        settings: `max_instances` and `allow_networks` are used.
     """
 
     def __init__(self, place: str, service: str, settings: DiscoverySettings) -> None:
@@ -35,21 +36,21 @@ class Admission:
         self._policy = NetworkPolicy(settings.allow_networks)
         self._max_instances = settings.max_instances
         self._complaints = Complaints()
-        self._judged: dict[str, str | None] = {}
+        self._refusals: dict[str, str | None] = {}
 
-    def admit(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+    def permitted(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
         """Return the instances that may be called.
 
         Raises:
-            RegistryAnswerError: there are too many, or not one may be called.
+            RegistryAnswerError: there are too many instances, or no address is permitted.
         """
         if len(instances) > self._max_instances:
             raise RegistryAnswerError(
                 f"{self._place}: {len(instances)} instances are more than max_instances, "
-                f"{self._max_instances}; raise it if that is right"
+                f"{self._max_instances}; raise it if so many are right"
             )
-        self._judge(instances)
-        refused = [each for each in instances if self._judged[each.host]]
+        self._check(instances)
+        refused = [each for each in instances if self._refusals[each.host]]
         if not refused:
             self._complaints.about(self._service, ())
             return instances
@@ -59,15 +60,15 @@ class Admission:
         if len(refused) > _MOST_NAMED:
             messages += (f"{self._place}: {len(refused)} instances are refused in all",)
         self._complaints.about(self._service, messages)
-        return tuple(each for each in instances if not self._judged[each.host])
+        return tuple(each for each in instances if not self._refusals[each.host])
 
-    def _judge(self, instances: tuple[Instance, ...]) -> None:
-        """Judge the hosts that were not there before."""
-        known, refusal_of = self._judged, self._policy.refusal_of
-        self._judged = {
+    def _check(self, instances: tuple[Instance, ...]) -> None:
+        """Check the hosts that were not in the list before."""
+        known, refusal_of = self._refusals, self._policy.refusal_of
+        self._refusals = {
             host: known[host] if host in known else refusal_of(host)
             for host in dict.fromkeys(each.host for each in instances)
         }
 
     def _message(self, instance: Instance) -> str:
-        return f"{self._place}: instance {instance.id!r} skipped: {self._judged[instance.host]}"
+        return f"{self._place}: instance {instance.id!r} skipped: {self._refusals[instance.host]}"

@@ -1,7 +1,7 @@
-"""What differs between two lists of a service, and the events that say so.
+"""The differences between two lists of a service, as changes for people and as events.
 
 async with Directory("consul://127.0.0.1:8500") as directory, Alerter("mailto://...") as alerter:
-    await tell(directory, "orders", alerter)
+    await emit_events(directory, "orders", alerter)
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from trimtab.events import Event, Listener
     from trimtab.instance import Snapshot
 
-__all__ = ["Change", "Teller", "changes", "list_events", "looks", "tell"]
+__all__ = ["Change", "EventEmitter", "changes", "emit_events", "list_events", "observe"]
 
 logger = logging.getLogger("trimtab.discovery")
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
-_LOOK_EVERY_S = 0.5
+_STATE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One instance that came, went, or is not what it was.
+    """One instance that was added, removed or changed.
 
     Attributes:
-        instance: as it is now; as it was last, if it was removed.
-        before: as it was, if it changed.
+        instance: the instance now; if it was removed, as it was last.
+        before: the instance before, if it changed.
     """
 
     kind: Literal["added", "removed", "changed"]
@@ -83,26 +83,26 @@ def _shown(value: object) -> str:
     return str(dict(value)) if isinstance(value, Mapping) else str(value)
 
 
-async def tell(directory: Directory, service: str, listener: Listener) -> None:
-    """Tell a listener of everything that happens to a service, until cancelled.
+async def emit_events(directory: Directory, service: str, listener: Listener) -> None:
+    """Call a listener with an event for each change of a service, until cancelled.
 
-    The first list is told as instances that were added. Waits for it as long as it takes.
+    It waits for the first list as long as it takes; its instances are emitted as added.
     """
-    teller = Teller(service, listener)
-    async with aclosing(looks(directory, service)) as seen:  # type: ignore[type-var]
-        async for snapshot, state in seen:
-            teller.see(snapshot, state)
+    emitter = EventEmitter(service, listener)
+    async with aclosing(observe(directory, service)) as observed:  # type: ignore[type-var]
+        async for snapshot, state in observed:
+            emitter.update(snapshot, state)
 
 
-async def looks(
+async def observe(
     directory: Directory, service: str
 ) -> AsyncIterator[tuple[Snapshot | None, DiscoveryState]]:
-    """Yield each new list, and None in between, always with the state of discovery."""
+    """Yield each new list with the state of discovery; in between, None with the state."""
     snapshots = directory.watch(service)
     coming = asyncio.ensure_future(anext(snapshots))
     try:
         while True:
-            await asyncio.wait({coming}, timeout=_LOOK_EVERY_S)
+            await asyncio.wait({coming}, timeout=_STATE_EVERY_S)
             snapshot = None
             if coming.done():
                 snapshot = coming.result()
@@ -114,12 +114,12 @@ async def looks(
         await snapshots.aclose()  # type: ignore[attr-defined] # it is an async generator
 
 
-class Teller:
-    """Compares what is seen of a service with what was seen before.
+class EventEmitter:
+    """Compares each list and state of a service with the one before, and emits events.
 
     Args:
         service: its name.
-        listener: told of every difference; what it raises is logged.
+        listener: called with each event; an error that it raises is logged.
     """
 
     def __init__(self, service: str, listener: Listener) -> None:
@@ -128,14 +128,14 @@ class Teller:
         self._instances: tuple[Instance, ...] = ()
         self._was_unavailable = self._was_failing = False
 
-    def see(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
-        """Take in a list, if there is a new one, and the state of discovery; on the loop."""
+    def update(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
+        """Take a new list, if there is one, and the state of discovery. Runs on the loop."""
         now = asyncio.get_running_loop().time()
         for event in self._events(snapshot, state, now):
             try:
                 self._listener(event)
             except Exception:
-                logger.exception("service %r: a listener to events failed", self._service)
+                logger.exception("service %r: a listener to events raised an error", self._service)
 
     def _events(
         self, snapshot: Snapshot | None, state: DiscoveryState, now: float
@@ -143,7 +143,7 @@ class Teller:
         if snapshot is not None:
             before, self._instances = self._instances, snapshot.instances
             yield from list_events(self._service, before, self._instances, at=now)
-            yield from self._of_service(now)
+            yield from self._service_events(now)
         if bool(state.failures) != self._was_failing:
             self._was_failing = bool(state.failures)
             yield RegistryChanged(
@@ -154,7 +154,7 @@ class Teller:
                 at=now,
             )
 
-    def _of_service(self, now: float) -> Iterator[Event]:
+    def _service_events(self, now: float) -> Iterator[Event]:
         eligible = sum(reason_against(each) is None for each in self._instances)
         if (not eligible) != self._was_unavailable:
             self._was_unavailable = not eligible
@@ -170,18 +170,18 @@ class Teller:
 def list_events(
     service: str, before: Iterable[Instance], after: Iterable[Instance], *, at: float
 ) -> Iterator[InstanceChanged]:
-    """Yield what parts two lists of a service, as events."""
+    """Yield the differences between two lists of a service as events."""
     for change in changes(before, after):
         yield _event(service, change, at)
 
 
 def _event(service: str, change: Change, now: float) -> InstanceChanged:
-    is_turn = change.before is not None and change.before.status is not change.instance.status
+    is_new_status = change.before is not None and change.before.status is not change.instance.status
     before = change.before or change.instance
     return InstanceChanged(
         service=service,
         instance=change.instance,
-        kind="status" if is_turn else change.kind,
+        kind="status" if is_new_status else change.kind,
         before="" if change.kind == "added" else before.status.value,
         after="" if change.kind == "removed" else change.instance.status.value,
         at=now,

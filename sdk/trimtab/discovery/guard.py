@@ -1,26 +1,26 @@
 """Doubt lists that have suddenly lost instances.
 
-A registry that was restarted without its memory, was frozen, or is half partitioned, answers
-promptly and wrongly: with nothing, with the few that have registered again so far, or with
-everything critical for want of heartbeats. It looks just like a great many deaths.
+A registry that was restarted without its memory, was frozen, or is half partitioned, answers at
+once and wrongly: with no instances, with the few that have registered again so far, or with all
+of them critical because their heartbeats are missing. Such an answer looks like many deaths.
 
-The rule: an *alarm* (a failure, a reset, a lost cursor, or more than half of the instances gone
-in one answer) begins a time of `grace_s`, in which nobody is lost: whoever is missing or has
-turned critical is kept as it was, and everything else in the list counts at once. When that time
-is over, what a fresh read says is believed.
+The rule: an *alarm* is a failure, a reset, a lost cursor, or more than half of the instances gone
+in one answer. It starts a time of `grace_s` in which no instance is lost: an instance that is
+missing or has turned critical stays in use as it was, and every other change counts at once.
+After that time, a fresh read is believed.
 
-In calm times, the loss of up to a half counts at once; and so does at any time what instances or
-people say on purpose, draining or a weight of 0. Only who turns critical is kept for a moment: a
-registry that was held up finds one lease after another lapsed when it goes on, and takes it back
-as soon as it has read the heartbeats that were waiting (Consul, frozen for 20 s: six instances
-critical within 30 ms, and all passing again 32 ms later).
+Without an alarm, the loss of up to a half counts at once. So does, at any time, a change that
+somebody makes on purpose: draining, or a weight of 0. Only instances that turn critical stay in
+use for a moment: a registry that was held up finds one lease after another expired when it goes
+on, and takes that back as soon as it has read the heartbeats that were waiting (Consul, frozen
+for 20 s: six instances critical within 30 ms, and all passing again 32 ms later).
 
-Doubting *every* sudden loss of more than half, not only those after trouble, costs little where
-it is real (requests that meet a dead instance go on to the next, and an announced departure is
-no loss) and saves everything where it is not.
+*Every* sudden loss of more than half is doubted, not only those after trouble. If the loss is
+real, this costs little: a request that meets a dead instance goes on to the next, and an
+announced departure is no loss. If it is not, it keeps the service available.
 
-Source: Dubbo's empty protection, Eureka's self-preservation, Kratos; deviation: what is doubted
-is kept beside what is new, and confirmed rather than refused.
+Source: Dubbo's empty protection, Eureka's self-preservation, Kratos; deviation: the doubted
+instances are kept beside the new ones, and their loss is confirmed instead of refused.
 """
 
 from __future__ import annotations
@@ -39,22 +39,24 @@ if TYPE_CHECKING:
 __all__ = ["MOST_RENEWALS", "LossGuard"]
 
 _SETTLE_S = 0.5
-"""How long who turned critical is kept, to see who else does."""
+"""How long instances that turned critical stay in use, to see whether others turn critical too."""
 
 MOST_RENEWALS = 5
-"""How often trouble may begin the time anew while somebody is kept: a registry that fails now and
-then for ever must not keep the dead for ever."""
+"""How often an alarm may start the time again while an instance is kept. A registry that fails now
+and then for ever must not keep dead instances for ever."""
 
 
 class LossGuard:
     """Keeps instances that were lost in doubtful circumstances for `grace_s`.
 
     Attributes:
-        release_at: from when on a fresh read is believed; None while nobody is kept in doubt.
-        settle_at: when to judge the list again, if somebody is kept for a moment; None otherwise.
+        release_at: when a fresh read is believed again; None while no loss is doubted.
+        settle_at: when to check the list again, while an instance that turned critical is kept for
+            a moment; None otherwise.
 
     Args:
-        grace_s: how long; longer than the heartbeat interval of the instances. 0 believes at once.
+        grace_s: how long; longer than the heartbeat interval of the instances. 0: a loss counts at
+            once.
     """
 
     def __init__(self, grace_s: float) -> None:
@@ -67,15 +69,15 @@ class LossGuard:
         self._renewals = 0
 
     def alarm(self) -> None:
-        """Note trouble: from the next answer on, nobody is lost for a while."""
+        """Note trouble with the registry: the next answer is doubted."""
         self._alarmed = True
 
-    def admit(
+    def decide(
         self, before: tuple[Instance, ...], after: tuple[Instance, ...], now: float
     ) -> tuple[Instance, ...]:
         """Return the list to use when `after` is read at `now`, and `before` was in use. O(n).
 
-        It is `after`, or `after` and those who are kept, in the order of `before`.
+        It is `after`, or `after` with the instances that are kept, in the order of `before`.
         """
         lost = _lost(before, after)
         halved = bool(lost) and 2 * _count_able(after) < _count_able(before)
@@ -85,14 +87,14 @@ class LossGuard:
         elif lost:
             self.release_at, self.settle_at = self._calm_at, None
             return _merged(before, after, lost)
-        # What was doubted is now believed, and need not settle too.
+        # A loss that was doubted is now believed; it does not have to settle too.
         was_doubted = self.release_at is not None
         self.release_at, self._has_halved = None, False
         sick = set() if was_doubted else lost.intersection(each.id for each in after)
         return _merged(before, after, sick) if self._settles(sick, now) else after
 
     def _settles(self, sick: set[str], now: float) -> bool:
-        """Say whether those who turned critical are kept for now."""
+        """Return whether the instances that turned critical stay in use for now."""
         if not sick or (self.settle_at is not None and now >= self.settle_at):
             self.settle_at = None
         elif self.settle_at is None and self._grace_s:
@@ -114,7 +116,7 @@ def _count_able(instances: Iterable[Instance]) -> int:
 
 
 def _lost(before: tuple[Instance, ...], after: tuple[Instance, ...]) -> set[str]:
-    """Give the ids of those who took traffic, and now are gone or critical."""
+    """Return the ids of the instances that took traffic before, and now are gone or critical."""
     if before == after:
         return set()
     there = {each.id for each in after if each.status is not Status.CRITICAL}

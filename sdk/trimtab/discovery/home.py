@@ -1,4 +1,4 @@
-"""Where a user's discovery runs: on its own event loop, or on the background's."""
+"""The event loop that keeps a user's lists: the user's own, or the background's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ T = TypeVar("T")
 
 
 class Home:
-    """The loop that keeps a user's lists, and the ways to have something done there.
+    """The event loop that keeps a user's lists, and the ways to call something there.
 
     Attributes:
         hub: the loop's hub.
-        clock: seconds, monotonic; the clock of everything that is kept here.
+        loop: the event loop.
+        clock: the loop's clock, in seconds, monotonic.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, foreign: bool) -> None:
@@ -33,7 +34,7 @@ class Home:
 
     @classmethod
     def for_async(cls) -> Home:
-        """Return the running asyncio loop, or the background's under another async library."""
+        """Return a home on the running asyncio loop; under another library, on the background's."""
         try:
             return cls(asyncio.get_running_loop(), foreign=False)
         except RuntimeError:
@@ -41,17 +42,17 @@ class Home:
 
     @classmethod
     def for_sync(cls) -> Home:
-        """Return the background loop."""
+        """Return a home on the background loop."""
         return cls(background().loop, foreign=True)
 
     async def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run an async function at home, from async code of any library."""
         if not self._foreign:
             return await function()
-        # Imported here: only other libraries than asyncio come this way, and they have anyio.
+        # Imported here: only users of another library than asyncio need it, and they have anyio.
         import anyio.to_thread  # noqa: PLC0415
 
-        # Called in the thread: a caller that is cancelled first leaves no coroutine behind.
+        # Called in the thread: if the caller is cancelled before, no coroutine was made.
         return await anyio.to_thread.run_sync(
             lambda: background().run(function()), abandon_on_cancel=True
         )
@@ -61,20 +62,20 @@ class Home:
         return background().run(coroutine)
 
     def do(self, call: Callable[[], None]) -> None:
-        """Call something at home: now, if its loop is the caller's own, or else soon."""
+        """Call something on the loop: at once if it is the caller's own, otherwise soon."""
         if self._foreign:
             self.loop.call_soon_threadsafe(call)
         else:
             call()
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Have something called at home, from where requests are made."""
+        """Call something on the loop soon, from where requests are made."""
         if self._foreign:
             self.loop.call_soon_threadsafe(call)
         else:
             self.loop.call_soon(call)
 
     def soon_from_anywhere(self, call: Callable[[], None]) -> None:
-        """Do the same from any thread, and from finalizers; nothing if the loop has ended."""
+        """Do the same from any thread or finalizer. Does nothing if the loop has ended."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(call)

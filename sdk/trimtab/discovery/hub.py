@@ -1,8 +1,8 @@
-"""Who shares what: one supervisor per registry and service on each event loop.
+"""Share supervisors: one per registry and service on each event loop.
 
-An asyncio program has one loop, its own; synchronous programs (and those on other async
-libraries) share the process's background loop. So a program of either kind asks its registry
-once, however many clients it has.
+An asyncio program has its own loop. Synchronous programs, and those on other async libraries, use
+the background loop of the process. So each program asks its registry once, however many clients
+it has.
 """
 
 from __future__ import annotations
@@ -41,26 +41,28 @@ class Hub:
         """Return the hub of a loop; each loop has one."""
         hub = _hubs.get(loop)
         if hub is None:
-            # A hub knows its loop, which therefore does not go by itself.
+            # A hub refers to its loop, so the weak reference alone does not remove it.
             for ended in [other for other in _hubs if other.is_closed()]:
                 _hubs.pop(ended, None)
-            # Homes are made on any thread; two at once must agree.
+            # Any thread may ask for a hub; two at the same time must get the same one.
             hub = _hubs.setdefault(loop, Hub(loop))
         return hub
 
     def hold(self, registry: str | Registry, *, mode: str = "auto") -> RegistryHold:
-        """Hold a registry, by URL or as an object; the first with a key stands for all.
+        """Hold a registry, by URL or as an object; all with the same key share the first one.
 
-        One made here from a URL is closed with its last holder; a caller's own object is not.
+        A registry that was made here from a URL is closed with its last holder; a caller's own
+        object is not.
 
         Raises:
-            ConfigurationError: the mode is "push", and the registry cannot; or the URL is wrong.
+            ConfigurationError: the mode is "push" and the registry cannot push, or the URL is
+                wrong.
         """
         made = connect(registry) if isinstance(registry, str) else registry
         if mode == "push" and not isinstance(made, WatchableRegistry):
             raise ConfigurationError(
-                f"{made.url} cannot push its changes, as mode='push' demands; set mode='poll', or "
-                "'auto', which follows the registries that can"
+                f"{made.url} cannot push its changes, which mode='push' requires; set mode='poll', "
+                "or 'auto', which polls such registries"
             )
         hold = self._registries.get(made.key)
         if hold is None:
@@ -77,7 +79,7 @@ class Hub:
         *,
         rng: Random | None = None,
     ) -> Lease:
-        """Hold the supervisor of a service, started if this is its first user.
+        """Hold the supervisor of a service; start it for its first user.
 
         `rng` seeds the supervisor if it is started here.
         """
@@ -112,7 +114,7 @@ class RegistryHold:
         self._owned = owned
 
     async def aclose(self) -> None:
-        """Let go; the last holder closes a registry that the hub has made."""
+        """Release it; the last holder closes a registry that the hub has made."""
         self.holders -= 1
         if self.holders == 0:
             del self._hub._registries[self.registry.key]  # noqa: SLF001 - one thing in two classes
@@ -149,10 +151,10 @@ class _Supervised:
 
 
 class Lease:
-    """One user's hold on a service's supervisor; close it to let go.
+    """One user's hold on a service's supervisor; close it to release the supervisor.
 
     Attributes:
-        supervisor: what keeps the list.
+        supervisor: keeps the list.
     """
 
     def __init__(
@@ -183,7 +185,7 @@ class Lease:
         return self.supervisor.no_list(kind, what)
 
     def subscribe(self, subscriber: Callable[[Snapshot], None]) -> None:
-        """Have `subscriber` called on the hub's loop with each new list, until the lease ends."""
+        """Call `subscriber` on the hub's loop with each new list, until the lease is closed."""
         self._unsubscribes.append(self.supervisor.subscribe(subscriber))
 
     def state(self) -> DiscoveryState:
@@ -191,7 +193,7 @@ class Lease:
         return self.supervisor.state(self._hub.loop.time())
 
     async def aclose(self) -> None:
-        """Let go; the last user stops the supervisor. Again: nothing."""
+        """Release it; the last user stops the supervisor. A second call does nothing."""
         if self._closed:
             return
         self._closed = True

@@ -35,14 +35,14 @@ class _File(msgspec.Struct):
 class LastKnownGood:
     """The last good list of one service, on disk.
 
-    Written beside and moved into place, so that a reader or a crash never meets half a file. The
-    file's modification time says when the list was last confirmed. Trouble with the disk is
-    logged and never stops discovery.
+    A new list is written to a file beside the old one and renamed, so the file is always complete.
+    Its modification time says when the list was last confirmed. An error of the disk is logged;
+    it does not stop discovery.
 
     Args:
-        folder: made if it is not there.
-        registry_key: what tells the registry from others; hashed into the file's name.
-        registry_url: for people who read the file.
+        folder: is made if it does not exist.
+        registry_key: identifies the registry; its hash is part of the file's name.
+        registry_url: for people who read the file; without secrets.
         service: the service's name.
         max_age_s: an older list is not used.
         wall_clock: seconds since the epoch.
@@ -75,20 +75,20 @@ class LastKnownGood:
             beside.write_bytes(msgspec.json.format(msgspec.json.encode(content)))
             beside.replace(self.path)
         except OSError as error:
-            logger.warning("service %r: cannot keep its list on disk: %s", self._service, error)
+            self._warn("its list cannot be saved, so a restart may find an older one", error)
         else:
             self.confirm()
 
     def confirm(self) -> None:
-        """Note that the list on disk still holds now."""
+        """Note that the list on disk is confirmed now."""
         now = self._wall_clock()
         try:
             os.utime(self.path, (now, now))
         except OSError as error:
-            logger.warning("service %r: cannot touch its list on disk: %s", self._service, error)
+            self._warn("the date of its list cannot be updated", error)
 
     def load(self) -> tuple[tuple[Instance, ...], float] | None:
-        """Return the list and its age in seconds, or None if there is none to be used."""
+        """Return the list and its age in seconds, or None if there is no usable one."""
         try:
             age_s = max(0.0, self._wall_clock() - self.path.stat().st_mtime)
             content = msgspec.json.decode(self.path.read_bytes(), type=_File)
@@ -96,19 +96,19 @@ class LastKnownGood:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, ConfigurationError, TypeError) as error:
-            logger.warning("%s: not usable as a last-known-good list: %s", self.path, error)
+            self._warn("the last known list is not used", error)
             return None
         if content.format != _FORMAT or age_s > self._max_age_s:
-            logger.warning(
-                "%s: not used: format %d, age %.0f s; wanted are format %d, at most %.0f s",
-                self.path,
-                content.format,
-                age_s,
-                _FORMAT,
-                self._max_age_s,
+            self._warn(
+                "the last known list is not used",
+                f"it has format {content.format} and is {age_s:.0f} s old; format {_FORMAT} and "
+                f"at most {self._max_age_s:.0f} s are required",
             )
             return None
         return instances, age_s
+
+    def _warn(self, what: str, why: object) -> None:
+        logger.warning("service %r: %s (%s): %s", self._service, what, self.path, why)
 
 
 def _plain(instance: Instance) -> dict[str, Any]:

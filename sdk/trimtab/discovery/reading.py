@@ -1,7 +1,7 @@
-"""How a service's list is read: polled, or followed with a slow full read beside the watch.
+"""How a service's list is read: polled, or watched with a slow full read beside the watch.
 
-It asks, bounds, repeats and backs off; what the answers mean is the supervisor's business. An
-answer that was overtaken by a newer one is dropped, since a list must never go back in time.
+It asks, limits the time, repeats and backs off. The supervisor decides what the answers mean. An
+answer that arrives after a newer one is dropped, because a list must never go back in time.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ __all__ = ["LASTING", "Reader", "Receiver", "is_followed"]
 logger = logging.getLogger("trimtab.discovery")
 
 LASTING = (RegistryDeniedError, RegistryRequestError)
-"""Errors that waiting will hardly change."""
+"""Errors that will probably not end by waiting."""
 _LASTING_WAIT_S = 5.0
 
 
 class Receiver(Protocol):
-    """Who is told what was read."""
+    """Takes what the reader has read."""
 
     def take(self, listing: Listing) -> None:
         """Take an answer; raise a registry error to refuse it."""
         ...
 
     def fail(self, error: Exception) -> None:
-        """Take note that the registry gave no answer, or none that can be used."""
+        """Note that the registry gave no usable answer."""
         ...
 
     def doubt(self) -> None:
-        """Take note that the watch has lost its place, without harm so far."""
+        """Note that the watch has lost its place; the list is still right."""
         ...
 
 
 def is_followed(registry: Registry, settings: DiscoverySettings) -> TypeGuard[WatchableRegistry]:
-    """Say whether the registry's changes are followed, rather than asked for."""
+    """Return whether the registry's changes are watched instead of polled."""
     return settings.mode != "poll" and isinstance(registry, WatchableRegistry)
 
 
 class Reader:
-    """Reads one service's list for as long as `run` runs; all on that loop.
+    """Reads one service's list while `run` runs; all methods belong to its loop.
 
-    `gate` bounds how many lists are being read of one registry at a time: a program that follows
-    a thousand services would else ask for all in one moment, and wait for none long enough.
+    `gate` limits how many lists are read of one registry at a time. Without it, a program that
+    follows a thousand services would ask for all at once, and most answers would come too late.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Reader:
         self._receiver = receiver
         self._gate = gate
         self._asked = self._newest = 0
-        self._heard: Listing | None = None
+        self._watched: Listing | None = None
         self._watching = asyncio.timeout(None)
         self._tasks: asyncio.TaskGroup | None = None
         self._confirming: asyncio.Task[None] | None = None
@@ -99,7 +99,7 @@ class Reader:
                 await self._poll()
 
     def confirm(self, release_at: Callable[[], float | None]) -> None:
-        """Read again at the moment that `release_at` names, until it names none."""
+        """Read again at the time that `release_at` returns, until it returns None."""
         assert self._tasks is not None
         if self._confirming is None or self._confirming.done():
             self._confirming = self._tasks.create_task(self._confirm(release_at))
@@ -116,15 +116,15 @@ class Reader:
     # -- polls -------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
-        # The first wait falls anywhere in the interval: clients that start together must not
-        # ask together ever after (consul #9283, fabio #627).
+        # The first wait is anywhere in the interval: clients that start at the same time must not
+        # ask at the same time from then on (consul #9283, fabio #627).
         interval_s = self._settings.poll_interval_s
         await self._repeat(self._read, interval_s, interval_s * self._rng.random())
 
     async def _repeat(
         self, read: Callable[[], Awaitable[None]], interval_s: float, wait_s: float
     ) -> None:
-        """Read now, `wait_s` later, and then in jittered intervals; sooner while it fails."""
+        """Read now, again after `wait_s`, and then in jittered intervals; sooner after failures."""
         backoff = self._backoff()
         while True:
             try:
@@ -143,7 +143,7 @@ class Reader:
             self._receiver.take(listing)
 
     async def _fetch(self) -> Listing | None:
-        """Ask for the whole list; None if a newer one came meanwhile."""
+        """Ask for the whole list; return None if a newer one came meanwhile."""
         timeout_s = self._settings.fetch_timeout_s
         async with self._gate:
             self._asked += 1
@@ -164,9 +164,9 @@ class Reader:
 
     async def _follow(self, registry: WatchableRegistry) -> None:
         backoff, time = self._backoff(), asyncio.get_running_loop().time
-        may_hurry = True
+        at_once = True
         while True:
-            heard_at = math.inf
+            first_at = math.inf
             try:
                 # An adapter's generator is closed at once, and with it its connection.
                 async with (
@@ -174,21 +174,21 @@ class Reader:
                     aclosing(self._watch(registry)) as listings,
                 ):
                     async for listing in listings:
-                        heard_at = min(heard_at, time())
-                        self._hear(listing)
+                        first_at = min(first_at, time())
+                        self._take_watched(listing)
                 raise RegistryUnavailableError(f"{registry.url} ended the watch")  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - as above
-                self._heard = None
-                # A watch that breaks after its first word each time must not be begun in haste.
-                if time() - heard_at > self._settings.backoff_max_s:
+                self._watched = None
+                # A watch that breaks after its first list each time must not restart at once.
+                if time() - first_at > self._settings.backoff_max_s:
                     backoff.reset()
-                    may_hurry = True
+                    at_once = True
                 is_lost = isinstance(error, RegistryCursorLostError) or self._watching.expired()
-                if is_lost and heard_at < math.inf:
-                    logger.info("service %r: reading it all again: %s", self._service, error)
+                if is_lost and first_at < math.inf:
+                    logger.info("service %r: the watch starts again: %s", self._service, error)
                     self._receiver.doubt()
-                    await asyncio.sleep(0.0 if may_hurry else backoff.next_s())
-                    may_hurry = False
+                    await asyncio.sleep(0.0 if at_once else backoff.next_s())
+                    at_once = False
                 else:
                     await self._wait_after(error, backoff)
 
@@ -202,39 +202,40 @@ class Reader:
             async for listing in listings:
                 yield listing
 
-    def _hear(self, listing: Listing) -> None:
-        # Whatever was asked before is older than this.
+    def _take_watched(self, listing: Listing) -> None:
+        # Every answer to an earlier question is older than this.
         self._asked += 1
         self._newest = self._asked
-        self._heard = listing
+        self._watched = listing
         self._receiver.take(listing)
 
     # -- the safety net ----------------------------------------------------------------------
 
     async def _resync(self) -> None:
-        # Spread over a whole interval, as polls are; and a new watch needs no help at once.
+        # Spread over a whole interval, as polls are; a new watch does not need it at once.
         interval_s = self._settings.resync_interval_s
         await asyncio.sleep(interval_s * (0.5 + self._rng.random()))
         await self._repeat(self._compare, interval_s, interval_s)
 
     async def _compare(self) -> None:
-        """Read the whole list; begin the watch anew if it does not come to say the same."""
+        """Read the whole list; restart the watch if it does not show the same list in time."""
         listing = await self._fetch()
         if listing is None:
             return
-        heard = self._heard
-        if heard is None or _is_same(heard, listing):
-            # It stands in for a watch that is broken, or says that the list is still fresh.
+        watched = self._watched
+        if watched is None or _is_same(watched, listing):
+            # It replaces a watch that is broken, or confirms that the list is still fresh.
             self._receiver.take(listing)
             return
         await asyncio.sleep(self._settings.fetch_timeout_s)
-        if self._heard is not None and _is_same(self._heard, heard):
+        if self._watched is not None and _is_same(self._watched, watched):
             logger.warning(
-                "service %r: the watch of %s has missed a change; beginning it anew",
+                "service %r: the watch of %s has missed a change; the last list stays in use while "
+                "the watch starts again",
                 self._service,
                 self._registry.url,
             )
-            self._heard = None
+            self._watched = None
             self._watching.reschedule(asyncio.get_running_loop().time())
 
     # -- waiting -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How discovery behaves, and how it stands: two frozen values."""
+"""Two frozen values: the settings of discovery, and its state for one service."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ class DiscoverySettings:
     """Settings of discovery; transports and directories with equal ones share supervisors.
 
     Attributes:
-        mode: "push" follows the registry's changes, and refuses a registry that cannot tell
-            them; "poll" asks in intervals; "auto" follows where the registry can.
+        mode: "push" requires a registry that pushes its changes; "poll" asks in intervals; "auto"
+            follows the changes if the registry pushes them.
         startup_timeout_s: how long the first request of a service waits for its first list.
         poll_interval_s: seconds between two polls.
-        resync_interval_s: seconds between two full reads beside a watch, which find a watch that
-            has fallen silent; 0 makes none.
+        resync_interval_s: seconds between two full reads beside a watch, which notice a watch that
+            has stopped without an error; 0: no such reads.
         jitter_ratio: each interval is drawn within plus or minus this share, 0 to 1.
         fetch_timeout_s: how long one full read may take, and how far a watch may lag behind one.
         backoff_first_s, backoff_max_s: bounds of the waits after failures in a row.
         grace_s: how long an instance stays in use that vanishes right after trouble with the
-            registry, or together with more than half of the others, until a fresh read may
-            confirm it; longer than the heartbeat interval of the instances. 0 believes at once.
-        max_services: how many services are kept at a time; the least recently used goes first.
-        idle_s: a service not called for so long is let go.
+            registry, or together with more than half of the others; then a new read may confirm
+            it. Longer than the heartbeat interval of the instances. 0: a loss counts at once.
+        max_services: how many services are kept at a time; the least recently used is dropped
+            first.
+        idle_s: a service that is not used for so long is dropped.
         max_instances: a longer list is refused, and the one before stays in use.
-        allow_networks: networks that instances may lie in, like "10.0.0.0/8"; others are skipped.
+        allow_networks: networks that instances may be in, like "10.0.0.0/8"; others are skipped.
             None allows all but link-local, metadata, multicast and unspecified addresses; name
             such a range itself to allow it. See `trimtab.networks`.
-        last_known_good: the folder for lists that survive a restart; None keeps none.
+        last_known_good: the folder for lists that survive a restart; None: no lists on disk.
         max_age_s: a list on disk that was last confirmed longer ago than this is not used.
 
     Raises:
@@ -79,7 +80,7 @@ class DiscoverySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryState:
-    """How fresh a service's list is, and what stands in the way.
+    """How fresh a service's list is, and the last error.
 
     Attributes:
         service: its name.
@@ -89,8 +90,8 @@ class DiscoveryState:
         source: "registry" or "disk"; "" before the first list.
         failures: failed attempts in a row.
         last_error: the latest failure's message while `failures` is above 0.
-        held: how many instances the registry lists, while it is not believed that others are
-            lost, and they stay in use; None when nobody is kept so.
+        held: how many instances the registry lists while the loss of others is doubted and they
+            stay in use; None while no loss is doubted.
     """
 
     service: str
@@ -106,7 +107,7 @@ class DiscoveryState:
 def _check_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name} is {value!r}; it must be a number")
-    # Written so that a NaN fails.
+    # Written so that NaN is refused.
     if name in _MAY_BE_ZERO:
         if not value >= 0:
             raise ConfigurationError(f"{name} is {value!r}; it must be 0 or more")

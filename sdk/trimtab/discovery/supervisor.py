@@ -1,8 +1,8 @@
 """The supervisor: keeps one service's list fresh, whatever the registry does.
 
-It owns everything that adapters do not: the last good list, what is let in of an answer, the
-doubt about sudden losses, the list on disk, and who is told; `trimtab.discovery.reading` asks on
-its behalf. One runs per registry and service; users hold it through `trimtab.discovery.hub`.
+It owns everything that adapters do not: the last good list, the checks of an answer, the doubt
+about sudden losses, the list on disk, and the subscribers. `trimtab.discovery.reading` asks the
+registry for it. One runs per registry and service; users hold it through `trimtab.discovery.hub`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _CONFIRM_DISK_EVERY_S = 60.0
 class Supervisor:
     """Keeps `snapshot` fresh on the loop that `run` is a task of.
 
-    All methods belong to that loop. Subscribers are called there, with the new snapshot, only
-    when the instances differ; one that raises is logged and does not harm the others.
+    All methods belong to that loop. Subscribers are called there with the new snapshot, only when
+    the instances differ. An error that one raises is logged, and the others are called as usual.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class Supervisor:
         Raises:
             DiscoveryTimeoutError: none came within `timeout_s`, if that is given.
             DiscoveryError: the registry refuses, which waiting will not change.
-            ClosedError: the service was let go meanwhile.
+            ClosedError: the service was dropped meanwhile.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while self.snapshot is None:
                     if self._ended:
-                        raise ClosedError(f"service {self.service!r} was let go; call it again")
+                        raise ClosedError(f"service {self.service!r} was dropped; ask again")
                     if isinstance(self._last_error, LASTING):
                         raise self.no_list(DiscoveryError, "there is no list of its instances")
                     changed = self._changed
@@ -111,10 +111,14 @@ class Supervisor:
         return self.snapshot
 
     def subscribe(self, subscriber: Callable[[Snapshot], None]) -> Callable[[], None]:
-        """Call `subscriber` with every new snapshot, the present one first; return the way out."""
+        """Call `subscriber` with every new snapshot, the present one first.
+
+        Returns:
+            a function that ends this; it may be called again.
+        """
         self._subscribers.append(subscriber)
         if self.snapshot is not None:
-            self._tell_one(subscriber, self.snapshot)
+            self._call(subscriber, self.snapshot)
 
         def unsubscribe() -> None:
             if subscriber in self._subscribers:
@@ -123,11 +127,13 @@ class Supervisor:
         return unsubscribe
 
     def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
-        """Return the error that there is no list, with what the registry said last."""
-        why = f"the last error was: {self._last_error}" if self._last_error else "it is silent"
+        """Return the error that there is no list, with the registry's last error."""
+        why = (
+            f"the last error was: {self._last_error}" if self._last_error else "it has not answered"
+        )
         return kind(
             f"service {self.service!r}: {what} from {self._registry.url} ({why}); check that the "
-            "registry runs and its URL, or keep a last-known-good list for cold starts",
+            "registry runs and the URL is right, or keep a last-known-good list for cold starts",
             service=self.service,
         )
 
@@ -156,28 +162,28 @@ class Supervisor:
         finally:
             fallback.cancel()
             self._stop_settling()
-            # Its loop may have ended under its users, whom nothing then unsubscribes.
+            # If the loop ends before its users do, they never unsubscribe.
             self._subscribers.clear()
             self._ended = True
             self._wake()
 
-    # -- what came; the reader calls these ---------------------------------------------------
+    # -- for the reader ----------------------------------------------------------------------
 
     def take(self, listing: Listing) -> None:
-        """Take an answer: let in what may be called, keep who was lost in doubt, tell who listens.
+        """Take an answer: check it, keep instances whose loss is doubted, call the subscribers.
 
         Raises:
             RegistryAnswerError: it is refused as a whole; the list before stays in use.
         """
-        instances = self._admission.admit(listing.instances)
+        instances = self._admission.permitted(listing.instances)
         if self._failures:
             logger.info("service %r: %s answers again", self.service, self._registry.url)
         self._failures, self._last_error = 0, None
         if listing.reset:
             self._guard.alarm()
         if self.snapshot is None and not instances and self._settings.grace_s:
-            self._fall_back("lists nothing")
-        self._judge(
+            self._fall_back("lists no instances")
+        self._use(
             Snapshot(
                 service=self.service,
                 instances=instances,
@@ -187,35 +193,46 @@ class Supervisor:
         )
 
     def fail(self, error: Exception) -> None:
-        """Note a failure; the list stays as it is, and the next answer is doubted."""
+        """Note a failure: the list stays as it is, and the next answer is doubted."""
         self._guard.alarm()
         self._stop_settling()
-        if not isinstance(error, RegistryError):
-            logger.error("service %r: %s failed", self.service, self._registry.url, exc_info=error)
-            error = RegistryUnavailableError(f"{type(error).__name__}: {error}")
+        self._last_error = self._known(error)
         if not self._failures:
-            kept = "the last list stays in use" if self.snapshot else "there is no list yet"
-            logger.warning("service %r: %s; %s", self.service, error, kept)
+            used = "there is no list yet"
+            if self.snapshot is not None:
+                used = f"the last list stays in use ({len(self.snapshot.instances)} instances)"
+            logger.warning("service %r: %s; %s", self.service, self._last_error, used)
         self._failures += 1
-        self._last_error = error
         self._fall_back("does not answer")
         self._wake()
 
     def doubt(self) -> None:
-        """Note that the next answer comes after trouble, which is no failure."""
+        """Note trouble that is no failure: the next answer is doubted."""
         self._guard.alarm()
 
-    def _judge(self, new: Snapshot) -> None:
-        """Use a new list, as far as the guard believes it."""
+    def _known(self, error: Exception) -> RegistryError:
+        """Return a registry error; an unexpected error counts as an unavailable registry."""
+        if isinstance(error, RegistryError):
+            return error
+        logger.error(
+            "service %r: reading from %s raised an unexpected error, which is a bug in its adapter",
+            self.service,
+            self._registry.url,
+            exc_info=error,
+        )
+        return RegistryUnavailableError(f"{type(error).__name__}: {error}")
+
+    def _use(self, new: Snapshot) -> None:
+        """Use a new list, and keep the instances whose loss the guard doubts."""
         loop, before = asyncio.get_running_loop(), self.snapshot
         self._stop_settling()
-        kept = self._guard.admit(before.instances if before else (), new.instances, loop.time())
+        kept = self._guard.decide(before.instances if before else (), new.instances, loop.time())
         if before is not None and self._guard.release_at is not None:
             self._hold(before, kept, size=len(new.instances))
             return
         self._held = None
         if self._guard.settle_at is not None:
-            self._settling = loop.call_at(self._guard.settle_at, self._judge, new)
+            self._settling = loop.call_at(self._guard.settle_at, self._use, new)
         new = replace(new, instances=kept)
         changed = before is None or before.instances != kept
         self._store_list(new, changed=changed or before is None or before.source == "disk")
@@ -228,8 +245,8 @@ class Supervisor:
     def _hold(self, before: Snapshot, kept: tuple[Instance, ...], *, size: int) -> None:
         if self._held is None:
             logger.warning(
-                "service %r: %s suddenly lists %d instances instead of %d, or some as critical; "
-                "who was lost is held back in use for %g s, until that is confirmed",
+                "service %r: %s suddenly lists %d instances instead of %d, or lists some as "
+                "critical; the lost instances stay in use for %g s, until a new read confirms it",
                 self.service,
                 self._registry.url,
                 size,
@@ -241,7 +258,7 @@ class Supervisor:
         self._reader.confirm(lambda: self._guard.release_at)
 
     def _fall_back(self, why: str) -> None:
-        """Use the list on disk if there is none better."""
+        """Use the list on disk if there is no list yet."""
         if self.snapshot is not None or self._store is None:
             return
         loaded = self._store.load()
@@ -249,13 +266,19 @@ class Supervisor:
             return
         instances, age_s = loaded
         try:
-            instances = self._admission.admit(instances)
+            instances = self._admission.permitted(instances)
         except RegistryAnswerError as error:
-            logger.warning("service %r: the list on disk is not used: %s", self.service, error)
+            logger.warning(
+                "service %r: the list on disk is not used, so there is no list yet: %s",
+                self.service,
+                error,
+            )
             return
         logger.warning(
-            "service %r: starting from the last known list, %.0f s old, since %s %s",
+            "service %r: the last known list from disk is in use (%d instances, %.0f s old), "
+            "because %s %s",
             self.service,
+            len(instances),
             age_s,
             self._registry.url,
             why,
@@ -282,13 +305,13 @@ class Supervisor:
         self._wake()
         if changed:
             for subscriber in tuple(self._subscribers):
-                self._tell_one(subscriber, snapshot)
+                self._call(subscriber, snapshot)
 
-    def _tell_one(self, subscriber: Callable[[Snapshot], None], snapshot: Snapshot) -> None:
+    def _call(self, subscriber: Callable[[Snapshot], None], snapshot: Snapshot) -> None:
         try:
             subscriber(snapshot)
         except Exception:
-            logger.exception("service %r: a subscriber failed", self.service)
+            logger.exception("service %r: a subscriber to its list raised an error", self.service)
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
