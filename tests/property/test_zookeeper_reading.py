@@ -63,7 +63,7 @@ def test_no_node_of_curators_harms_the_others(name, data):
 
 @given(TEXTS | URLS.map(quote_plus) | URLS)
 def test_no_provider_of_dubbos_harms_the_others(name):
-    good = {quote_plus("dubbo://10.9.9.9:7/x"): b""}
+    good = {quote_plus("tri://10.9.9.9:7/x"): b""}
     check_the_rest_survives(DubboLayout("/dubbo"), name, b"", good)
 
 

@@ -19,7 +19,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance, Status
 from trimtab.registries import Registrar, WatchableRegistry, connect
 from trimtab.registries.consul import watch as module
-from trimtab.registries.consul.entries import read_health, status_of
+from trimtab.registries.consul.entries import Ids, read_health, status_of
 from trimtab.registries.consul.writer import registration
 
 
@@ -88,8 +88,37 @@ class TestReading:
         found, _ = read(entry("orders", node={"Node": "n2"}))
         assert [each.id for each in found] == ["orders@n2"]
         found, _ = read(*(entry("a", node=node) for node in nodes), entry("b"))
-        assert [each.id for each in found] == ["a@n1", "a@n2", "b"]
+        assert [each.id for each in found] == ["a", "a@n2", "b"]
         assert not skipped
+
+    def test_an_id_that_was_given_stays(self):
+        ids = Ids()
+
+        def names(*nodes):
+            body = json.dumps([entry("a", node={"Node": node}) for node in nodes])
+            return [each.id for each in read_health("here", body.encode(), ids)[0]]
+
+        assert names("n2") == ["a"]
+        assert names("n1", "n2") == ["a@n1", "a"]
+        assert names("n2", "n1", "n3") == ["a", "a@n1", "a@n3"]
+        assert names("n1") == ["a@n1"]
+        assert names("n1", "n4") == ["a@n1", "a"]
+        assert names() == []
+
+    def test_a_fresh_client_gives_the_id_to_the_oldest_registration(self):
+        found, _ = read(
+            entry("a", node={"Node": "n1"}, service={"CreateIndex": 9}),
+            entry("a", node={"Node": "n2"}, service={"CreateIndex": 7}),
+        )
+        assert [each.id for each in found] == ["a@n1", "a"]
+
+    @pytest.mark.anyio
+    async def test_a_second_node_renames_nobody(self):
+        alone = [entry("a", node={"Node": "n2"})]
+        both = [entry("a", node={"Node": "n1"}), *alone]
+        registry = Agent(*(health(*entries) for entries in (alone, both, alone))).registry()
+        seen = [(await registry.fetch("orders")).instances for _ in range(3)]
+        assert [{each.id for each in found} for found in seen] == [{"a"}, {"a", "a@n1"}, {"a"}]
 
     def test_a_bad_entry_is_left_out_and_its_fault_named(self):
         bad = [entry("b", service={"Port": "80"}), entry("c", service={"Port": 0}), 7]

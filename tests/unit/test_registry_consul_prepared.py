@@ -35,6 +35,15 @@ async def test_the_list_is_the_same_however_it_is_shuffled():
     assert agent.asked[0].url.raw_path == b"/v1/query/near%20orders/execute"
 
 
+async def test_a_second_node_renames_no_instance():
+    alone = [entry("a", node={"Node": "n2"})]
+    both = [entry("a", node={"Node": "n1"}), *alone]
+    agent = Agent(*(executed(*entries) for entries in (alone, both, alone)))
+    registry = agent.registry(follow="prepared")
+    seen = [(await registry.fetch("orders")).instances for _ in range(3)]
+    assert [[each.id for each in found] for found in seen] == [["a"], ["a", "a@n1"], ["a"]]
+
+
 async def test_every_option_is_asked_for():
     agent = Agent(executed())
     registry = agent.registry(

@@ -213,7 +213,7 @@ class TestValues:
             ({"id": 17, "version": "1.2"}, {"id": "17"}, {"version": "1.2"}),
             ({"deep": {"a": [1]}, "n": 3}, {}, {"deep": '{"a": [1]}', "n": "3"}),
             # What others mean by our words need not fit, and costs nobody an instance.
-            ({"status": "active", "weight": 5}, {"weight": 5}, {"status": "active"}),
+            ({"status": "asleep", "weight": 5}, {"weight": 5}, {"status": "asleep"}),
             ({"weight": -1, "scheme": "grpc"}, {}, {"weight": "-1", "scheme": "grpc"}),
             (
                 {"weight": [], "zone": 3, "scheme": []},

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from random import Random
 
 import httpx
+import msgspec
 import pytest
 
 from registry_kit import made, recorded
@@ -24,6 +25,7 @@ from trimtab.registries import WatchableRegistry, connect, kubernetes
 from trimtab.registries.kubernetes import KubernetesSettings
 from trimtab.registries.kubernetes import reader as module
 from trimtab.registries.kubernetes import settings as settings_module
+from trimtab.registries.kubernetes.slices import View
 from trimtab_sim.loop import run
 
 URL = "kubernetes://api.test:6443/shop"
@@ -77,6 +79,10 @@ class ApiServer:
         return asyncio.run(self.registry(poll=True, **settings).fetch(service))
 
 
+def as_raw(value):
+    return msgspec.Raw(json.dumps(value).encode())
+
+
 def listed(*items, **settings):
     return ApiServer(slices(*items)).fetch(**settings)
 
@@ -117,8 +123,33 @@ class TestReading:
         ],
     )
     def test_conditions(self, conditions, status):
-        (found,) = listed(slice_(endpoints=[endpoint(conditions=conditions)])).instances
-        assert found.status == status
+        others = [endpoint("10.0.0.9", "another")]
+        one = endpoint(conditions=conditions)
+        assert listed(slice_(endpoints=[one, *others])).instances[0].status == status
+
+    @pytest.mark.parametrize(
+        ("conditions", "status"),
+        [
+            ({"ready": False, "serving": True, "terminating": True}, "warning"),
+            ({"ready": False, "serving": False, "terminating": True}, "draining"),
+            ({"ready": False, "terminating": True}, "draining"),
+            ({"ready": True, "terminating": True}, "warning"),
+            ({"serving": True, "terminating": True}, "warning"),
+            ({"ready": False, "serving": True}, "critical"),
+        ],
+    )
+    def test_pods_that_terminate_and_serve_are_used_where_none_is_ready(self, conditions, status):
+        for others in ([], [endpoint("10.0.0.9", "p9", conditions={"ready": False})]):
+            found = listed(slice_(endpoints=[endpoint(conditions=conditions), *others])).instances
+            assert found[0].status == status
+
+    def test_a_pod_that_is_ready_takes_over_from_those_that_terminate(self):
+        leaving = {"ready": False, "serving": True, "terminating": True}
+        view = View("here", None)
+        view.put(as_raw(slice_("a", [endpoint("10.0.0.1", "p1", conditions=leaving)])), "a")
+        assert [each.status.value for each in view.listing().instances] == ["warning"]
+        view.put(as_raw(slice_("b", [endpoint("10.0.0.2", "p2")])), "b")
+        assert [each.status.value for each in view.listing().instances] == ["draining", "passing"]
 
     def test_several_slices_are_one_list_in_a_steady_order(self):
         two = slice_("s2", [endpoint("10.0.0.2")], ports=[{"name": "http", "port": 81}])

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import httpx
+import msgspec
 import pytest
 
 import registry_kit
@@ -21,6 +22,7 @@ from trimtab.errors import (
 from trimtab.instance import Instance, Status
 from trimtab.registries import Registrar, WatchableRegistry, connect, nacos
 from trimtab.registries.nacos import registry as module
+from trimtab.registries.nacos.api import read_hosts
 from trimtab_sim.loop import run
 
 URL = "nacos://nacos.test:8848"
@@ -170,6 +172,20 @@ class TestServices:
     def test_not_by_version_3(self):
         with pytest.raises(RegistryRequestError, match="names no services"):
             asyncio.run(Server(hosts()).registry(api="v3").services())
+
+
+def test_dubbos_providers_are_listed_only_if_they_speak_http():
+    def host(port, **metadata):
+        return {"ip": "h", "port": port, "metadata": metadata}
+
+    hosts = [
+        host(1, dubbo="2.0.2", protocol="dubbo"),
+        host(2, dubbo="2.0.2", protocol="tri"),
+        host(3, protocol="anything"),
+    ]
+    instances, skipped = read_hosts("here", msgspec.Raw(json.dumps(hosts).encode()))
+    assert [each.port for each in instances] == [2, 3]
+    assert "speaks 'dubbo' and not HTTP" in skipped[0]
 
 
 class TestTrouble:

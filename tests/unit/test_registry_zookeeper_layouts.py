@@ -198,7 +198,7 @@ GREETER = "com.example.Greeter"
 LAYOUT = DubboLayout("/dubbo")
 
 
-def provider(address="10.0.0.1:20880", scheme="dubbo", **said):
+def provider(address="10.0.0.1:20880", scheme="tri", **said):
     """A node's name, as `java.net.URLEncoder` makes it."""
     query = "&".join(f"{name}={value}" for name, value in {"interface": GREETER, **said}.items())
     return quote_plus(f"{scheme}://{address}/{GREETER}?{query}", safe="*")
@@ -217,7 +217,7 @@ def test_a_provider_is_read_from_its_name():
         "interface": GREETER,
         "application": "shop one",
         "zone": "east",
-        "protocol": "dubbo",
+        "protocol": "tri",
     }
 
 
@@ -228,7 +228,8 @@ def test_a_provider_without_a_weight_has_dubbos(weight):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "wanted"), [("dubbo", None), ("tri", None), ("rest", "http"), ("https", "https")]
+    ("scheme", "wanted"),
+    [("webservice", None), ("tri", None), ("rest", "http"), ("https", "https")],
 )
 def test_the_protocol_says_the_scheme_where_it_is_http(scheme, wanted):
     found = read_provider(provider(scheme=scheme))
@@ -286,3 +287,31 @@ def test_one_bad_provider_is_skipped_and_the_others_are_not():
     ids, skipped = listed(GREETER, provider(), "banana")
     assert ids == ["10.0.0.1:20880"]
     assert "'banana'" in skipped[0]
+
+
+@pytest.mark.parametrize(
+    "scheme", ["dubbo", "thrift", "rmi", "grpc", "redis", "memcached", "DUBBO"]
+)
+def test_a_provider_that_does_not_speak_http_is_skipped_and_named(scheme):
+    ids, skipped = listed(GREETER, provider("10.0.0.2:20880", scheme), provider())
+    assert ids == ["10.0.0.1:20880"]
+    assert "10.0.0.2:20880" in skipped[0]
+    assert f"speaks '{scheme.lower()}' and not HTTP" in skipped[0]
+
+
+def test_where_no_provider_speaks_http_the_error_says_so():
+    with pytest.raises(RegistryAnswerError, match="speaks 'dubbo' and not HTTP"):
+        listed(GREETER, provider(scheme="dubbo"))
+
+
+def test_an_application_that_tells_a_binary_protocol_is_skipped_and_named():
+    def node(protocol, port=20880):
+        endpoints = json.dumps([{"port": port, "protocol": protocol}])
+        payload = {"metadata": {"dubbo.endpoints": endpoints}}
+        return json.dumps({"address": "h", "port": 20880, "payload": payload}).encode()
+
+    nodes = {"a": node("dubbo"), "b": node("tri"), "c": node("dubbo", port=1)}
+    instances, skipped = CuratorLayout("/services").read("here", "orders", nodes)
+    assert [each.id for each in instances] == ["b", "c"]
+    assert "'a'" in skipped[0]
+    assert "'dubbo'" in skipped[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -649,3 +650,174 @@ def test_settings_out_of_range_are_refused_by_name(wrong):
 
 def test_settings_at_their_bounds():
     assert DiscoverySettings(grace_s=0, jitter_ratio=0) != DiscoverySettings(jitter_ratio=1)
+
+
+# Nothing ends it but closing
+
+
+class SpeechlessError(Exception):
+    """An adapter's own error, which has no words."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+ODD = [
+    asyncio.CancelledError(),
+    SpeechlessError(),
+    MemoryError(),
+    RecursionError(),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+    ClosedError("closed"),
+    StopAsyncIteration(),
+    ExceptionGroup("several", [ValueError()]),
+    None,
+    Listing(instances=None),
+    Listing(instances=(None,)),
+    Listing(instances=(7, "x")),
+]
+
+
+class Odd(FakePolledRegistry):
+    """Answers with odd things for a while, each as often as `times`."""
+
+    def __init__(self, *odd, times=3):
+        super().__init__()
+        self.odd = [each for each in odd for _ in range(times)]
+
+    async def fetch(self, service):
+        if not self.odd:
+            return await super().fetch(service)
+        odd = self.odd.pop(0)
+        if isinstance(odd, BaseException):
+            raise odd
+        return odd
+
+
+class OddWatch(Odd):
+    """The same, told by a watch."""
+
+    async def watch(self, service):
+        yield await self.fetch(service)
+        await asyncio.sleep(1)
+        while True:
+            yield await self.fetch(service)
+            await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize(
+    "odd", ODD, ids=[type(each).__name__ + str(at) for at, each in enumerate(ODD)]
+)
+@pytest.mark.parametrize("kind", [Odd, OddWatch])
+def test_whatever_an_adapter_answers_it_goes_on(kind, odd):
+    async def main():
+        registry = kind(odd)
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            assert (await supervisor.first(60)).instances == SIX
+            registry.odd = [odd] * 3
+            await asyncio.sleep(30)
+            assert supervisor.state(now()).failures == 0
+            registry.set("orders", SIX[:5])
+            await asyncio.sleep(30)
+            return supervisor.snapshot.instances
+
+    assert run(main()) == SIX[:5]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), asyncio.CancelledError(), SpeechlessError()])
+def test_its_own_failure_is_survived_too(monkeypatch, error, caplog):
+    """Even a bug in the reader itself."""
+
+    async def main():
+        registry = FakePolledRegistry()
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            reader, times = supervisor._reader, []
+            good = reader._poll
+
+            async def bad():
+                times.append(now())
+                if len(times) < 4:
+                    raise error
+                await good()
+
+            monkeypatch.setattr(reader, "_poll", bad)
+            assert (await supervisor.first(60)).instances == SIX
+            return times
+
+    times = run(main())
+    assert len(times) == 4
+    assert all(gap > 0 for gap in gaps(times))
+    assert "begins again" in caplog.text
+
+
+def test_a_broken_log_ends_nothing(monkeypatch):
+    async def main():
+        registry = Odd(RuntimeError("a bug"))
+        registry.set("orders", SIX)
+
+        def broken(*_args, **_kwargs):
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(logging.getLogger("trimtab.discovery"), "warning", broken)
+        async with supervising(registry) as supervisor:
+            return (await supervisor.first(60)).instances
+
+    assert run(main()) == SIX
+
+
+class OddStore:
+    """A disk that raises, or hangs."""
+
+    def __init__(self, error=None):
+        self.error, self.released = error, threading.Event()
+
+    def load(self):
+        if self.error:
+            raise self.error
+        self.released.wait(10)
+
+    def save(self, instances):
+        self.load()
+
+    def confirm(self):
+        self.load()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), UnicodeError(), OSError(), RecursionError()])
+@pytest.mark.parametrize("first", [[], [RuntimeError("no answer")]])
+def test_whatever_the_disk_raises_the_list_comes(error, first):
+    async def main():
+        registry = Odd(*first)
+        registry.set("orders", SIX)
+        async with supervising(registry, store=OddStore(error)) as supervisor:
+            return (await supervisor.first(60)).instances
+
+    assert run(main()) == SIX
+
+
+def test_a_disk_that_hangs_holds_up_neither_the_loop_nor_the_first_list():
+    store = OddStore()
+
+    async def main():
+        registry = FakePolledRegistry()
+        registry.set("orders", SIX)
+        turns = 0
+
+        async def turning():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0.001)
+
+        task = asyncio.create_task(turning())
+        async with supervising(registry, store=store) as supervisor:
+            instances = (await supervisor.first(5)).instances
+            task.cancel()
+            store.released.set()
+        return instances, turns
+
+    instances, turns = asyncio.run(main())
+    assert instances == SIX
+    assert turns > 50

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from trimtab.calls import Backoff
@@ -22,14 +22,14 @@ from trimtab.errors import (
 from trimtab.registries import WatchableRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
     from random import Random
     from typing import TypeGuard
 
     from trimtab.discovery.settings import DiscoverySettings
     from trimtab.registries import Listing, Registry
 
-__all__ = ["LASTING", "Reader", "Receiver", "is_followed"]
+__all__ = ["LASTING", "Reader", "Receiver", "is_cancelled", "is_followed"]
 
 logger = logging.getLogger("trimtab.discovery")
 
@@ -57,6 +57,12 @@ class Receiver(Protocol):
 def is_followed(registry: Registry, settings: DiscoverySettings) -> TypeGuard[WatchableRegistry]:
     """Return whether the registry's changes are watched instead of polled."""
     return settings.mode != "poll" and isinstance(registry, WatchableRegistry)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Say whether an error is the cancellation of the running task, and not an adapter's own."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class Reader:
@@ -150,7 +156,8 @@ class Reader:
             ticket = self._asked
             try:
                 async with asyncio.timeout(timeout_s):
-                    listing = await self._registry.fetch(self._service)
+                    with self._as_a_failure():
+                        listing = await self._registry.fetch(self._service)
             except TimeoutError:
                 raise RegistryUnavailableError(
                     f"{self._registry.url} gave no answer within {timeout_s:g} s"
@@ -196,11 +203,24 @@ class Reader:
         """Watch; the first list is a full read like any other."""
         async with aclosing(registry.watch(self._service)) as listings:  # type: ignore[type-var]
             async with self._gate:
-                first = await anext(listings, None)
-            if first is not None:
-                yield first
-            async for listing in listings:
+                listing = await self._next(listings)
+            while listing is not None:
                 yield listing
+                listing = await self._next(listings)
+
+    async def _next(self, listings: AsyncIterator[Listing]) -> Listing | None:
+        with self._as_a_failure():
+            return await anext(listings, None)
+
+    @contextmanager
+    def _as_a_failure(self) -> Iterator[None]:
+        """Turn a cancellation that is the adapter's own into a failure of the registry."""
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            if is_cancelled(error):
+                raise
+            raise RegistryUnavailableError(f"{self._registry.url} cancelled its answer") from error
 
     def _take_watched(self, listing: Listing) -> None:
         # Every answer to an earlier question is older than this.

@@ -12,9 +12,11 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from trimtab.calls import Backoff
 from trimtab.discovery.admission import Admission
 from trimtab.discovery.guard import LossGuard
-from trimtab.discovery.reading import LASTING, Reader
+from trimtab.discovery.last_known_good import OffLoop
+from trimtab.discovery.reading import LASTING, Reader, is_cancelled
 from trimtab.discovery.settings import DiscoveryState
 from trimtab.errors import (
     ClosedError,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from trimtab.discovery.last_known_good import LastKnownGood
+    from trimtab.discovery.last_known_good import Store
     from trimtab.discovery.settings import DiscoverySettings
     from trimtab.instance import Instance
     from trimtab.registries import Listing, Registry
@@ -43,6 +45,8 @@ READS_AT_ONCE = 32
 logger = logging.getLogger("trimtab.discovery")
 
 _CONFIRM_DISK_EVERY_S = 60.0
+_LOAD_AT_MOST_S = 1.0
+"""How long the first reading waits for the list on disk; a disk may hang."""
 
 
 class Supervisor:
@@ -59,7 +63,7 @@ class Supervisor:
         settings: DiscoverySettings,
         *,
         rng: Random,
-        store: LastKnownGood | None = None,
+        store: Store | None = None,
         gate: asyncio.Semaphore | None = None,
     ) -> None:
         self.service = service
@@ -78,8 +82,11 @@ class Supervisor:
         self._guard = LossGuard(settings.grace_s)
         self._held: int | None = None
         self._settling: asyncio.TimerHandle | None = None
-        self._store = store
+        self._disk = OffLoop(store) if store is not None else None
         self._stored_at = 0.0
+        self._on_disk: tuple[tuple[Instance, ...], float] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._backoff = Backoff(rng, first_s=settings.backoff_first_s, max_s=settings.backoff_max_s)
         self._failures = 0
         self._last_error: RegistryError | None = None
         self._ended = False
@@ -154,11 +161,12 @@ class Supervisor:
     # -- the loop ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the list fresh until cancelled."""
+        """Keep the list fresh until cancelled; nothing else ends it."""
         half = self._settings.startup_timeout_s / 2
         fallback = asyncio.get_running_loop().call_later(half, self._fall_back, "does not answer")
         try:
-            await self._reader.run()
+            await self._load_first()
+            await self._read_for_ever()
         finally:
             fallback.cancel()
             self._stop_settling()
@@ -166,6 +174,30 @@ class Supervisor:
             self._subscribers.clear()
             self._ended = True
             self._wake()
+            if self._loading is not None:
+                self._loading.cancel()
+            if self._disk is not None:
+                await self._disk.aclose()
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            try:
+                await self._reader.run()
+            except (Exception, asyncio.CancelledError) as error:
+                if is_cancelled(error):
+                    raise
+                self._survive(error)
+            await asyncio.sleep(self._backoff.next_s())
+
+    def _survive(self, error: BaseException) -> None:
+        """Note an error that nobody has expected, whatever else fails meanwhile."""
+        logger.error(
+            "service %r: reading its list failed; it begins again", self.service, exc_info=error
+        )
+        try:
+            self.fail(RegistryUnavailableError(type(error).__name__))
+        except Exception:
+            logger.exception("service %r: a failure could not be noted", self.service)
 
     # -- for the reader ----------------------------------------------------------------------
 
@@ -220,7 +252,7 @@ class Supervisor:
             self._registry.url,
             exc_info=error,
         )
-        return RegistryUnavailableError(f"{type(error).__name__}: {error}")
+        return RegistryUnavailableError(_words_of(error))
 
     def _use(self, new: Snapshot) -> None:
         """Use a new list, and keep the instances whose loss the guard doubts."""
@@ -257,17 +289,42 @@ class Supervisor:
         self._publish(replace(before, instances=kept), changed=before.instances != kept)
         self._reader.confirm(lambda: self._guard.release_at)
 
+    async def _load_first(self) -> None:
+        """Load the list on disk before the first reading, unless the disk hangs."""
+        self._load()
+        if self._loading is not None:
+            await asyncio.wait([self._loading], timeout=_LOAD_AT_MOST_S)
+
+    def _load(self) -> None:
+        """Load the list on disk, unless that is under way."""
+        if self._disk is not None and (self._loading is None or self._loading.done()):
+            self._loading = asyncio.get_running_loop().create_task(self._load_from(self._disk))
+
+    async def _load_from(self, disk: OffLoop) -> None:
+        try:
+            loaded = await disk.load()
+        except Exception:
+            logger.exception("service %r: the list on disk cannot be read", self.service)
+            return
+        if loaded is not None:
+            instances, age_s = loaded
+            self._on_disk = instances, asyncio.get_running_loop().time() - age_s
+            if self._failures:
+                self._fall_back("does not answer")
+
     def _fall_back(self, why: str) -> None:
         """Use the list on disk if there is no list yet."""
-        if self.snapshot is not None or self._store is None:
+        if self.snapshot is not None:
             return
-        loaded = self._store.load()
-        if loaded is None:
+        if self._on_disk is None:
+            # Another process may have written it meanwhile.
+            self._load()
             return
-        instances, age_s = loaded
+        instances, confirmed_at = self._on_disk
         try:
             instances = self._admission.permitted(instances)
         except RegistryAnswerError as error:
+            self._on_disk = None
             logger.warning(
                 "service %r: the list on disk is not used, so there is no list yet: %s",
                 self.service,
@@ -279,29 +336,28 @@ class Supervisor:
             "because %s %s",
             self.service,
             len(instances),
-            age_s,
+            asyncio.get_running_loop().time() - confirmed_at,
             self._registry.url,
             why,
         )
-        now = asyncio.get_running_loop().time()
         snapshot = Snapshot(
-            service=self.service, instances=instances, fetched_at=now - age_s, source="disk"
+            service=self.service, instances=instances, fetched_at=confirmed_at, source="disk"
         )
         self._publish(snapshot, changed=True)
 
     def _store_list(self, snapshot: Snapshot, *, changed: bool) -> None:
-        if self._store is None:
+        if self._disk is None:
             return
         if changed:
-            self._store.save(snapshot.instances)
+            self._disk.save(snapshot.instances)
         elif snapshot.fetched_at - self._stored_at >= _CONFIRM_DISK_EVERY_S:
-            self._store.confirm()
+            self._disk.confirm()
         else:
             return
         self._stored_at = snapshot.fetched_at
 
     def _publish(self, snapshot: Snapshot, *, changed: bool) -> None:
-        self.snapshot = snapshot
+        self.snapshot, self._on_disk = snapshot, None
         self._wake()
         if changed:
             for subscriber in tuple(self._subscribers):
@@ -316,3 +372,11 @@ class Supervisor:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _words_of(error: BaseException) -> str:
+    """Return an error's name and words; an adapter's own error may not even have words."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - see above
+        return type(error).__name__

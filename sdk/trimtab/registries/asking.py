@@ -31,11 +31,22 @@ from trimtab.registries.clients import Clients
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["Answer", "Asker", "confided", "parse_any", "parse_json", "refusal", "without"]
+__all__ = [
+    "LONGEST_NUMBER",
+    "Answer",
+    "Asker",
+    "confided",
+    "parse_any",
+    "parse_json",
+    "refusal",
+    "whole_number",
+    "without",
+]
 
+LONGEST_NUMBER = 20
+"""The digits of the largest number that 64 bits hold."""
 _CONNECT_TIMEOUT_S = 5.0
 _DETAIL_LENGTH = 200
-_LONGEST_NUMBER = 20  # The digits of the largest number that 64 bits hold.
 _SHORTEST_SECRET = 4
 """A shorter value would tear words apart, and is no secret."""
 
@@ -304,13 +315,14 @@ def parse_any(place: str, body: bytes) -> Any:
         if not isinstance(error.__cause__, msgspec.ValidationError):
             raise
     try:
-        return json.loads(body, parse_int=_number, parse_constant=str)
+        return json.loads(body, parse_int=whole_number, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}") from error
 
 
-def _number(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
+def whole_number(digits: str) -> int | str:
+    """Read a whole number of JSON; one that is too large stays text, and costs its field alone."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
 def confided(url: httpx.URL) -> tuple[str, dict[str, Any]]:

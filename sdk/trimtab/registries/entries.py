@@ -172,9 +172,13 @@ def read_entry(entry: object, *, words: StatusWords | None = None) -> Instance:
     where = [fields.pop(name) for name in ("host", "address") if name in fields]
     if where:
         fields = _place(where[0]) | fields
-    for name in ("host", "port"):
-        if name not in fields:
-            raise InvalidInstanceError(f"{_short(entry)} has no {name}")
+    if "host" not in fields:
+        raise InvalidInstanceError(f"{_short(entry)} has no host")
+    if "port" not in fields:
+        is_place = usual_fields(entry).get("host") is None
+        raise InvalidInstanceError(
+            f"{_short(where[0])} is not 'host:port'" if is_place else f"{_short(entry)} has no port"
+        )
     return Instance(**_converted(fields, words))
 
 

@@ -26,14 +26,17 @@ from trimtab.errors import (
     RegistryRequestError,
     RegistryUnavailableError,
 )
+from trimtab.registries.asking import LONGEST_NUMBER, whole_number
 from trimtab.registries.composed import ComposedRegistry
-from trimtab.registries.entries import Complaints, gather, read_entry
+from trimtab.registries.entries import Complaints, StatusWords, gather, read_entry
 from trimtab.registries.protocol import Listing
 from trimtab.registries.urls import Settings, digest, flag, read_options
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable
+
+    from trimtab.instance import Instance
 
 __all__ = ["FileReader", "FileSettings", "FileWatch", "from_url", "make"]
 
@@ -113,7 +116,7 @@ class FileReader:
     def __init__(self, settings: FileSettings) -> None:
         self._path = settings.path
         self._parse = _parser(self._path)
-        self._complaints = Complaints()
+        self._complaints, self._words = Complaints(), StatusWords()
 
     async def fetch(self, service: str) -> Listing:
         """Read the file and give the list of the service.
@@ -142,9 +145,14 @@ class FileReader:
                 f"{self._path}: {service!r} is {type(entries).__name__}; "
                 "it must be a list of instances"
             )
-        instances, skipped = gather(entries, read_entry, place=f"{self._path}: {service!r}")
+        place = f"{self._path}: {service!r}"
+        instances, skipped = gather(entries, self._read, place=place)
+        skipped += self._words.unknown(place)
         self._complaints.about(service, skipped)
         return Listing(instances=instances, version=digest(entries), skipped=skipped)
+
+    def _read(self, entry: object) -> Instance:
+        return read_entry(entry, words=self._words)
 
     def _table(self) -> dict[str, Any]:
         try:
@@ -220,7 +228,7 @@ class FileWatch:
 def _parser(path: Path) -> Callable[[str], Any]:
     match path.suffix.lower():
         case ".json":
-            return json.loads
+            return lambda text: json.loads(text, parse_int=whole_number)
         case ".toml":
             return tomllib.loads
         case ".yaml" | ".yml":
@@ -238,9 +246,18 @@ def _yaml_parser(path: Path) -> Callable[[str], Any]:
             f"registry file {str(path)!r}: YAML needs PyYAML: pip install 'trimtab[file]'"
         ) from error
 
+    class Loader(yaml.SafeLoader):
+        """Keeps as text a number that is too large to be one: it is one field's matter."""
+
+        def construct_number(self, node: Any) -> int | str:
+            text = self.construct_scalar(node)
+            return self.construct_yaml_int(node) if len(text) <= LONGEST_NUMBER else text
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_number)
+
     def parse(text: str) -> Any:
         try:
-            return yaml.safe_load(text)
+            return yaml.load(text, Loader)  # noqa: S506 - a safe loader
         except yaml.YAMLError as error:
             raise ValueError(" ".join(str(error).split())) from error
 

@@ -8,7 +8,6 @@ a known name; it means draining.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,7 +20,7 @@ from trimtab.registries.entries import gather
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DRAINING", "OWN_META", "read_executed", "read_health", "status_of"]
+__all__ = ["DRAINING", "OWN_META", "Ids", "read_executed", "read_health", "status_of"]
 
 OWN_META = ("scheme", "status", "weight", "zone")
 """The keys of a service's Meta that carry an instance's own fields."""
@@ -50,6 +49,7 @@ class _Service(msgspec.Struct, rename="pascal"):
     meta: dict[str, str] | None = None
     tags: list[str] | None = None
     weights: _Weights | None = None
+    create_index: int = 0
 
 
 class _Check(msgspec.Struct, rename="pascal"):
@@ -69,16 +69,50 @@ class _Executed(msgspec.Struct, rename="pascal"):
     failovers: int = 0
 
 
-def read_health(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
+class Ids:
+    """Gives the entries of one service ids that are unique, and that stay.
+
+    Consul's own ids are unique per node only. The entry that was registered first keeps its id,
+    and one of the same id on another node gets `id@node`. An entry keeps the id that it was given
+    for as long as it is listed: with a new id it would be a new instance, without its statistics.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+
+    def give(self, entries: Iterable[_Entry]) -> dict[tuple[str, str], str]:
+        """Return the id per (id of the service, node), and remember it. O(n log n)."""
+        there = {(each.service.id, each.node.node): each.service for each in entries}
+        given = {pair: self._given[pair] for pair in there if pair in self._given}
+        taken = set(given.values())
+        for pair in sorted(there.keys() - given.keys(), key=lambda each: _age(there[each], each)):
+            id_, node = pair
+            # An id left out at registration is the service's name, on every node.
+            is_alone = id_ not in taken and id_ != there[pair].service
+            given[pair] = id_ if is_alone or not (id_ and node) else f"{id_}@{node}"
+            taken.add(given[pair])
+        self._given = given
+        return given
+
+
+def _age(service: _Service, pair: tuple[str, str]) -> tuple[int, tuple[str, str]]:
+    return service.create_index, pair
+
+
+def read_health(
+    place: str, body: bytes, ids: Ids | None = None
+) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
     """Read the answer of `/v1/health/service/<name>`: the instances, and what was skipped.
 
     Raises:
         RegistryAnswerError: it is no list, or nothing in it can be read.
     """
-    return _read(place, parse_json(place, body, list[msgspec.Raw]))
+    return _read(place, parse_json(place, body, list[msgspec.Raw]), ids or Ids())
 
 
-def read_executed(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[str, ...], str]:
+def read_executed(
+    place: str, body: bytes, ids: Ids | None = None
+) -> tuple[tuple[Instance, ...], tuple[str, ...], str]:
     """Read the answer of `/v1/query/<name>/execute`; also give the datacenter failed over to.
 
     Consul shuffles what a query finds, so the instances are sorted by id. The datacenter is ""
@@ -88,7 +122,7 @@ def read_executed(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[
         RegistryAnswerError: it is no such answer, or nothing in it can be read.
     """
     executed = parse_json(place, body, _Executed)
-    instances, skipped = _read(place, executed.nodes or [])
+    instances, skipped = _read(place, executed.nodes or [], ids or Ids())
     elsewhere = executed.datacenter if executed.failovers else ""
     if elsewhere:
         instances = tuple(
@@ -97,14 +131,16 @@ def read_executed(place: str, body: bytes) -> tuple[tuple[Instance, ...], tuple[
     return tuple(sorted(instances, key=lambda each: each.id)), skipped, elsewhere
 
 
-def _read(place: str, raws: Sequence[msgspec.Raw]) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
+def _read(
+    place: str, raws: Sequence[msgspec.Raw], ids: Ids
+) -> tuple[tuple[Instance, ...], tuple[str, ...]]:
     entries = [_entry_or_raw(raw) for raw in raws]
-    nodes_per_id = Counter(each.service.id for each in entries if isinstance(each, _Entry))
+    given = ids.give(each for each in entries if isinstance(each, _Entry))
 
     def read(entry: _Entry | msgspec.Raw) -> Instance:
         if isinstance(entry, msgspec.Raw):
             entry = _entry(entry)  # Raises again; `gather` then names the entry.
-        return _instance(entry, shared_id=nodes_per_id[entry.service.id] > 1)
+        return _instance(entry, given[entry.service.id, entry.node.node])
 
     return gather(entries, read, place=place)
 
@@ -134,7 +170,7 @@ def _entry(raw: msgspec.Raw) -> _Entry:
     return entry
 
 
-def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
+def _instance(entry: _Entry, id_: str) -> Instance:
     service, node, meta = entry.service, entry.node, entry.service.meta or {}
     status = status_of((check.check_id, check.status) for check in entry.checks or ())
     if meta.get("status") == DRAINING:
@@ -143,7 +179,7 @@ def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
     if service.tags:
         metadata["tags"] = ",".join(service.tags)
     return Instance(
-        id=_id(service, node, shared_id=shared_id),
+        id=id_,
         host=service.address or node.address,
         port=service.port,
         scheme=meta["scheme"] if meta.get("scheme") in _SCHEMES else None,
@@ -152,16 +188,6 @@ def _instance(entry: _Entry, *, shared_id: bool) -> Instance:
         metadata=metadata,
         status=status,
     )
-
-
-def _id(service: _Service, node: _Node, *, shared_id: bool) -> str:
-    """Return an id that is unique in the list: Consul's own are unique per node only.
-
-    An id left out at registration is the service's name, on every node.
-    """
-    if node.node and service.id and (shared_id or service.id == service.service):
-        return f"{service.id}@{node.node}"
-    return service.id
 
 
 def _weight(weights: _Weights, exact: str | None, status: Status) -> float:

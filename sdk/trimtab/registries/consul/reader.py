@@ -24,7 +24,7 @@ from trimtab.registries.consul.agent import (
     hidden_by_acl,
     index_of,
 )
-from trimtab.registries.consul.entries import read_executed, read_health
+from trimtab.registries.consul.entries import Ids, read_executed, read_health
 from trimtab.registries.entries import Complaints
 from trimtab.registries.members import Endpoints
 from trimtab.registries.protocol import Listing
@@ -99,6 +99,7 @@ class ConsulReader:
     def __init__(self, settings: ConsulSettings, agents: Agents) -> None:
         self._settings, self._agents = settings, agents
         self._indexes: LRUCache[tuple[str, str], int] = LRUCache(_MAX_SERVICES_REMEMBERED)
+        self._ids: LRUCache[str, Ids] = LRUCache(_MAX_SERVICES_REMEMBERED)
         self._complaints = Complaints()
 
     async def fetch(self, service: str) -> Listing:
@@ -152,7 +153,7 @@ class ConsulReader:
         )
         place = f"{agent.url}: {service!r}"
         check_age(place, answer, max_stale_s=self._settings.max_stale_s)
-        instances, skipped = read_health(place, answer.body)
+        instances, skipped = read_health(place, answer.body, _ids_of(self._ids, service))
         skipped += hidden_by_acl(place, answer, is_empty=not instances)
         if not instances:
             whole = self._settings.whole()
@@ -195,6 +196,7 @@ class PreparedReader:
 
     def __init__(self, settings: ConsulSettings, agents: Agents) -> None:
         self._settings, self._agents = settings, agents
+        self._ids: LRUCache[str, Ids] = LRUCache(_MAX_SERVICES_REMEMBERED)
         self._complaints = Complaints()
 
     async def fetch(self, service: str) -> Listing:
@@ -214,7 +216,9 @@ class PreparedReader:
             )
             place = f"{agent.url}: query {service!r}"
             check_age(place, answer, max_stale_s=self._settings.max_stale_s)
-            instances, skipped, elsewhere = read_executed(place, answer.body)
+            instances, skipped, elsewhere = read_executed(
+                place, answer.body, _ids_of(self._ids, service)
+            )
             skipped += hidden_by_acl(place, answer, is_empty=not instances)
         failover = (f"{place}: failed over to datacenter {elsewhere!r}",) if elsewhere else ()
         self._complaints.about(service, skipped + failover)
@@ -236,6 +240,11 @@ class PreparedReader:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._agents.aclose()
+
+
+def _ids_of(ids: LRUCache[str, Ids], service: str) -> Ids:
+    found: Ids = ids.setdefault(service, Ids())
+    return found
 
 
 class _Query(msgspec.Struct, rename="pascal"):

@@ -5,8 +5,12 @@ address and each set of port numbers. An endpoint may be in two of them while it
 with an IPv4 and an IPv6 address always does. It is one instance: by the name of its pod, or by
 its address where no pod stands behind it.
 
-Source: kubernetes.io/docs, the reference of EndpointSlice v1 and of watch events. A condition
-that an endpoint leaves out means ready and not terminating; of several addresses the first will do.
+Pods that terminate and still serve get traffic where no pod is ready, with the status "warning",
+and none otherwise.
+
+Source: kubernetes.io/docs, the reference of EndpointSlice v1 and of watch events, and kube-proxy
+(KEP-1669, "Proxy Terminating Endpoints"). A condition that an endpoint leaves out means ready and
+not terminating; of several addresses the first will do.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ __all__ = [
 
 _KINDS = ("IPv4", "IPv6", "FQDN")
 _SCHEMES = ("http", "https")
+_TERMINATING, _SERVING = "terminating", "serving"
+"""The metadata of a pod that terminates and still serves."""
 
 
 class Meta(msgspec.Struct, rename="camel"):
@@ -96,6 +102,7 @@ class Port(msgspec.Struct, rename="camel"):
 
 class _Conditions(msgspec.Struct):
     ready: bool | None = None
+    serving: bool | None = None
     terminating: bool | None = None
 
 
@@ -163,6 +170,8 @@ class View:
         """
         entries = _distinct(entry for _, slice_ in sorted(self._slices.items()) for entry in slice_)
         instances, skipped = gather(entries, _good, place=self._place)
+        if not any(each.status is Status.PASSING for each in instances):
+            instances = tuple(map(_used_to_the_end, instances))
         return Listing(instances=instances, version=digest(instances), skipped=skipped)
 
 
@@ -222,7 +231,13 @@ def _instance(endpoint: _Endpoint, port: Port) -> Instance:
         raise InvalidInstanceError("an endpoint without an address")
     target = endpoint.target_ref or _Target()
     pod = target.name if target.kind == "Pod" else ""
-    extra = {"pod": pod, "node": endpoint.node_name, "hostname": endpoint.hostname}
+    conditions = endpoint.conditions or _Conditions()
+    extra = {
+        "pod": pod,
+        "node": endpoint.node_name,
+        "hostname": endpoint.hostname,
+        _TERMINATING: _SERVING if conditions.terminating and _serves(conditions) else "",
+    }
     return Instance(
         id=pod,
         host=endpoint.addresses[0],
@@ -230,7 +245,7 @@ def _instance(endpoint: _Endpoint, port: Port) -> Instance:
         scheme=port.scheme,
         zone=endpoint.zone or "",
         metadata={name: value for name, value in extra.items() if value},
-        status=_status(endpoint.conditions or _Conditions()),
+        status=_status(conditions),
     )
 
 
@@ -240,8 +255,19 @@ def _status(conditions: _Conditions) -> Status:
     return Status.CRITICAL if conditions.ready is False else Status.PASSING
 
 
+def _serves(conditions: _Conditions) -> bool:
+    """Tell whether a pod answers although it terminates; old servers tell only `ready`."""
+    return conditions.ready is not False if conditions.serving is None else conditions.serving
+
+
+def _used_to_the_end(instance: Instance) -> Instance:
+    if instance.metadata.get(_TERMINATING) != _SERVING:
+        return instance
+    return instance.with_(status=Status.WARNING)
+
+
 def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
-    """Keep one entry per instance: the first, unless only a later one can be called."""
+    """Keep one entry per instance: the first, unless a later one can be called sooner."""
     kept: list[_Entry] = []
     place_of: dict[str, int] = {}
     for entry in entries:
@@ -251,9 +277,15 @@ def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
         at = place_of.setdefault(entry.id, len(kept))
         if at == len(kept):
             kept.append(entry)
-        elif entry.status is Status.PASSING and kept[at].status is not Status.PASSING:  # type: ignore[union-attr]
+        elif _rank(entry) < _rank(kept[at]):  # type: ignore[arg-type] # it has an id
             kept[at] = entry
     return kept
+
+
+def _rank(instance: Instance) -> int:
+    if instance.status is Status.PASSING:
+        return 0
+    return 1 if _TERMINATING in instance.metadata else 2
 
 
 def _good(entry: _Entry) -> Instance:

@@ -23,7 +23,7 @@ import msgspec
 from trimtab.errors import RegistryDeniedError, RegistryRequestError, RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import Answer, parse_json, refusal
-from trimtab.registries.entries import gather, text_or_json
+from trimtab.registries.entries import check_protocol, gather, text_or_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,8 @@ _SERVER_ERROR = 30000
 _ID = "trimtab.id"
 _OWN_METADATA = (_ID, "scheme", "secure", "status", "weight", "zone")
 """The keys of the metadata that carry an instance's own fields; `secure` is Spring Cloud's."""
+_DUBBO = "dubbo"
+"""Dubbo's providers tell their version by this key."""
 _PRESERVED = "preserved."
 _SCHEMES = ("http", "https")
 _MAX_WEIGHT = 10_000.0
@@ -268,6 +270,8 @@ def registration(
 
 def _instance(host: _Host) -> Instance:
     stored = {name: text_or_json(value) for name, value in (host.metadata or {}).items()}
+    if _DUBBO in stored and "protocol" in stored:
+        check_protocol(stored["protocol"])
     metadata = {
         name: value
         for name, value in stored.items()

@@ -8,6 +8,8 @@ skip unknown fields (very old and strict ones do not: they read the instances wi
 The metadata in other writers' payloads is kept: that of Spring Cloud and Dubbo is in `metadata`.
 
 **Dubbo** keeps its interface-level registrations at `<base>/<interface>/providers/<quoted URL>`.
+Providers that do not speak HTTP (`dubbo://`, for one) are left out and named: a request would go to
+a binary port. An application that tells such a protocol in `dubbo.endpoints` is left out, too.
 Everything is in the node's name; the data is not read. The application-level registration of
 Dubbo 2.7.5 and later is Curator's layout under `/services`, and is read as such.
 
@@ -25,10 +27,10 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlsplit
 
 import msgspec
 
-from trimtab.errors import RegistryAnswerError, RegistryRequestError
+from trimtab.errors import InvalidInstanceError, RegistryAnswerError, RegistryRequestError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
-from trimtab.registries.entries import gather
+from trimtab.registries.entries import check_protocol, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,6 +57,7 @@ _DUBBO_WEIGHT = 100.0
 """Dubbo's weight of a provider that names none."""
 _NO_INTERFACES = ("config", "mapping", "metadata")
 """Nodes of Dubbo beside those of the interfaces."""
+_DUBBO_ENDPOINTS = "dubbo.endpoints"
 _DUBBO_SCHEMES = {"http": "http", "https": "https", "rest": "http"}
 
 
@@ -162,6 +165,13 @@ class _Node(msgspec.Struct, rename="camel"):
     trimtab: _Own | None = None
 
 
+class _Endpoint(msgspec.Struct):
+    """One of the endpoints that a Dubbo application lists in its metadata."""
+
+    port: int = 0
+    protocol: str = ""
+
+
 def read_node(name: str, data: bytes) -> Instance:
     """Read the node of an instance, whichever program wrote it.
 
@@ -236,6 +246,8 @@ def _status(place: str, node: _Node, own: _Own) -> Status:
 def _foreign(place: str, node: _Node) -> _Own:
     """Read our fields from the payload of another writer."""
     metadata = _metadata(place, bytes(node.payload))
+    for protocol in _dubbo_protocols(metadata, node.port):
+        _check_protocol(place, protocol)
     out_of_service = metadata.get("instance_status", "").upper() == "OUT_OF_SERVICE"
     return _Own(
         weight=_weight(metadata.get("weight", ""), 1.0),
@@ -243,6 +255,15 @@ def _foreign(place: str, node: _Node) -> _Own:
         status=(Status.DRAINING if out_of_service else Status.PASSING).value,
         metadata=metadata,
     )
+
+
+def _dubbo_protocols(metadata: Mapping[str, str], port: int | None) -> list[str]:
+    """Return the protocol of Dubbo's endpoint at this port, where a Dubbo application tells it."""
+    try:
+        endpoints = msgspec.json.decode(metadata.get(_DUBBO_ENDPOINTS, "[]"), type=list[_Endpoint])
+    except (msgspec.DecodeError, ValueError):
+        return []
+    return [each.protocol for each in endpoints if each.port == port]
 
 
 def _metadata(place: str, payload: bytes) -> dict[str, str]:
@@ -311,11 +332,11 @@ class DubboLayout:
 
 
 def read_provider(name: str) -> Instance:
-    """Read the node of a provider.
+    """Read the node of a provider that speaks HTTP.
 
     Raises:
         RegistryAnswerError: it is no URL with a host and a port; names the node.
-        InvalidInstanceError: the host or the port cannot be.
+        InvalidInstanceError: the host or the port cannot be, or it speaks another protocol.
     """
     url = unquote_plus(name)
     try:
@@ -325,6 +346,7 @@ def read_provider(name: str) -> Instance:
         raise RegistryAnswerError(f"node {name!r}: {error}") from None
     if not (parts.scheme and host and port):
         raise RegistryAnswerError(f"node {name!r}: it is no provider's URL with host and port")
+    _check_protocol(f"{host}:{port}", parts.scheme)
     options = _options(url)
     return Instance(
         id=_id(f"{host}:{port}", options),
@@ -336,6 +358,13 @@ def read_provider(name: str) -> Instance:
         metadata={**options, "protocol": parts.scheme},
         status=Status.DRAINING if _is_off(options) else Status.PASSING,
     )
+
+
+def _check_protocol(who: str, protocol: str) -> None:
+    try:
+        check_protocol(protocol)
+    except InvalidInstanceError as error:
+        raise InvalidInstanceError(f"{who}: {error}") from None
 
 
 def _fits(name: str, wanted: ServiceKey) -> bool:
