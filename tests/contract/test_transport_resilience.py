@@ -84,6 +84,21 @@ async def test_retry_after_leaves_the_instance_in_peace(flavour, kit):
 
 
 @every(FLAVOURS)
+async def test_a_tenants_quota_costs_the_instance_nothing(flavour, kit):
+    kit.a.ails = (429, {"Retry-After": "60"})
+    for strategy in ("round_robin", "random", "least_latency"):
+        transport = flavour.transport(
+            both(kit), strategy=strategy, health=HealthSettings(caller_statuses={429})
+        )
+        async with flavour.client(transport) as client:
+            statuses = [(await client.get(WHO)).status_code for _ in range(40)]
+            member = figures(transport).members["a"]
+        assert (member.failures, member.reason) == (0, None)
+        if strategy == "round_robin":
+            assert statuses.count(429) == 20
+
+
+@every(FLAVOURS)
 async def test_a_longer_wait_than_is_allowed_is_not_waited_for(flavour, kit):
     kit.a.ails = (503, {"Retry-After": "3600"})
     transport = flavour.transport(listing(kit.a.instance()), retry=STATUSES)

@@ -106,6 +106,8 @@ def test_variants_by_name():
         ("panic_ratio", 1.1, "panic_ratio is 1.1; it must be from 0 to 1"),
         ("panic_ratio", float("nan"), "panic_ratio is nan"),
         ("max_pause_s", -1.0, "max_pause_s is -1.0; it must be 0 or more"),
+        ("caller_statuses", {200}, "caller_statuses has 200; each must be from 400 to 599"),
+        ("caller_statuses", ["429"], "caller_statuses has '429'; each must be from 400 to 599"),
         ("max_pause_s", float("nan"), "max_pause_s is nan"),
         ("slow_start", 60, r"slow_start is 60; write SlowStart\(...\)"),
     ],

@@ -271,6 +271,63 @@ def test_a_retry_after_may_apply_to_the_service():
     assert call.answered(503, 2.5) is None
 
 
+# -- statuses that are about the caller -----------------------------------------------------------
+
+QUOTAS = HealthSettings(caller_statuses={429, 503}, outliers="envoy")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("way", ["answered", "completed"])
+def test_a_status_about_the_caller_counts_as_a_good_answer(way, status):
+    world = World("ab", health=QUOTAS)
+    for _ in range(50):
+        call = world.begin()
+        pick = call.pick
+        call.answered(status, 60.0) if way == "answered" else call.completed(status)
+        assert call.step is ANSWER
+        if way == "answered":
+            call.request.ended(pick, "success", world.now)
+    assert world.eligible() == ["a", "b"]
+    for member in world.pool.members.values():
+        assert (member.successes, member.failures, member.in_flight) == (25, 0, 0)
+        assert member.failure_load(world.now) == 0.0
+
+
+def test_other_statuses_count_as_ever_beside_it():
+    world = World("ab", health=QUOTAS)
+    call = world.begin()
+    pick = call.pick
+    call.answered(504, 7.0)
+    call.request.ended(pick, "success", world.now)
+    assert (pick.member.failures, len(world.eligible())) == (1, 1)
+
+
+def test_outlier_detection_and_limits_take_it_for_a_good_answer_too():
+    outliers = EnvoyOutliers(failing_statuses={429}, always_eject_one=True, consecutive_failures=2)
+    limits = ConcurrencyLimits(adaptation="aimd", initial_in_flight=10)
+    for callers, ejected, limit in (((), 1, 9), ({429}, 0, 10)):
+        health = HealthSettings(caller_statuses=callers, outliers=outliers)
+        world = World("ab", health=health, concurrency=limits)
+        for _ in range(8):
+            call = world.begin()
+            pick = call.pick
+            call.answered(429)
+            call.request.ended(pick, "success", world.now)
+        figures = world.figures()
+        assert figures.eligible == 2 - ejected
+        assert (min(each.limit for each in figures.members.values()) < 10) is (limit < 10)
+
+
+def test_where_it_is_repeated_its_retry_after_applies_to_every_instance():
+    world = World(retry=STATUSES, health=QUOTAS)
+    call = world.begin()
+    first = call.pick
+    assert call.answered(429, 3.0) == 3.0
+    assert (first.member.successes, first.member.failures) == (1, 0)
+    assert len(world.eligible()) == 3
+    assert call.answered(429, 6.0) is None
+
+
 # -- the budget ----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ The rules, in the order in which a request meets them:
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
    allows, after a wait. All but refused connections are charged to the budget.
 5. `Retry-After` is obeyed: the instance that sent it gets no request for so long, and if no other
-   instance is left (or the policy says "service"), the retry waits so long.
+   instance is left (or the policy says "service"), the retry waits so long. A status that is about
+   the caller (`HealthSettings.caller_statuses`) counts against no instance, and pauses none.
 6. With a `HedgePolicy`, an attempt that is alone and late gets a second one beside it. The first
    answer wins, the other attempt is cancelled. A failure while another attempt is out changes
    nothing: the request waits for the other one.
@@ -64,8 +65,6 @@ __all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait"]
 
 State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
 
-_FAILING = frozenset({429, *range(500, 1000)})
-"""The statuses that count against an instance."""
 _BLAME_RATIO = 0.5
 _ROUNDING_S = 1e-9
 """Waits end within a rounding error of their time."""
@@ -206,8 +205,8 @@ class Request:
         calls = self._calls
         if pick is self._first:
             calls.took(now - pick.started_at, now)
-        pick.answered(now, ok=status not in _FAILING, status=status)
-        if retry_after_s is not None:
+        pick.answered(now, ok=status not in calls.pool.failing, status=status)
+        if retry_after_s is not None and status in calls.pool.overloaded:
             calls.pool.pause(pick.member.id, retry_after_s, now)
         return self._answer(pick, now)
 
@@ -220,7 +219,7 @@ class Request:
         calls = self._calls
         if pick is self._first:
             calls.took(now - pick.started_at, now)
-        if status not in _FAILING:
+        if status not in calls.pool.failing:
             calls.give_back(pick, now, "success")
         else:
             pick.answered(now, ok=False, status=status)
@@ -421,10 +420,11 @@ class Request:
             return ANSWER
         self._over(pick, tried)
         self._note(pick, f"status {status}")
-        pick.answered(now, ok=status not in _FAILING, status=status)
-        if retry_after_s is not None:
-            self._calls.pool.pause(pick.member.id, retry_after_s, now)
-        self._calls.give_back(pick, now, "failure")
+        calls = self._calls
+        pick.answered(now, ok=status not in calls.pool.failing, status=status)
+        if retry_after_s is not None and status in calls.pool.overloaded:
+            calls.pool.pause(pick.member.id, retry_after_s, now)
+        calls.give_back(pick, now, "success" if status in calls.pool.callers else "failure")
         return self._again(wait_s, now) if is_alone else None
 
     def _retry_wait_s(
@@ -449,7 +449,8 @@ class Request:
         if not has_other and not was_sent:
             return None
         wait_s = self._backoff_s() if was_sent else 0.0
-        if retry_after_s is not None and not (has_other and policy.retry_after == "instance"):
+        is_instances = policy.retry_after == "instance" and cause not in calls.pool.callers
+        if retry_after_s is not None and not (has_other and is_instances):
             wait_s = retry_after_s
             if wait_s > policy.max_retry_after_s:
                 return None

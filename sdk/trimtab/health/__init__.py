@@ -10,10 +10,11 @@ from __future__ import annotations
 from trimtab.health.envoy import EnvoyOutliers
 from trimtab.health.grpc import GrpcOutliers
 from trimtab.health.monitor import Monitor, Reason, reason_against
-from trimtab.health.settings import OUTLIER_VARIANTS, HealthSettings, SlowStart
+from trimtab.health.settings import OUTLIER_VARIANTS, OVERLOADED, HealthSettings, SlowStart
 
 __all__ = [
     "OUTLIER_VARIANTS",
+    "OVERLOADED",
     "EnvoyOutliers",
     "GrpcOutliers",
     "HealthSettings",

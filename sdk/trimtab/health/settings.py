@@ -10,16 +10,32 @@ from trimtab.health.envoy import EnvoyOutliers
 from trimtab.health.grpc import GrpcOutliers
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from random import Random
 
     from trimtab.health.outliers import OutlierDetector
 
-__all__ = ["OUTLIER_VARIANTS", "HealthSettings", "OutlierSettings", "SlowStart"]
+__all__ = [
+    "FAILING",
+    "OUTLIER_VARIANTS",
+    "OVERLOADED",
+    "HealthSettings",
+    "OutlierSettings",
+    "SlowStart",
+]
 
 OutlierSettings: TypeAlias = EnvoyOutliers | GrpcOutliers
 
 OUTLIER_VARIANTS = {"envoy": EnvoyOutliers, "grpc_a50": GrpcOutliers}
 """The variants of outlier ejection by name."""
+
+FAILING = frozenset({429, *range(500, 1000)})
+"""The statuses that count against an instance, unless `HealthSettings.caller_statuses` has them."""
+
+OVERLOADED = frozenset({429, 503, 504})
+"""Those of them that say that it has too much to do, and whose `Retry-After` is read."""
+
+_ERRORS = range(400, 600)
 
 _STEPS = 60
 """In how many steps a slow start raises the weight."""
@@ -82,6 +98,10 @@ class HealthSettings:
         slow_start: how newcomers and those that return get their share; None: at once.
         max_pause_s: an instance that answers 429, 503 or 504 with `Retry-After` gets no request for
             as long as it asks, and no longer than this. 0: `Retry-After` is ignored.
+        caller_statuses: statuses from 400 to 599 that are about the caller and not about the
+            instance, such as {429} where each tenant has a quota. They count as any good answer:
+            no failure, no pause, no ejection, no smaller limit. Where `RetryPolicy` repeats them,
+            their `Retry-After` applies to every instance.
 
     Raises:
         ConfigurationError: a value is out of range, or there is no such variant.
@@ -92,6 +112,7 @@ class HealthSettings:
     panic_includes_critical: bool = False
     slow_start: SlowStart | None = None
     max_pause_s: float = 60.0
+    caller_statuses: Collection[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not 0 <= self.panic_ratio <= 1:
@@ -100,6 +121,12 @@ class HealthSettings:
             raise ConfigurationError(f"max_pause_s is {self.max_pause_s!r}; it must be 0 or more")
         if not isinstance(self.slow_start, SlowStart | None):
             raise ConfigurationError(f"slow_start is {self.slow_start!r}; write SlowStart(...)")
+        object.__setattr__(self, "caller_statuses", frozenset(self.caller_statuses))
+        for status in self.caller_statuses:
+            if status not in _ERRORS:
+                raise ConfigurationError(
+                    f"caller_statuses has {status!r}; each must be from 400 to 599"
+                )
         if isinstance(self.outliers, str):
             if self.outliers not in OUTLIER_VARIANTS:
                 raise ConfigurationError(
@@ -111,6 +138,16 @@ class HealthSettings:
                 f"outliers is {self.outliers!r}; write 'envoy', 'grpc_a50', EnvoyOutliers(...) or "
                 "GrpcOutliers(...)"
             )
+
+    @property
+    def failing(self) -> frozenset[int]:
+        """The statuses that count against an instance."""
+        return FAILING.difference(self.caller_statuses)
+
+    @property
+    def overloaded(self) -> frozenset[int]:
+        """The statuses that say that an instance has too much to do."""
+        return OVERLOADED.difference(self.caller_statuses)
 
     def detector(self, rng: Random) -> OutlierDetector | None:
         """Make the detector of outliers, or None without one."""

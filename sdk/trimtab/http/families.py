@@ -44,6 +44,9 @@ _FAILURES: dict[str, Failure] = {
 }
 """What each error means. The library beneath has errors of the very same names."""
 
+_LOGIN_WANTED = "407"
+"""A proxy's answer to CONNECT that another instance cannot change: the caller has no login there."""
+
 _TIMEOUTS = {
     "ConnectTimeout": "no connection within the client's connect time-out",
     "ReadTimeout": "no answer within the client's read time-out",
@@ -87,6 +90,8 @@ class Family:
 
     def failure(self, error: BaseException) -> Failure:
         """Return how an attempt failed; what is no `Exception` is a cancellation."""
+        if isinstance(error, self.module.ProxyError) and str(error).startswith(_LOGIN_WANTED):
+            return "caller"
         for kind in type(error).__mro__:
             if kind in self._failures:
                 return self._failures[kind]

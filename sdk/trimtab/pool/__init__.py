@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from trimtab.member import Outcome, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits
-from trimtab.pool.pool import OVERLOADED, Pool, Subset
+from trimtab.pool.pool import Pool, Subset
 from trimtab.pool.reports import MemberStatistics, PoolStatistics
 
 __all__ = [
-    "OVERLOADED",
     "ConcurrencyLimits",
     "MemberStatistics",
     "Outcome",

@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from trimtab.instance import Instance
     from trimtab.strategies import LoadReport
 
-__all__ = ["OVERLOADED", "Pool", "Subset"]
+__all__ = ["Pool", "Subset"]
 
-OVERLOADED = frozenset({429, 503, 504})
-"""The statuses by which an instance reports that it is overloaded."""
+_OK = 200
 
 Subset: TypeAlias = Callable[[Sequence["Instance"]], Sequence["Instance"]]
 """Chooses the few instances of a large fleet that one client talks to.
@@ -58,6 +57,9 @@ class Pool:
         listener: is called with each event (`trimtab.events`); must not block and must not raise.
 
     Attributes:
+        failing: the statuses that count against an instance.
+        overloaded: those that say that it has too much to do.
+        callers: those that are about the caller, and count as a good answer.
         watches_outcomes: whether picks report the outcomes of requests.
         watches_ends: whether picks report that a request is no longer in flight.
 
@@ -93,7 +95,10 @@ class Pool:
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
         self._extras = Extras(self._strategy)
-        self._monitor = Monitor(health or HealthSettings(), rng)
+        health = health or HealthSettings()
+        self.failing, self.overloaded = health.failing, health.overloaded
+        self.callers = health.caller_statuses
+        self._monitor = Monitor(health, rng)
         is_bounded = concurrency is not None and concurrency.is_bounded
         self._limiter = Limiter(concurrency) if concurrency and is_bounded else None
         # Skip callbacks that change nothing: they would cost time at each request.
@@ -271,10 +276,12 @@ class Pool:
         """Take a response's status from a pick, None for no (whole) response."""
         if pick.member.is_removed:
             return  # A present member of the same id is another one.
+        if status in self.callers:
+            status = _OK
         if self._monitor.watches:
             self._monitor.note(pick.member.id, status, now)
         if self._limiter is not None:
-            ok = status is not None and status not in OVERLOADED
+            ok = status is not None and status not in self.overloaded
             self._limiter.learn(pick.member, now - pick.sent_at, ok=ok)
 
     def left(self, pick: Pick) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.calls import Request
 from trimtab.errors import ClosedError, ConfigurationError, DiscoveryError, PickError
+from trimtab.health import OVERLOADED
 from trimtab.http import OPENED, Body, async_body, sync_body
-from trimtab.pool import OVERLOADED
 from trimtab.strategies import read_load_report
 from trimtab.transports.preparing import restore_location, retry_after_s, with_deadline
 
