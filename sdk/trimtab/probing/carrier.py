@@ -20,6 +20,7 @@ from trimtab.probing.script import probe_script
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trimtab.check import Check
     from trimtab.health.probing import ProbeCarrier, ProbeState
@@ -107,7 +108,7 @@ async def repeat(
     carry_out: Callable[[], Awaitable[ProbeResult]],
     report: Callable[[ProbeResult, bool | None], None],
     *,
-    at_once: asyncio.Semaphore,
+    at_once: AbstractAsyncContextManager[object],
 ) -> NoReturn:
     """Probe at the times of a schedule, until cancelled.
 
@@ -116,8 +117,8 @@ async def repeat(
         carry_out: carries out one probe; must not raise.
         report: called with each result and the verdict after it (None: no verdict yet); what it
             raises is logged.
-        at_once: limits how many probes run at the same time. A probe that waits for it starts
-            late, and its next interval counts from then.
+        at_once: entered for each probe, such as a semaphore that limits how many run at the same
+            time. A probe that waits for it starts late, and its next interval counts from then.
     """
     time = asyncio.get_running_loop().time
     while True:

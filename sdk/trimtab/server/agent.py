@@ -59,7 +59,10 @@ class Agent:
         heartbeat. Script checks that are no longer allowed become critical.
         """
         for definition in definitions:
-            check = self._catalog.checks[self._node, definition.check_id]
+            check = self._catalog.checks.get((self._node, definition.check_id))
+            if check is None:
+                self._catalog.note("definitions", (self._node, definition.check_id), None)
+                continue
             self.definitions[definition.check_id] = definition
             if definition.type == "script" and not self._scripts:
                 self._set_status(check, "critical", _SCRIPTS_ARE_OFF, now=now)
@@ -134,6 +137,17 @@ class Agent:
         if check is not None and check_id in self.definitions:
             output = output[: self.definitions[check_id].output_max_size]
             self._set_status(check, status, output, now=now)
+
+    def beating(self) -> list[tuple[str, str, int]]:
+        """List the passing TTL checks, with the host and port of their instances."""
+        found = []
+        for check_id, definition in self.definitions.items():
+            service = self._catalog.services.get((self._node, definition.service_id))
+            check = self._catalog.checks[self._node, check_id]
+            if definition.type == "ttl" and service and service.port and check.status == "passing":
+                host = service.address or self._catalog.nodes[self._node].address
+                found.append((check_id, host, service.port))
+        return found
 
     def maintain(self, service_id: str, *, enable: bool, reason: str = "") -> None:
         """Take an instance out of service by a critical check, or remove that check."""

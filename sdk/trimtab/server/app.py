@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_LENGTH_DIGITS = 20  # Python refuses to read a number of thousands of digits
 
 __all__ = ["SizeGuard", "TokenGuard", "create_app", "routes"]
 
@@ -46,6 +49,7 @@ def create_app(*, rng: random.Random | None = None, **settings: Any) -> Starlett
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.registry = RegistryState(chosen, rng)
         try:
+            await app.state.registry.settle()
             yield
         finally:
             await app.state.registry.aclose()
@@ -63,6 +67,23 @@ def create_app(*, rng: random.Random | None = None, **settings: Any) -> Starlett
             405: _wrong_method,
         },
     )
+
+
+class RestOfPath(Convertor[str]):
+    """The rest of a path, whatever it holds: Starlette's own `path` ends at a line break."""
+
+    regex = r"(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """Return the text as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the text as it is."""
+        return value
+
+
+register_url_convertor("rest", RestOfPath())
 
 
 async def _refused(_: Request, refusal: Exception) -> Response:
@@ -115,7 +136,7 @@ class SizeGuard:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
-        if int(announced) > self._limit:
+        if len(announced) > _LENGTH_DIGITS or int(announced) > self._limit:
             await PlainTextResponse(self._text, 413)(scope, receive, send)
             return
         await self._app(scope, self._counted(receive), send)
@@ -155,30 +176,30 @@ def routes() -> list[Route]:
         Route("/", page.overview),
         Route("/v1/agent/service/register", agent.register_service, methods=["PUT"]),
         Route(
-            "/v1/agent/service/deregister/{name:path}", agent.deregister_service, methods=["PUT"]
+            "/v1/agent/service/deregister/{name:rest}", agent.deregister_service, methods=["PUT"]
         ),
-        Route("/v1/agent/service/maintenance/{name:path}", agent.maintain_service, methods=["PUT"]),
-        Route("/v1/agent/service/{name:path}", agent.show_service),
+        Route("/v1/agent/service/maintenance/{name:rest}", agent.maintain_service, methods=["PUT"]),
+        Route("/v1/agent/service/{name:rest}", agent.show_service),
         Route("/v1/agent/services", agent.list_services),
         Route("/v1/agent/check/register", agent.register_check, methods=["PUT"]),
-        Route("/v1/agent/check/deregister/{name:path}", agent.deregister_check, methods=["PUT"]),
-        Route("/v1/agent/check/pass/{name:path}", agent.heartbeat("passing"), methods=["PUT"]),
-        Route("/v1/agent/check/warn/{name:path}", agent.heartbeat("warning"), methods=["PUT"]),
-        Route("/v1/agent/check/fail/{name:path}", agent.heartbeat("critical"), methods=["PUT"]),
-        Route("/v1/agent/check/update/{name:path}", agent.update_check, methods=["PUT"]),
+        Route("/v1/agent/check/deregister/{name:rest}", agent.deregister_check, methods=["PUT"]),
+        Route("/v1/agent/check/pass/{name:rest}", agent.heartbeat("passing"), methods=["PUT"]),
+        Route("/v1/agent/check/warn/{name:rest}", agent.heartbeat("warning"), methods=["PUT"]),
+        Route("/v1/agent/check/fail/{name:rest}", agent.heartbeat("critical"), methods=["PUT"]),
+        Route("/v1/agent/check/update/{name:rest}", agent.update_check, methods=["PUT"]),
         Route("/v1/agent/checks", agent.list_checks),
         Route("/v1/agent/self", agent.show_self),
         Route("/v1/agent/members", agent.list_members),
-        Route("/v1/health/service/{name:path}", catalog.health_service),
-        Route("/v1/health/checks/{name:path}", catalog.health_checks),
-        Route("/v1/health/state/{name:path}", catalog.health_state),
-        Route("/v1/health/node/{name:path}", catalog.health_node),
+        Route("/v1/health/service/{name:rest}", catalog.health_service),
+        Route("/v1/health/checks/{name:rest}", catalog.health_checks),
+        Route("/v1/health/state/{name:rest}", catalog.health_state),
+        Route("/v1/health/node/{name:rest}", catalog.health_node),
         Route("/v1/catalog/register", catalog.catalog_register, methods=["PUT"]),
         Route("/v1/catalog/deregister", catalog.catalog_deregister, methods=["PUT"]),
         Route("/v1/catalog/services", catalog.catalog_services),
-        Route("/v1/catalog/service/{name:path}", catalog.catalog_service),
+        Route("/v1/catalog/service/{name:rest}", catalog.catalog_service),
         Route("/v1/catalog/nodes", catalog.catalog_nodes),
-        Route("/v1/catalog/node/{name:path}", catalog.catalog_node),
+        Route("/v1/catalog/node/{name:rest}", catalog.catalog_node),
         Route("/v1/catalog/datacenters", catalog.catalog_datacenters),
         Route("/v1/status/leader", catalog.status_leader),
         Route("/v1/status/peers", catalog.status_peers),

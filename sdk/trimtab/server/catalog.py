@@ -199,6 +199,18 @@ class Catalog:
         self.note("nodes", (name, ""), None)
         return True
 
+    def rename_node(self, old: str, new: str) -> None:
+        """Give a node another name, which no node has; instances and checks move with it."""
+        node = self.nodes[old]
+        services = [service for key, service in self.services.items() if key[0] == old]
+        checks = [check for key, check in self.checks.items() if key[0] == old]
+        self.remove_node(old)
+        self.put_node(replace(node, node=new))
+        for service in services:
+            self.put_service(new, service)
+        for check in checks:
+            self.put_check(replace(check, node=new))
+
     def restore(
         self,
         nodes: Iterable[Node],

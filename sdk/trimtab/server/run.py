@@ -9,12 +9,20 @@ import logging
 import signal
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
 from trimtab.errors import ClosedError, ConfigurationError
 from trimtab.server.app import create_app
+from trimtab.server.connections import (
+    Connection,
+    Connections,
+    raise_file_limit,
+    room_for_connections,
+)
+from trimtab.server.state import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -29,6 +37,9 @@ _log = logging.getLogger("trimtab.server")
 _KEEP_ALIVE_S = 75
 _SHUTDOWN_TIMEOUT_S = 5
 _MAX_PORT = 65535
+_MAX_CONNECTIONS = 16384
+_EMBEDDED_RATIO, _ALONE_RATIO = 0.5, 0.75
+_BACKLOG = 2048
 # Addresses reserved for documentation; they lie outside every local network.
 _FAR_V4 = (socket.AF_INET, "192.0.2.1", "127.0.0.1")
 _FAR_V6 = (socket.AF_INET6, "2001:db8::1", "::1")
@@ -48,6 +59,8 @@ class EmbeddedRegistry:
         data_dir: where the state is kept; None keeps it in memory only.
         token: the token that clients must send; None: requests need no token.
         enable_script_checks: clients may register commands that this machine then runs.
+        max_connections: how many connections may be open at once; at most half as many as this
+            process may open files. See `trimtab.server.connections` for what happens then.
         settings: further ones, as in `trimtab.server.state.Settings`.
 
     Raises:
@@ -62,9 +75,11 @@ class EmbeddedRegistry:
         data_dir: Any = None,
         token: str | None = None,
         enable_script_checks: bool = False,
+        max_connections: int = _MAX_CONNECTIONS,
         **settings: Any,
     ) -> None:
         settings.setdefault("node_address", _own_address(host))
+        self._room = _room(max_connections, settings, ratio=_EMBEDDED_RATIO)
         self._host, self._port = host, port
         self._app = create_app(
             data_dir=data_dir,
@@ -104,7 +119,7 @@ class EmbeddedRegistry:
             ConfigurationError: the address cannot be bound, or the data cannot be used.
         """
         self._socket = _bound(self._host, self._port)
-        self._server = _Server(self._app)
+        self._server = _Server(self._app, self._room)
         self._thread = threading.Thread(
             target=self._server.run_in_thread,
             args=(self._socket,),
@@ -141,18 +156,28 @@ class EmbeddedRegistry:
         await asyncio.to_thread(self.stop)
 
 
-def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8500,
+    *,
+    max_connections: int = _MAX_CONNECTIONS,
+    **settings: Any,
+) -> None:
     """Run a registry until SIGTERM or SIGINT. Prints one line with its URL once it listens.
 
     Args:
         host: the address to bind; set a token if it is not a loopback address.
         port: the port to bind; 0 takes a free one.
+        max_connections: how many connections may be open at once; at most three quarters as many
+            as the system lets a process open files.
         settings: those of `trimtab.server.state.Settings`.
 
     Raises:
         ConfigurationError: a setting is wrong, the address is taken, the data is unusable.
     """
     settings.setdefault("node_address", _own_address(host))
+    raise_file_limit()
+    room = _room(max_connections, settings, ratio=_ALONE_RATIO)
     app = create_app(**settings)
     with _bound(host, port) as bound:
         if settings.get("token") is None and not _is_loopback(host):
@@ -160,7 +185,7 @@ def serve(host: str = "127.0.0.1", port: int = 8500, **settings: Any) -> None:
                 "listening on %s without a token: every client that reaches it may register", host
             )
         address = _joined(host, bound.getsockname()[1])
-        _Server(app, line=f"Registry at consul://{address}").run(sockets=[bound])
+        _Server(app, room, line=f"Registry at consul://{address}").run(sockets=[bound])
 
 
 class _Server(uvicorn.Server):
@@ -170,10 +195,14 @@ class _Server(uvicorn.Server):
     the caller as exceptions and not as log records.
     """
 
-    def __init__(self, app: Starlette, line: str | None = None) -> None:
+    def __init__(self, app: Starlette, room: int, line: str | None = None) -> None:
+        protocol: Any = partial(Connection, Connections(room))
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol,
+                # As many are accepted at once, before any of them is refused.
+                backlog=max(1, min(_BACKLOG, room // 6)),
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -223,6 +252,18 @@ class _Server(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def _room(max_connections: int, settings: dict[str, Any], *, ratio: float) -> int:
+    """Return how many connections there is room for; blocking queries get three quarters of it."""
+    if max_connections < 1:
+        raise ConfigurationError(
+            f"registry max_connections is {max_connections}; it must be 1 or more"
+        )
+    room = room_for_connections(max_connections, ratio=ratio)
+    wanted = settings.get("max_waiting", Settings().max_waiting)
+    settings["max_waiting"] = min(wanted, max(1, room * 3 // 4))
+    return room
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from trimtab.errors import ConfigurationError
+from trimtab.probing import probe_tcp
 from trimtab.server.agent import Agent
 from trimtab.server.blocking import Bodies, Waiters
 from trimtab.server.catalog import Catalog
@@ -32,11 +35,14 @@ if TYPE_CHECKING:
 
     from trimtab.probing import ProbeResult
     from trimtab.server.definitions import CheckDefinition
-    from trimtab.server.store import Record
+    from trimtab.server.store import Record, Saved
 
 __all__ = ["RegistryState", "Settings"]
 
 _log = logging.getLogger("trimtab.server")
+_LONGEST_STOP_MS = 1000
+_SETTLE_S = 1.0
+_CONNECTIONS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,16 @@ class RegistryState:
         if failure:
             raise Refusal(500, f"The registry cannot write its state: {failure}")
 
+    async def settle(self) -> None:
+        """After a restart, find out which instances have died, before any client asks.
+
+        Waits at most a second; checks that hang are settled later. An instance that sends
+        heartbeats has a whole TTL for the next one, unless its address refuses connections.
+        """
+        await asyncio.gather(
+            self._prober.settled(timeout_s=_SETTLE_S), self._doubt_heartbeats(timeout_s=_SETTLE_S)
+        )
+
     async def aclose(self) -> None:
         """Stop timers and probes, answer waiting queries, close the store."""
         self.waiters.close()
@@ -133,26 +149,69 @@ class RegistryState:
         self._store.close()
 
     def _restore(self) -> None:
-        saved = self._store.load()
+        saved, name = self._store.load(), self.settings.node_name
         self.catalog = Catalog(saved.last_index)
         self.catalog.restore(saved.nodes, saved.services, saved.checks)
         self.bodies = Bodies(self.catalog)
+        self._rename_own_node(saved)
         self._ensure_own_node()
-        name = self.settings.node_name
+        self._place_external_nodes()
         self.agent = Agent(
             self.catalog, name, enable_script_checks=self.settings.enable_script_checks
         )
         self.agent.restore(saved.definitions, self.now)
-        for definition in saved.definitions:
+        for definition in self.agent.definitions.values():
             self._start_probe(definition)
         try:
             self.commit()
+            self._store.set_node_name(name)
         except Refusal as refusal:
             raise ConfigurationError(f"{self.settings.data_dir}: {refusal.text}") from None
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"{self.settings.data_dir}: {error}") from None
+
+    def _rename_own_node(self, saved: Saved) -> None:
+        """Move the own node's instances to its new name, if it has another than before."""
+        old, new = saved.node_name, self.settings.node_name
+        if old in {"", new} or old not in self.catalog.nodes:
+            return
+        if new in self.catalog.nodes:
+            raise ConfigurationError(
+                f"node_name {new!r} is an external node in {self.settings.data_dir}; choose "
+                f"another name, or start as {old!r} and deregister that node first"
+            )
+        self.catalog.rename_node(old, new)
+        for definition in saved.definitions:
+            self.catalog.note("definitions", (old, definition.check_id), None)
+            self.catalog.note("definitions", (new, definition.check_id), definition)
+        _log.warning("the registry's node %r is now named %r, with its instances", old, new)
+
+    def _place_external_nodes(self) -> None:
+        """Put external nodes into the present datacenter: there is only one."""
+        for node in list(self.catalog.nodes.values()):
+            self.catalog.put_node(replace(node, datacenter=self.settings.datacenter))
 
     def _start_probe(self, definition: CheckDefinition) -> None:
         if definition.type != "script" or self.settings.enable_script_checks:
-            self._prober.set(definition.check_id, definition)
+            self._prober.set(definition.check_id, definition, restored=True)
+
+    async def _doubt_heartbeats(self, *, timeout_s: float) -> None:
+        """Make TTL checks critical, until their next heartbeat, where connections are refused."""
+        at_once = asyncio.Semaphore(_CONNECTIONS_AT_ONCE)
+
+        async def doubt(check_id: str, host: str, port: int) -> None:
+            async with at_once:
+                if await _refuses(host, port):
+                    text = f"after the registry's restart, {host}:{port} refuses connections"
+                    self.agent.probed(check_id, "critical", text, now=self.now)
+
+        tasks = [asyncio.ensure_future(doubt(*each)) for each in self.agent.beating()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            self._commit_quietly()
 
     def _ensure_own_node(self) -> None:
         name, address = self.settings.node_name, self.settings.node_address
@@ -186,9 +245,30 @@ class RegistryState:
         except sqlite3.Error as error:
             _log.error("the registry cannot write its state: %s", error)
             return error
-        if self._store.wants_checkpoint() and (self._checkpoint is None or self._checkpoint.done()):
-            self._checkpoint = asyncio.create_task(asyncio.to_thread(self._store.checkpoint))
+        if self._store.log_is_long():
+            self._shorten_log()
         return None
+
+    def _shorten_log(self) -> None:
+        if self._checkpoint is None or self._checkpoint.done():
+            self._checkpoint = asyncio.create_task(self._checkpointed())
+        elif self._store.log_is_too_long():
+            # The thread does not keep up: changes must wait for it, or the log has no bound.
+            self._empty_log(wait_ms=_LONGEST_STOP_MS)
+
+    async def _checkpointed(self) -> None:
+        try:
+            await asyncio.to_thread(self._store.checkpoint)
+        except sqlite3.Error as error:
+            _log.error("the registry cannot shorten its log: %s", error)
+        else:
+            self._empty_log()
+
+    def _empty_log(self, *, wait_ms: int = 0) -> None:
+        try:
+            self._store.empty_log(wait_ms=wait_ms)
+        except sqlite3.Error as error:
+            _log.error("the registry cannot shorten its log: %s", error)
 
     def _probed(self, check_id: str, result: ProbeResult) -> None:
         self.agent.probed(check_id, result.status.value, result.output, now=self.now)
@@ -218,3 +298,13 @@ def _families(address: str) -> tuple[str, ...]:
     if ":" in address:
         return ("", "_ipv6")
     return ("", "_ipv4") if address[:1].isdigit() else ("",)
+
+
+async def _refuses(host: str, port: int) -> bool:
+    try:
+        await probe_tcp(host, port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        pass  # it says nothing about the instance
+    return False

@@ -3,8 +3,12 @@
 It uses WAL mode and one transaction per change, committed before any client sees the change: what
 was answered once is there again after `kill -9`. (`synchronous=NORMAL`: the last moments before a
 power failure may be lost; the file stays valid.) A commit appends to the log without waiting for
-the disk, in tens of microseconds, so it is done in line. The checkpoint waits for the disk, so it
-runs in a thread with its own connection.
+the disk, in tens of microseconds, so it is done in line.
+
+The log is emptied when it has grown by 4 MiB. `checkpoint` copies it into the file, in a thread
+with its own connection, since it waits for the disk. Changes go on meanwhile, so SQLite cannot
+start the log again by itself under steady writes. Hence `empty_log` copies the rest in line, with
+no write in between, and cuts the log to nothing.
 """
 
 from __future__ import annotations
@@ -38,16 +42,24 @@ CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 _PUT = "INSERT OR REPLACE INTO records (kind, node, id, body) VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM records WHERE kind = ? AND node = ? AND id = ?"
 _SET = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
-_WRITES_PER_CHECKPOINT = 1000
+_LOG_BYTES = 4 << 20
+_MAX_LOG_BYTES = 64 << 20
+_BUSY_MS = 5000
 
 Record = tuple[str, str, str]
 
 
 @dataclass(slots=True)
 class Saved:
-    """What a store kept. In a new store `last_index` is 1."""
+    """What a store kept.
+
+    Attributes:
+        last_index: 1 in a new store.
+        node_name: the registry's own node when the store was last written; "" in a new one.
+    """
 
     last_index: int = 1
+    node_name: str = ""
     nodes: list[Node] = field(default_factory=list)
     services: list[tuple[str, Service]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -63,9 +75,10 @@ class Store:
 
     def __init__(self, data_dir: Path | None) -> None:
         self._path = data_dir / "registry.sqlite3" if data_dir else None
+        self._log_path = data_dir / "registry.sqlite3-wal" if data_dir else None
         self._lock = _locked(data_dir) if data_dir else None
         self._unsaved: dict[Record, msgspec.Struct | None] = {}
-        self._writes = 0
+        self._due_at_bytes = _LOG_BYTES
         self._db = sqlite3.connect(self._path or ":memory:", isolation_level=None)
         try:
             self._prepare()
@@ -101,21 +114,60 @@ class Store:
             self._db.executemany(_PUT, puts)
             self._db.executemany(_DELETE, deletes)
             self._db.execute(_SET, ("last_index", last_index))
-        self._writes += len(self._unsaved)
         self._unsaved = {}
 
-    def wants_checkpoint(self) -> bool:
-        """Return True, once per thousand writes, if the log should be moved into the file."""
-        due = self._path is not None and self._writes >= _WRITES_PER_CHECKPOINT
-        if due:
-            self._writes = 0
-        return due
+    def set_node_name(self, name: str) -> None:
+        """Keep the name of the registry's own node.
+
+        Raises:
+            sqlite3.Error: the write failed.
+        """
+        self._db.execute(_SET, ("node_name", name))
+
+    def log_is_long(self) -> bool:
+        """Return True if the log should be emptied: once per 4 MiB that it has grown by."""
+        size = self._log_bytes()
+        if size < self._due_at_bytes:
+            return False
+        self._due_at_bytes = size + _LOG_BYTES
+        return True
+
+    def log_is_too_long(self) -> bool:
+        """Return True if the log should be emptied at once, in line: the thread is too slow."""
+        return self._log_bytes() >= _MAX_LOG_BYTES
 
     def checkpoint(self) -> None:
-        """Move the log into the file. Waits for the disk; may run in another thread."""
+        """Copy the log into the file. Waits for the disk; may run in another thread.
+
+        Raises:
+            sqlite3.Error: it failed, for example because the disk is full.
+        """
         if self._path:
             with closing(sqlite3.connect(self._path)) as db:
-                db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def empty_log(self, *, wait_ms: int = 0) -> None:
+        """Copy the rest of the log into the file, and cut the log to nothing.
+
+        Waits for the disk. While another program reads the file, or a checkpoint runs, the log
+        cannot be cut. This waits up to `wait_ms` for them, and then changes nothing; it is due
+        again when the log has grown by 4 MiB more.
+
+        Raises:
+            sqlite3.Error: it failed, for example because the disk is full.
+        """
+        self._db.execute(f"PRAGMA busy_timeout = {wait_ms}")
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        self._due_at_bytes = self._log_bytes() + _LOG_BYTES
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log_path.stat().st_size if self._log_path else 0
+        except OSError:
+            return 0  # there is none until the first change
 
     def close(self) -> None:
         """Close the file and unlock the directory."""
@@ -125,8 +177,9 @@ class Store:
 
     def _load(self) -> Saved:
         saved = Saved()
-        for (value,) in self._db.execute("SELECT value FROM settings WHERE name = 'last_index'"):
-            saved.last_index = value
+        for name, value in self._db.execute("SELECT name, value FROM settings"):
+            if name in {"last_index", "node_name"}:
+                setattr(saved, name, value)
         for kind, node, body in self._db.execute("SELECT kind, node, body FROM records"):
             if kind == "services":
                 saved.services.append((node, msgspec.json.decode(body, type=Service)))
@@ -134,6 +187,8 @@ class Store:
                 saved.checks.append(msgspec.json.decode(body, type=Check))
             elif kind == "definitions":
                 saved.definitions.append(msgspec.json.decode(body, type=CheckDefinition))
+                # Only the own node has definitions. Old files have no setting with its name.
+                saved.node_name = saved.node_name or node
             else:
                 saved.nodes.append(msgspec.json.decode(body, type=Node))
         return saved

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from trimtab.server.decoding import Refusal, read
 from trimtab.server.definitions import STATUSES, CheckDefinition, CheckUpdate, ServiceDefinition
-from trimtab.server.http_api.queries import as_json, flag, required, state_of
+from trimtab.server.http_api.queries import as_json, body_of, flag, required, state_of
 from trimtab.server.views import agent_view
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 async def register_service(request: Request) -> Response:
     """PUT /v1/agent/service/register."""
-    definition = read(await request.body(), ServiceDefinition).checked()
+    definition = read(await body_of(request), ServiceDefinition).checked()
     state = state_of(request)
     state.agent.register_service(
         definition,
@@ -60,7 +60,7 @@ async def maintain_service(request: Request) -> Response:
 
 async def register_check(request: Request) -> Response:
     """PUT /v1/agent/check/register."""
-    definition = read(await request.body(), CheckDefinition)
+    definition = read(await body_of(request), CheckDefinition)
     state = state_of(request)
     state.agent.register_check(definition, state.now)
     state.commit()
@@ -90,7 +90,7 @@ def heartbeat(status: str) -> Callable[[Request], Awaitable[Response]]:
 
 async def update_check(request: Request) -> Response:
     """PUT /v1/agent/check/update/<id> with Status and Output."""
-    update = read(await request.body(), CheckUpdate)
+    update = read(await body_of(request), CheckUpdate)
     if update.status not in STATUSES:
         raise Refusal(400, f"Invalid check status: '{update.status}'")
     state = state_of(request)

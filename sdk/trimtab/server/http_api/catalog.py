@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from trimtab.server import external, views
 from trimtab.server.catalog import CHECKS, NODES, SERVICES, service_topic
 from trimtab.server.decoding import Refusal, read
-from trimtab.server.http_api.queries import answer, as_json, flag, required, state_of
+from trimtab.server.http_api.queries import answer, as_json, body_of, flag, required, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ async def catalog_datacenters(request: Request) -> Response:
 
 async def catalog_register(request: Request) -> Response:
     """PUT /v1/catalog/register: an external node, with an instance and checks."""
-    registration, state = read(await request.body(), external.Registration), state_of(request)
+    registration, state = read(await body_of(request), external.Registration), state_of(request)
     _refuse_own_node(request, registration.node, "/v1/agent/service/register")
     external.register(state.catalog, registration, state.settings.datacenter)
     state.commit()
@@ -91,7 +91,7 @@ async def catalog_register(request: Request) -> Response:
 
 async def catalog_deregister(request: Request) -> Response:
     """PUT /v1/catalog/deregister: an external node, or an instance or check on it."""
-    deregistration, state = read(await request.body(), external.Deregistration), state_of(request)
+    deregistration, state = read(await body_of(request), external.Deregistration), state_of(request)
     _refuse_own_node(request, deregistration.node, "/v1/agent/service/deregister")
     external.deregister(state.catalog, deregistration)
     state.commit()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from trimtab.server.views import HealthEntry
 
 _MAX_ROWS = 1000
-_SEVERITY = {"passing": 0, "warning": 1, "critical": 2}
+_SEVERITY = {"passing": 0, "warning": 1}
+_WORST = 2  # external checks may have a status that is no word of Consul's
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8888 }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -58,7 +59,9 @@ def _service(name: str, entries: list[HealthEntry]) -> str:
 
 def _instance(entry: HealthEntry) -> str:
     service = entry.service
-    status = max((check.status for check in entry.checks), key=_SEVERITY.__getitem__)
+    statuses = [check.status for check in entry.checks]
+    status = max(statuses, key=lambda each: _SEVERITY.get(each, _WORST), default="passing")
+    kind = status if status in _SEVERITY else "critical"
     checks = "; ".join(
         f"{check.name}: {check.output.strip()[:200] or check.status}"
         for check in entry.checks
@@ -67,7 +70,7 @@ def _instance(entry: HealthEntry) -> str:
     host = service.address or entry.node.address
     address = f"[{host}]:{service.port}" if ":" in host else f"{host}:{service.port}"
     return (
-        f"<tr><td>{escape(service.id)}<td>{escape(address)}<td class={status}>{status}"
+        f"<tr><td>{escape(service.id)}<td>{escape(address)}<td class={kind}>{escape(status)}"
         f"<td>{service.weights.passing}<td>{escape(', '.join(service.tags))}"
         f"<td><small>{escape(checks)}</small></tr>"
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from trimtab.server.blocking import wait_with_jitter_s
@@ -18,11 +20,23 @@ if TYPE_CHECKING:
 
     from trimtab.server.state import RegistryState
 
-__all__ = ["ReadOptions", "answer", "as_json", "flag", "read_options", "required", "state_of"]
+__all__ = [
+    "ReadOptions",
+    "answer",
+    "as_json",
+    "body_of",
+    "flag",
+    "read_options",
+    "required",
+    "state_of",
+]
 
 _TRUE = {"1", "t", "T", "TRUE", "true", "True", ""}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _CLIENT_DISCONNECTED = 499  # the client does not read it
+_BODY_S = 30.0
+_MAX_INDEX = 2**64 - 1  # Consul keeps indexes in 64 bits
+_INDEX_DIGITS = len(str(_MAX_INDEX))
 _NO_INDEX = {
     "X-Consul-Index": "1",
     "X-Consul-KnownLeader": "false",
@@ -59,9 +73,7 @@ def read_options(request: Request) -> ReadOptions:
     query = request.query_params
     if "stale" in query and "consistent" in query:
         raise Refusal(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
-    index = query.get("index", "") or "0"
-    if not (index.isascii() and index.isdigit()):
-        raise Refusal(400, "Invalid index")
+    index = _index(query.get("index", "") or "0")
     try:
         wait_s = duration_s(query.get("wait", ""))
     except ValueError:
@@ -80,7 +92,33 @@ def read_options(request: Request) -> ReadOptions:
             # Ignoring it would list more instances than the client asked for.
             raise Refusal(400, f"?{narrowing} is not supported by this registry")
     consistency = next((name for name in ("stale", "consistent") if name in query), "leader")
-    return ReadOptions(int(index), wait_s, consistency)
+    return ReadOptions(index, wait_s, consistency)
+
+
+async def body_of(request: Request) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        Refusal: 408, it has not arrived within 30 s: a slow client must not hold a connection.
+            499, the client has disconnected.
+    """
+    try:
+        async with asyncio.timeout(_BODY_S):
+            return await request.body()
+    except TimeoutError:
+        raise Refusal(408, f"The body has not arrived within {_BODY_S:g} s") from None
+    except ClientDisconnect:
+        raise Refusal(_CLIENT_DISCONNECTED, "") from None
+
+
+def _index(text: str) -> int:
+    # Its length comes first: Python refuses to read a number of thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= _INDEX_DIGITS):
+        raise Refusal(400, "Invalid index")
+    index = int(text)
+    if index > _MAX_INDEX:
+        raise Refusal(400, "Invalid index")
+    return index
 
 
 def flag(request: Request, name: str) -> bool:
