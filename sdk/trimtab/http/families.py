@@ -45,7 +45,7 @@ _FAILURES: dict[str, Failure] = {
 """What each error means. The library beneath has errors of the very same names."""
 
 _LOGIN_WANTED = "407"
-"""A proxy's answer to CONNECT that another instance cannot change: the caller has no login there."""
+"""A proxy's answer to CONNECT that no other instance changes: the caller has no login there."""
 
 _TIMEOUTS = {
     "ConnectTimeout": "no connection within the client's connect time-out",
