@@ -15,55 +15,19 @@ from itertools import count
 import pytest
 
 from consul_kit import consul_registry
-from trimtab.discovery import Directory
+from real.fleet import ALL, DEADLINE_S, INSTANCES, Follower, until
 from trimtab.errors import RegistryUnavailableError
-from trimtab.instance import Instance, Status
+from trimtab.instance import Status
 from trimtab.registration import register
 from trimtab.registries import connect
 
 # Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
-DEADLINE_S = 60
 DOWN_S = pytest.mark.parametrize(
     "down_s",
     [pytest.param(0.5, id="short"), pytest.param(30.0, id="soak", marks=pytest.mark.soak)],
 )
-INSTANCES = [Instance(id=f"i{n}", host="10.0.0.1", port=8000 + n) for n in range(4)]
-ALL = {each.id for each in INSTANCES}
 NUMBERS = count(9000)
-
-
-class Follower:
-    """A client, and every list that it was told."""
-
-    def __init__(self, url):
-        self.told = []
-        self.directory = Directory(url)
-        self.directory.on_change("orders", lambda list_: self.told.append(list_.instances))
-
-    async def lists(self, ids):
-        """Wait until these are listed; others may be."""
-        await until(lambda: self.told and {each.id for each in self.told[-1]} >= ids)
-
-    async def is_in_trouble(self):
-        """Wait until the registry has failed it."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not (await self.directory.state("orders")).failures:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    def was_told_nothing_wrong(self):
-        """Whether all that it was told had every instance, and each of them well."""
-        return all(
-            {each.id for each in list_} >= ALL
-            and all(each.status is Status.PASSING for each in list_)
-            for list_ in self.told
-        )
-
-
-async def until(condition):
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - neither processes nor lists announce themselves
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -77,7 +41,7 @@ async def fleet(home, *urls):
         followers = [Follower(url) for url in urls]
         for follower in followers:
             stack.push_async_callback(follower.directory.aclose)
-            await follower.lists(ALL)
+            await follower.lists_at_least(ALL)
             follower.told.clear()
         yield followers
         for follower in followers:
@@ -98,7 +62,7 @@ async def changes_flow(home, followers, what):
     registry = connect(home)
     await registry.register("orders", another, ttl_s=120)
     for follower in followers:
-        await follower.lists(ALL | {another.id})
+        await follower.lists_at_least(ALL | {another.id})
     print(f"\n{what}: a change flows after {time.monotonic() - begun:.2f} s")
     await registry.aclose()
 

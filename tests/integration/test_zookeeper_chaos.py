@@ -12,59 +12,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from real.fleet import ALL, FIFTH, INSTANCES, Follower, until
 from trimtab import DiscoverySettings
-from trimtab.discovery import Directory
-from trimtab.instance import Instance, Status
 from trimtab.registration import register
 from trimtab.registries import connect
 from zookeeper_kit import expire, our_threads
 
 # Minutes in all; tests/e2e/test_registry_chaos.py has the short form of each.
 pytestmark = [pytest.mark.real, pytest.mark.anyio, pytest.mark.soak]
-DEADLINE_S = 60
 DOWN_S = pytest.mark.parametrize(
     "down_s",
     [pytest.param(0.5, id="short"), pytest.param(30.0, id="soak", marks=pytest.mark.soak)],
 )
 SETTINGS = DiscoverySettings(poll_interval_s=0.3, backoff_max_s=0.5)
 SESSION_S = 2.0
-INSTANCES = [Instance(id=f"i{n}", host="10.0.0.1", port=8000 + n) for n in range(4)]
-FIFTH = Instance(id="fifth", host="10.0.0.1", port=8005)
-ALL = {each.id for each in INSTANCES}
-
-
-class Follower:
-    """A client, and every list that it was told."""
-
-    def __init__(self, url):
-        self.told = []
-        self.registry = connect(url)
-        self.directory = Directory(self.registry, settings=SETTINGS)
-        self.directory.on_change("orders", lambda list_: self.told.append(list_.instances))
-
-    async def lists(self, ids):
-        """Wait until these and no others are listed."""
-        await until(lambda: self.told and {each.id for each in self.told[-1]} == ids)
-
-    async def is_in_trouble(self):
-        """Wait until the registry has failed it."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not (await self.directory.state("orders")).failures:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    def was_told_nothing_wrong(self):
-        """Whether all that it was told had every instance, and each of them well."""
-        return all(
-            {each.id for each in list_} >= ALL
-            and all(each.status is Status.PASSING for each in list_)
-            for list_ in self.told
-        )
-
-
-async def until(condition):
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - neither processes nor lists announce themselves
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager
@@ -78,7 +39,7 @@ async def fleet(ensemble):
         for instance in INSTANCES:
             lease = register(home, "orders", instance, ttl_s=SESSION_S, heartbeat_s=0.3)
             await stack.enter_async_context(lease)
-        followers = [Follower(each) for each in (url, f"{url}&poll")]
+        followers = [Follower(connect(each), SETTINGS) for each in (url, f"{url}&poll")]
         for follower in followers:
             stack.push_async_callback(follower.registry.aclose)
             stack.push_async_callback(follower.directory.aclose)

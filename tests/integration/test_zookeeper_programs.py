@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import pytest
 
+from real.fleet import until
 from real.server import die_with_parent
 from trimtab import DiscoverySettings
 from trimtab.discovery import Directory
@@ -225,12 +226,6 @@ def fill(client, *, services, instances):
 
 def node(number):
     return b'{"address": "10.0.0.1", "port": %d}' % (8000 + number)
-
-
-async def until(condition):
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - lists do not announce themselves
-            await asyncio.sleep(0.01)
 
 
 def test_a_synchronous_program_registers_and_leaves(url):

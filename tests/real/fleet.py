@@ -1,4 +1,4 @@
-"""A fleet at a registry that is in trouble: who registers, who follows, and what they were told."""
+"""A fleet at a registry that is in trouble: registrants, followers, and the lists that they got."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ ALL = {each.id for each in INSTANCES}
 
 
 class Follower:
-    """A client, and every list that it was told."""
+    """A client, and every list that it got."""
 
-    def __init__(self, registry):
+    def __init__(self, registry, settings=None):
         self.told = []
-        self.directory = Directory(registry)
+        self.registry = registry
+        self.directory = Directory(registry, settings=settings)
         self.directory.on_change("orders", lambda list_: self.told.append(list_.instances))
 
     async def lists(self, ids):
         """Wait until these and no others are listed."""
         await until(lambda: self.told and {each.id for each in self.told[-1]} == ids)
+
+    async def lists_at_least(self, ids):
+        """Wait until these are listed; others may be."""
+        await until(lambda: self.told and {each.id for each in self.told[-1]} >= ids)
 
     async def is_in_trouble(self):
         """Wait until the registry has failed it."""
@@ -45,7 +50,7 @@ class Follower:
 
 
 async def until(condition):
-    """Wait for what announces itself to nobody: a process, a list."""
+    """Wait for a change that gives no notice, such as a process or a list."""
     async with asyncio.timeout(DEADLINE_S):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.01)
