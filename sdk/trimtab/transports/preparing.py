@@ -61,7 +61,7 @@ class Addressing:
         header that the caller has set stays.
         """
         service = request.url
-        # A registry may require TLS. It may not disable TLS that the caller requires.
+        # A registry may ask for TLS, and may not take it away from a caller that asked for it.
         scheme = service.scheme if service.scheme == "https" else instance.scheme or service.scheme
         url, netloc = readdressed(service, scheme, instance.host, instance.port)
         # A Request's constructor would encode the body and build every header again: 25 to 33 us.
