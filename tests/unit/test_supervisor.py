@@ -626,7 +626,7 @@ def test_a_list_from_disk_is_a_warning_with_its_size_and_age(caplog, tmp_path):
     assert "600 s old" in said
 
 
-# Who is told
+# Subscribers
 
 
 def test_subscribers_are_called_for_differences_only():
