@@ -562,7 +562,72 @@ def test_an_unchanged_list_is_confirmed_on_disk_now_and_then(tmp_path):
     assert 8 <= store.confirms <= 10
 
 
-# Who is told
+# Warnings
+
+
+def warnings_of(caplog, scenario):
+    """Run a scenario of an hour at most; return its warnings."""
+    with caplog.at_level(logging.WARNING):
+        run(scenario())
+    return [record.getMessage() for record in caplog.records]
+
+
+@BOTH
+def test_an_outage_is_one_warning_that_names_service_registry_and_list(kind, caplog):
+    async def scenario():
+        registry = kind()
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            await supervisor.first(1.0)
+            registry.fail()
+            await asyncio.sleep(600)
+
+    (said,) = warnings_of(caplog, scenario)
+    assert all(fact in said for fact in ("'orders'", "fake://test", "stays in use", "6 instances"))
+
+
+@BOTH
+def test_an_outage_before_the_first_list_says_that_there_is_none(kind, caplog):
+    async def scenario():
+        registry = kind()
+        registry.fail()
+        async with supervising(registry):
+            await asyncio.sleep(600)
+
+    (said,) = warnings_of(caplog, scenario)
+    assert all(fact in said for fact in ("'orders'", "fake://test", "no list yet"))
+
+
+@BOTH
+def test_a_doubted_loss_is_one_warning_with_both_numbers_and_the_time(kind, caplog):
+    async def scenario():
+        registry = kind()
+        registry.set("orders", SIX)
+        async with supervising(registry, grace_s=7.0) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", SIX[:2])
+            await asyncio.sleep(600)
+
+    (said,) = warnings_of(caplog, scenario)
+    facts = ("'orders'", "fake://test", "2 instances instead of 6", "stay in use for 7 s")
+    assert all(fact in said for fact in facts)
+
+
+def test_a_list_from_disk_is_a_warning_with_its_size_and_age(caplog, tmp_path):
+    store_in(tmp_path, wall_clock=lambda: 1000.0).save(SIX)
+
+    async def scenario():
+        registry = FakeRegistry()
+        registry.fail()
+        async with supervising(registry, store=store_in(tmp_path, wall_clock=lambda: 1600.0)):
+            await asyncio.sleep(600)
+
+    (_, said) = warnings_of(caplog, scenario)
+    assert all(fact in said for fact in ("'orders'", "fake://test", "from disk", "6 instances"))
+    assert "600 s old" in said
+
+
+# Subscribers
 
 
 def test_subscribers_are_called_for_differences_only():

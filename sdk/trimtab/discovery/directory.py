@@ -83,7 +83,10 @@ class Directory:
         return f"<Directory {shown_url(self._registry)}>"
 
     def sync(self) -> SyncDirectory:
-        """Return this directory for synchronous code: the same calls, without await."""
+        """Return this directory for synchronous code: the same calls, without await.
+
+        For annotations, the result's type is `trimtab.discovery.SyncDirectory`.
+        """
         return SyncDirectory(self, self._here)
 
     async def instances(self, service: str) -> tuple[Instance, ...]:

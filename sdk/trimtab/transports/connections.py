@@ -1,13 +1,12 @@
-"""The inner transports: each instance has its own, closed when it is gone or old, and idle.
+"""The inner transports: one per instance, closed when it is unused and removed or too old.
 
-One shared pool would scan every connection of every instance at every request; and an own pool
-is what makes draining natural.
+One shared pool would scan all connections of all instances at every request. With a pool of its
+own, an instance is drained by closing this pool after its last use.
 
-Draining knows no limit of its own while the transport is open: what is in flight on an instance
-that left the list, or on connections that have grown old, ends by its body or by the caller's own
-timeouts, and its connections close at that moment. Only closing the transport puts an end to it.
-Nothing runs in the background for this: what is old is noticed at the next request to any
-instance.
+While the transport is open, draining has no time limit. A request in flight on an instance that
+left the list, or on connections that are too old, ends with its body or by the caller's timeouts;
+then its connections are closed. Closing the transport ends it earlier. There is no background
+work: old connections are found at the next request to any instance.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ JITTER_RATIO = 0.1
 class Connections:
     """Inner transports by member, and how many attempts each carries.
 
-    Thread-safe. It decides what is to be closed and hands it to `close`; it does no I/O itself.
+    Thread-safe. It decides which transports to close and passes them to `close`; it does no I/O.
 
     Args:
         make: makes the inner transport of an instance.
-        close: takes inner transports that nothing uses any more.
-        ages: says which have grown too old for new requests.
+        close: called with inner transports that are not used any more.
+        ages: says which are too old for new requests.
 
     Attributes:
         in_use: how many attempts have a connection.
-        on_idle: called whenever the last of these has ended; None: not wanted.
+        on_idle: called whenever the last of these has ended; None: no call.
     """
 
     def __init__(
@@ -60,10 +59,10 @@ class Connections:
         self._ages = ages
         self._lock = threading.Lock()
         self._inner: dict[Member, Inner] = {}
-        # In use, and closed at the end of their last use. A dict, for its order.
+        # In use, to be closed after their last use. A dict keeps their order.
         self._leaving: dict[Inner, None] = {}
         self._abandoned = False
-        # A deque can be added to without a lock.
+        # Appending to a deque needs no lock.
         self._dropped: deque[Inner] = deque()
         self.in_use = 0
 
@@ -71,7 +70,7 @@ class Connections:
         return len(self._inner)
 
     def use(self, member: Member, instance: Instance) -> Inner:
-        """Return the inner transport of a member, made at its first use; `give_back` it later."""
+        """Return the inner transport of a member, made at its first use. `give_back` it later."""
         if self._dropped:
             self.settle()
         if self._ages.is_due():
@@ -80,7 +79,7 @@ class Connections:
             inner = self._inner.get(member)
             stale = None
             if inner is None or inner.address != instance.address:
-                # Registered again under the same id, at another address.
+                # The instance was registered again with the same id at another address.
                 stale = inner
                 inner = self._begin(member, instance)
             inner.users += 1
@@ -91,7 +90,7 @@ class Connections:
 
     def _begin(self, member: Member, instance: Instance) -> Inner:
         inner = Inner(member, instance.address, self._make(instance))
-        # It may have left the list since it was picked: then this use is the only one.
+        # If the member left the list after it was picked, this use is the only one.
         inner.retired = member.is_removed or self._abandoned
         if inner.retired:
             self._leaving[inner] = None
@@ -105,8 +104,8 @@ class Connections:
 
         Args:
             inner: what `use` gave.
-            is_clean: whether it came to a regular end; otherwise the transport is looked at as
-                soon as nothing uses it, and replaced if it still holds a connection to be busy.
+            is_clean: whether the attempt ended regularly. Otherwise the transport is checked as
+                soon as it is unused, and replaced if it still counts a connection as busy.
         """
         with self._lock:
             inner.users -= 1
@@ -119,36 +118,36 @@ class Connections:
             self.on_idle()
 
     def drop(self, inner: Inner) -> None:
-        """Give back from a finalizer, where no lock may be waited for: `settle` does it."""
+        """Give back from a finalizer, which must not wait for a lock; `settle` does it later."""
         self._dropped.append(inner)
 
     def settle(self) -> None:
-        """Give back what finalizers have dropped."""
+        """Give back the transports that finalizers have dropped."""
         with suppress(IndexError):  # Another thread may take the last one.
             while self._dropped:
                 self.give_back(self._dropped.popleft())
 
     def retire(self, members: Iterable[Member]) -> None:
-        """Close the connections of members that are gone, each as soon as it is unused."""
+        """Close the connections of removed members, each as soon as it is unused."""
         self.settle()
         with self._lock:
             gone = [self._inner.pop(member, None) for member in members]
         self._retire([inner for inner in gone if inner is not None])
 
     def abandon(self) -> list[Any]:
-        """Forget every connection that is left, used or not, and return the transports."""
+        """Remove all transports that are left, used or not, and return them."""
         with self._lock:
             self._abandoned = True
             left = [*self._inner.values(), *self._leaving]
             self._inner.clear()
             self._leaving.clear()
             for inner in left:
-                # Whoever still uses it gives back what is closed already.
+                # An attempt that still uses it will give back a transport that is closed.
                 inner.retired = False
         return [inner.transport for inner in left]
 
     def _is_over(self, inner: Inner) -> bool:
-        """Say whether to close what nobody uses any more; it is forgotten then."""
+        """Return whether to close an unused transport; if so, it is removed."""
         if inner.retired:
             del self._leaving[inner]
             return True
@@ -192,17 +191,17 @@ class Inner:
 
 
 class Ages(Generic[T]):
-    """Says what has grown too old. O(log n) to begin, O(1) to ask. Only `is_due` is thread-safe.
+    """Says which things are too old. O(log n) to begin, O(1) to ask. Only `is_due` is thread-safe.
 
-    Keep-alive must pin neither traffic nor an old DNS answer. Source: gRPC A9, "Server-side
-    Connection Management": a maximum age with a jitter of plus or minus 10 %, so that connections
-    that were made in one moment do not end in one moment. Deviations: here the client counts, and
-    the age is that of an instance's whole set of connections, counted from the first of them, so
-    none of them is ever older.
+    Without a maximum age, keep-alive would keep traffic on old connections and old DNS answers.
+    Source: gRPC A9, "Server-side Connection Management": a maximum age with a jitter of plus or
+    minus 10 %, so that connections made at the same time do not end at the same time. Deviations:
+    the client limits the age, and the age is that of an instance's whole set of connections,
+    counted from the first of them, so no connection is older.
 
     Args:
         max_age_s: seconds, above 0; each age is drawn evenly from 10 % below to 10 % above.
-            None lets everything live for ever.
+            None: no maximum.
         clock: seconds, monotonic.
         rng: the source of chance.
     """
@@ -211,13 +210,13 @@ class Ages(Generic[T]):
         self._max_age_s = max_age_s
         self._clock = clock
         self._rng = rng
-        # With a number, for things of one moment cannot be compared.
+        # With a number, because things of the same time cannot be compared.
         self._ends: list[tuple[float, int, T]] = []
         self._numbers = count()
         self._next = float("inf")
 
     def begin(self, thing: T) -> None:
-        """Note that a thing is new."""
+        """Note that a thing begins now."""
         if self._max_age_s is None:
             return
         factor = self._rng.uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO)
@@ -226,11 +225,11 @@ class Ages(Generic[T]):
         self._next = self._ends[0][0]
 
     def is_due(self) -> bool:
-        """Say whether `over` would give something."""
+        """Return whether `over` would return something."""
         return self._clock() >= self._next
 
     def over(self) -> list[T]:
-        """Return the things whose time has come, each once, the oldest first."""
+        """Return the things that are too old, each once, the oldest first."""
         now, over = self._clock(), []
         while self._ends and self._ends[0][0] <= now:
             over.append(heappop(self._ends)[2])

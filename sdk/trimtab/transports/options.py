@@ -1,4 +1,4 @@
-"""What one request may ask for itself: `extensions={"trimtab": {...}}`."""
+"""The options of one request: `extensions={"trimtab": {...}}`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RequestOptions(TypedDict, total=False):
     Attributes:
         key: for strategies with affinity: requests of one key go to one instance.
         deadline_s: seconds, above 0: how long the request may take, attempts and body included;
-            None: no bound.
-        retry: in place of the transport's policy; False: no retry.
+            None: no limit.
+        retry: replaces the transport's policy; False: no retry.
         hedge: False: no hedge for this request.
     """
 
@@ -42,9 +42,9 @@ class Options:
     """How one request is sent.
 
     Attributes:
-        key: what strategies with affinity keep on one instance.
-        deadline_s: how long it may take, attempts and body included; None: no bound.
-        retry: what is tried again; None: as the service says.
+        key: for strategies with affinity: requests of one key go to one instance.
+        deadline_s: how long it may take, attempts and body included; None: no limit.
+        retry: which failures are tried again; None: the service's policy.
         hedged: whether a hedge may be sent.
     """
 
@@ -54,10 +54,10 @@ class Options:
     hedged: bool = True
 
     def of(self, request: Any, key_of: Callable[[Any], str | None] | None) -> Options:
-        """Return what a request asks for; these options where it says nothing.
+        """Return the options of a request; an option that it does not set is taken from these.
 
         Raises:
-            ConfigurationError: an option is unknown, or of the wrong kind.
+            ConfigurationError: an option is unknown, or its value is of the wrong kind.
         """
         own = request.extensions.get("trimtab") or {}
         unknown = [name for name in own if name not in RequestOptions.__annotations__]

@@ -1,4 +1,4 @@
-"""From a request to a service to one to an instance, and the answer's way back."""
+"""Turn a request to a service into one to an instance, and adapt the answer."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _WAITS = ("connect", "read", "write", "pool")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressing:
-    """How requests to a service become requests to an instance.
+    """How a request to a service becomes a request to an instance.
 
     Attributes:
-        host_header: whose name the `Host` header carries.
-        server_name: whose name TLS asks for and checks the certificate against.
-        deadline_header: the name of a header that tells the server what is left of a request's
-            deadline, in milliseconds; None: none.
+        host_header: which name the `Host` header has.
+        server_name: which name TLS sends, and checks the certificate for.
+        deadline_header: the name of a header with the time left until a request's deadline, in
+            milliseconds; None: no header.
     """
 
     host_header: NamePolicy = "instance"
@@ -60,8 +60,8 @@ class Addressing:
     def prepared(self, request: Any, instance: Instance) -> Any:
         """Return a copy of the request that is addressed to the instance.
 
-        The caller's request is left as it is: redirects, cookies and hooks go by its URL. A `Host`
-        header of the caller's own choice stays.
+        The caller's request is not changed: redirects, cookies and hooks use its URL. A `Host`
+        header that the caller has set stays.
         """
         service = request.url
         scheme = service.scheme
@@ -83,8 +83,8 @@ class Addressing:
 def readdressed(url: Any, scheme: str, host: str, port: int) -> tuple[Any, str]:
     """Return the URL with another origin, and that origin as the `Host` header names it.
 
-    `URL.copy_with` parses and checks every part again, at some 50 us. The URL's own parts have
-    been checked, and those of the origin are, once: joining the two costs some 2 us.
+    `URL.copy_with` parses and checks every part again, which takes some 50 us. The parts of the
+    URL were checked before, and those of the origin are checked once: joining them takes 2 us.
 
     Raises:
         InvalidURL: of the URL's family: the host cannot stand in a URL.
@@ -92,7 +92,7 @@ def readdressed(url: Any, scheme: str, host: str, port: int) -> tuple[Any, str]:
     kind: Any = type(url)
     origin, netloc = _origin_url(kind, scheme, host, port)
     try:
-        there = origin._uri_reference  # noqa: SLF001 - there is no public way, and one to fall back on
+        there = origin._uri_reference  # noqa: SLF001 - the public way is slow; it is the fallback
         parts = url._uri_reference._replace(  # noqa: SLF001 - as above
             scheme=there.scheme, host=there.host, port=there.port
         )
@@ -104,13 +104,13 @@ def readdressed(url: Any, scheme: str, host: str, port: int) -> tuple[Any, str]:
 
 
 def rehosted(headers: Any, before: bytes, host: str) -> Any:
-    """Return headers whose `Host`, if it is `before`, is `host`; the given ones stay as they are.
+    """Return headers with `host` as the `Host`, if this was `before`; the given ones do not change.
 
-    Asking, copying and setting in the public way looks through all headers five times, at some
-    8 us; the first entry is nearly always the one.
+    The public way to read, copy and set it searches all headers five times, which takes some 8 us.
+    Here the first entry is nearly always the right one.
     """
     try:
-        entries = headers._list  # noqa: SLF001 - there is no public way, and one to fall back on
+        entries = headers._list  # noqa: SLF001 - the public way is slow; it is the fallback
         fresh = object.__new__(type(headers))
         fresh._encoding = headers._encoding  # noqa: SLF001 - as above
     except AttributeError:
@@ -142,15 +142,15 @@ def _origin_url(kind: Any, scheme: str, host: str, port: int) -> tuple[Any, str]
 def restore_location(response: Any, request: Any, sent: Any) -> None:
     """Turn an absolute redirect to the instance itself into one to the service.
 
-    A server that builds its redirects from the `Host` header names itself; followed as it is,
-    the redirect would leave the balanced name behind.
+    A server that makes its redirects from the `Host` header names the instance. A client that
+    followed it would send the next requests to this instance, without the balancer.
     """
     location = response.headers.get("location")
     if not location:
         return
     try:
         target = type(sent.url)(location)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the client will say so
+    except Exception:  # noqa: BLE001 - the client reports a wrong URL itself
         return
     if target.host and _origin(target) == _origin(sent.url):
         here = request.url
@@ -164,9 +164,9 @@ def _origin(url: Any) -> tuple[bool, str, int | None]:
 
 
 class Timeouts(dict[str, Any]):
-    """A request's timeouts, each no longer than what is left until its deadline.
+    """A request's timeouts, each no longer than the time left until its deadline.
 
-    The innermost transport asks at the beginning of every wait, and is told what is left then.
+    The inner transport reads a timeout at the beginning of each wait, and gets the time left then.
     """
 
     def __init__(self, own: dict[str, Any] | None, left_s: Callable[[], float]) -> None:
@@ -179,18 +179,18 @@ class Timeouts(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         """Return the timeout of a kind of wait."""
         own = super().get(name, default)
-        # Never 0: a socket with a time-out of 0 does not wait at all, and fails in other words.
+        # Never 0: a socket with a time-out of 0 does not wait, and raises another error.
         left_s = max(self._left_s(), _LEAST_WAIT_S)
         return left_s if own is None else min(own, left_s)
 
 
 def with_deadline(request: Any, left_s: Callable[[], float], header: str | None) -> None:
-    """Give a request that is about to be sent its deadline, and tell the server if wanted.
+    """Limit a request's timeouts by its deadline, and add the deadline's header if wanted.
 
     Args:
         request: our own copy; it is changed.
-        left_s: tells how much is left.
-        header: the name of the header for what is left, in whole milliseconds; None: none.
+        left_s: returns the seconds left until the deadline.
+        header: the name of the header for them, in whole milliseconds; None: no header.
     """
     timeouts = Timeouts(request.extensions.get("timeout"), left_s)
     request.extensions = {**request.extensions, "timeout": timeouts}
@@ -200,7 +200,7 @@ def with_deadline(request: Any, left_s: Callable[[], float], header: str | None)
 
 
 def retry_after_s(headers: Any, wall_clock: Callable[[], float]) -> float | None:
-    """Read a `Retry-After` header: seconds, or a date; None if there is none that can be read.
+    """Read a `Retry-After` header, in seconds or as a date; None if it is missing or unreadable.
 
     Source: RFC 9110, 10.2.3.
     """

@@ -39,7 +39,7 @@ logger = logging.getLogger("trimtab.transports")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SideSettings:
-    """What all sides of one transport share; see `BalancedTransport`."""
+    """The settings that all sides of one transport share; see `BalancedTransport`."""
 
     registry: str | Registry
     discovery: DiscoverySettings
@@ -54,14 +54,14 @@ class SideSettings:
 
 
 class Side:
-    """One family's clients of one kind: their services, and their connections.
+    """The services and connections of one transport for the sync or async clients of one family.
 
     Args:
-        settings: see there.
+        settings: see `SideSettings`.
         family: the clients' family.
-        home: where the lists are kept.
-        rng: seeds what is made here.
-        is_async: of which kind the clients are.
+        home: the event loop that keeps the lists.
+        rng: seeds the services and the ages of connections.
+        is_async: whether the clients are async.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Side:
         self.connections.retire(members)
 
     def _drain(self) -> bool:
-        """Prepare for closing; return whether there is something to wait for."""
+        """Prepare for closing; return whether requests are still under way."""
         services, connections = self.services.all(), self.connections
 
         def is_idle() -> bool:
@@ -112,12 +112,12 @@ class Side:
         raise NotImplementedError
 
     def _on_idle(self) -> None:
-        """Take note, from any thread, that nothing is in use any more."""
+        """Handle that no request is under way any more. Called in any thread."""
         raise NotImplementedError
 
 
 class SyncSide(Side):
-    """Sync clients: lists are kept on the background's loop."""
+    """For sync clients: their lists are kept on the background's loop."""
 
     def __init__(self, settings: SideSettings, family: Family, *, rng: Random) -> None:
         self._idle = threading.Event()
@@ -140,10 +140,13 @@ class SyncSide(Side):
 
 
 class AsyncSide(Side):
-    """Async clients: lists are kept on their own asyncio loop; under trio, in the background."""
+    """For async clients: their lists are kept on their own asyncio loop.
+
+    Under another library, the lists are kept on the background's loop.
+    """
 
     def __init__(self, settings: SideSettings, family: Family, *, rng: Random) -> None:
-        # Transports to close; under trio the next request does it.
+        # Transports to close; under trio, the next request closes them.
         self.unclosed: list[Any] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._loop = running_loop()
@@ -151,11 +154,11 @@ class AsyncSide(Side):
         super().__init__(settings, family, Home.for_async(), rng=rng, is_async=True)
 
     def is_over(self) -> bool:
-        """Return whether the loop that this side lives on has ended."""
+        """Return whether the event loop of this side has ended."""
         return self._loop is not None and self._loop.is_closed()
 
     async def aclose(self) -> None:
-        """Drain, then close everything, on this side's own loop wherever this is called."""
+        """Drain, then close everything. Any loop may call it; it runs on this side's own."""
         if self._loop is running_loop() or self._loop is None:
             await self._drain_and_close()
         elif self._loop.is_running():
@@ -175,7 +178,7 @@ class AsyncSide(Side):
                 await self._idle.wait(self.settings.drain_timeout_s)
             await self.home.run(self.services.aclose)
         finally:
-            # A caller that is cancelled while it drains waits no longer, and leaves no leak.
+            # If the caller is cancelled while it drains, the connections are closed at once.
             with anyio.CancelScope(shield=True):
                 self.unclosed += [*self.connections.abandon(), *self.others.take()]
                 await self.close_unused()
@@ -205,8 +208,10 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """Log that a transport does not close, and go on: it must keep nothing else from closing."""
+    """Log an error of closing a transport, and go on, so that the others are closed too."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - it may be any user's transport
-        logger.warning("a connection did not close: %r", error)
+    except Exception as error:  # noqa: BLE001 - it may be a user's transport
+        logger.warning(
+            "closing a connection raised an error; the others are closed as usual: %r", error
+        )
