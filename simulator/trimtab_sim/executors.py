@@ -2,16 +2,19 @@
 
 The figures of a run depend on its task alone and come back in the order of the tasks. So the
 executor changes how long it takes, and nothing else.
+
+Ctrl-C ends the worker processes at once, and `Interrupted` hands over what was done by then.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
@@ -26,11 +29,24 @@ if TYPE_CHECKING:
 
     Progress: TypeAlias = "Callable[[int, int], None]"
 
-__all__ = ["Task", "perform"]
+__all__ = ["Interrupted", "Task", "perform", "process_pool"]
 
 _WORTH_REQUESTS = 40_000
 """A chunk of this size takes a second or two; the cost of sending it is small beside that."""
 _CHUNKS_PER_WORKER = 4
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of the work.
+
+    Attributes:
+        done: what was done by then. From `perform` these are figures by the place of their task;
+            experiments make a result of them, or None if that is too little.
+    """
+
+    def __init__(self, done: Any) -> None:
+        super().__init__()
+        self.done = done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +82,20 @@ def perform(
     Raises:
         SimulationError: a run does not add up, or did what cannot be simulated.
         ScenarioError: `dask` cannot be reached, or is not installed.
+        Interrupted: by Ctrl-C.
     """
     if progress is not None:
         progress(0, len(tasks))
-    if dask is None and jobs == 1:
-        return _one_by_one(tasks, progress)
-    with _executor(jobs, dask) as (executor, workers):
-        return _spread(tasks, executor, workers, progress)
+    found: dict[int, Figures] = {}
+    try:
+        if dask is None and jobs == 1:
+            _one_by_one(tasks, found, progress)
+        else:
+            with _executor(jobs, dask) as (executor, workers):
+                _spread(tasks, executor, workers, found, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(found) from None
+    return [found[place] for place in range(len(tasks))]
 
 
 def work(tasks: Sequence[Task]) -> list[Figures]:
@@ -86,31 +109,29 @@ def work(tasks: Sequence[Task]) -> list[Figures]:
         ]
 
 
-def _one_by_one(tasks: Sequence[Task], progress: Progress | None) -> list[Figures]:
-    done: list[Figures] = []
-    for task in tasks:
-        done += work([task])
+def _one_by_one(
+    tasks: Sequence[Task], found: dict[int, Figures], progress: Progress | None
+) -> None:
+    for place, task in enumerate(tasks):
+        (found[place],) = work([task])
         if progress is not None:
-            progress(len(done), len(tasks))
-    return done
+            progress(len(found), len(tasks))
 
 
 def _spread(
-    tasks: Sequence[Task], executor: Executor, workers: int, progress: Progress | None
-) -> list[Figures]:
-    chunks = list(_chunks(tasks, workers))
+    tasks: Sequence[Task],
+    executor: Executor,
+    workers: int,
+    found: dict[int, Figures],
+    progress: Progress | None,
+) -> None:
     futures = {
-        executor.submit(work, tasks[start:end]): place for place, (start, end) in enumerate(chunks)
+        executor.submit(work, tasks[start:end]): start for start, end in _chunks(tasks, workers)
     }
-    found: dict[int, list[Figures]] = {}
-    count = 0
     for future in as_completed(futures):
-        place = futures[future]
-        found[place] = future.result()
-        count += len(found[place])
+        found.update(enumerate(future.result(), start=futures[future]))
         if progress is not None:
-            progress(count, len(tasks))
-    return [one for place in range(len(chunks)) for one in found[place]]
+            progress(len(found), len(tasks))
 
 
 def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, int]]:
@@ -140,14 +161,39 @@ def _executor(jobs: int, dask: str | None) -> Iterator[tuple[Executor, int]]:
         with _dask(dask) as found:
             yield found
         return
+    with process_pool(jobs) as (pool, workers):
+        yield pool, workers
+
+
+@contextmanager
+def process_pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, int]]:
+    """Yield a pool of processes and their number; 0 takes one per core.
+
+    If the block ends with an error or Ctrl-C, the processes are killed, with what they do.
+    """
     workers = jobs or os.cpu_count() or 1
+    before = active_children()
     # Spawned, not forked: a fork would copy the caller's threads and locks.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
+            _start(pool, workers)
             yield pool, workers
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                if child not in before:
+                    child.kill()
             raise
+
+
+def _start(pool: Executor, workers: int) -> None:
+    """Start all processes, which inherit that they get no SIGINT: Ctrl-C is for their parent."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(workers):
+            pool.submit(os.getpid)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

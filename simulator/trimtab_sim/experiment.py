@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab.strategies import resolve
 from trimtab_sim.errors import ScenarioError
-from trimtab_sim.executors import Task, perform
+from trimtab_sim.executors import Interrupted, Task, perform
 from trimtab_sim.metrics import metric
 from trimtab_sim.result import Result
 from trimtab_sim.scenario import Scenario
@@ -74,6 +74,7 @@ def run(
     Raises:
         ScenarioError: the scenario, or an argument, is wrong.
         SimulationError: the totals of a run are wrong.
+        Interrupted: by Ctrl-C; `done` is the result of the finished replications, if any.
     """
     _check(reps, precision)
     metric(precision_of)
@@ -88,20 +89,23 @@ def run(
     )
     numbers = list(replications) if replications is not None else list(range(reps))
 
-    def do(plan: _Plan, numbers: list[int]) -> list[Figures]:
-        return perform(plan.tasks(numbers), jobs=jobs, dask=dask, progress=progress)
+    def do(numbers: list[int], before: Result | None = None) -> Result:
+        try:
+            found = perform(plan.tasks(numbers), jobs=jobs, dask=dask, progress=progress)
+        except Interrupted as stopped:
+            raise Interrupted(plan.finished(numbers, stopped.done, before)) from None
+        return plan.result(numbers, found, before)
 
     if precision is None or replications is not None:
-        return plan.result(numbers, do(plan, numbers))
-    numbers = list(range(max(reps, _PILOT)))
-    result = plan.result(numbers, do(plan, numbers))
+        return do(numbers)
+    result = do(list(range(max(reps, _PILOT))))
     # The pilot's variance is itself uncertain, so estimate a second time.
     for _ in range(_ESTIMATES):
         wanted = _wanted(result, precision, precision_of)
         more = list(range(len(result.replications), wanted))
         if not more:
             break
-        result = plan.extended(result, more, do(plan, more))
+        result = do(more, result)
     return result
 
 
@@ -147,6 +151,7 @@ def sweep(
 
     Raises:
         ScenarioError: a path does not exist, a value is wrong, or as for `run`.
+        Interrupted: by Ctrl-C; `done` has the finished points, if any.
     """
     _check(reps, None)
     if not grid or not all(grid.values()):
@@ -165,9 +170,34 @@ def sweep(
     ]
     numbers = list(range(reps))
     tasks = [task for plan in plans for task in plan.tasks(numbers)]
-    found = iter(perform(tasks, jobs=jobs, dask=dask, progress=progress))
-    results = [plan.result(numbers, [next(found) for _ in plan.tasks(numbers)]) for plan in plans]
+    size = len(tasks) // len(plans)
+    try:
+        found = perform(tasks, jobs=jobs, dask=dask, progress=progress)
+    except Interrupted as stopped:
+        raise Interrupted(
+            _finished_points(plans, numbers, size, list(grid), stopped.done)
+        ) from None
+    results = [
+        plan.result(numbers, found[place * size : (place + 1) * size])
+        for place, plan in enumerate(plans)
+    ]
     return Sweep(paths=list(grid), results=results)
+
+
+def _finished_points(
+    plans: Sequence[_Plan],
+    numbers: list[int],
+    size: int,
+    paths: list[str],
+    found: Mapping[int, Figures],
+) -> Sweep | None:
+    """Combine the points of a sweep that are finished; None if there are none."""
+    results = [
+        plan.result(numbers, [found[start + k] for k in range(size)])
+        for start, plan in zip(range(0, size * len(plans), size), plans, strict=True)
+        if all(start + k in found for k in range(size))
+    ]
+    return Sweep(paths=paths, results=results) if results else None
 
 
 class _Plan:
@@ -211,9 +241,18 @@ class _Plan:
             for number in numbers
         ]
 
-    def result(self, numbers: list[int], found: Sequence[Figures]) -> Result:
-        """Combine figures, in the order of `tasks`."""
+    def result(
+        self, numbers: list[int], found: Sequence[Figures], before: Result | None = None
+    ) -> Result:
+        """Combine figures, in the order of `tasks`, with a result of other replications."""
         count = len(numbers)
+        runs = {
+            name: list(found[place * count : (place + 1) * count])
+            for place, name in enumerate(self._names)
+        }
+        if before is not None:
+            numbers = [*before.replications, *numbers]
+            runs = {name: [*before.runs[name], *own] for name, own in runs.items()}
         return Result(
             source=self._source,
             overrides=self._overrides,
@@ -222,18 +261,25 @@ class _Plan:
             depth=self._depth,
             seed=self._seed,
             replications=numbers,
-            runs={
-                name: list(found[place * count : (place + 1) * count])
-                for place, name in enumerate(self._names)
-            },
+            runs=runs,
         )
 
-    def extended(self, result: Result, more: list[int], found: Sequence[Figures]) -> Result:
-        """Add further replications to a result."""
-        added = self.result(more, found).runs
-        numbers = [*result.replications, *more]
-        runs = [figure for name in self._names for figure in (*result.runs[name], *added[name])]
-        return self.result(numbers, runs)
+    def finished(
+        self, numbers: list[int], found: Mapping[int, Figures], before: Result | None = None
+    ) -> Result | None:
+        """Combine what was done of `tasks`: the replications that all strategies have.
+
+        Args:
+            numbers: the replications.
+            found: figures by the place of their task.
+            before: a result of other replications.
+        """
+        starts = range(0, len(self._names) * len(numbers), len(numbers))
+        whole = [k for k in range(len(numbers)) if all(start + k in found for start in starts)]
+        if not whole:
+            return before
+        figures = [found[start + k] for start in starts for k in whole]
+        return self.result([numbers[k] for k in whole], figures, before)
 
 
 def _wanted(result: Result, precision: float, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,9 +17,27 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.figure import Figure
 
+    from trimtab_sim.metrics import Metric
+
 __all__ = ["Sweep"]
 
 _SHOWN = ("success_ratio", "mean", "p99", "retries_per_request", "converged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A strategy at one point of the grid."""
+
+    result: Result
+    strategy: str
+
+    def mean(self, one: Metric) -> float:
+        """Return the mean of a figure; NaN where a run has no value."""
+        return float(np.mean(self.result.values(self.strategy, one.name)))
+
+    def shown(self, one: Metric) -> str:
+        """Return the mean of a figure for people."""
+        return formatted(self.mean(one), one.unit)
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +63,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """Whether every expectation holds at every point."""
+        """Whether the expectations hold at every point; see `Result.holds`."""
         return all(result.holds for result in self.results)
 
     def settings(self, path: str) -> list[Any]:
@@ -76,23 +95,43 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     def to_json(self) -> str:
         """Return every point as JSON; see `Result.to_json`."""
         points = ",".join(result.to_json() for result in self.results)
-        return f'{{"paths":{msgspec.json.encode(self.paths).decode()},"points":[{points}]}}'
+        paths = msgspec.json.encode(self.paths).decode()
+        holds = msgspec.json.encode(self.holds).decode()
+        return f'{{"holds":{holds},"paths":{paths},"points":[{points}]}}'
 
     def best(self, name: str = "p99") -> str:
-        """Return a sentence: the point and strategy with the best mean of a figure."""
-        one = metric(name)
-        sign = -1.0 if one.is_better_high else 1.0
-        candidates = [
-            (sign * float(np.mean(values)), result, strategy)
-            for result in self.results
-            for strategy in result.runs
-            if not np.isnan(values := result.values(strategy, name)).any()
-        ]
-        if not candidates:
+        """Return a sentence: the point and strategy with the best mean of a figure.
+
+        If another one has more successes, the sentence says so: a point that drops the slow
+        requests has the best latency.
+
+        Raises:
+            ScenarioError: the figure is unknown.
+        """
+        one, success = metric(name), metric("success_ratio")
+        best = self._best(one)
+        if best is None:
             return f"no point has a value of {one.label}"
-        value, result, strategy = min(candidates, key=lambda candidate: candidate[0])
-        point = ", ".join(f"{path} = {result.overrides[path]}" for path in self.paths)
-        return f"best {one.label}: {formatted(sign * value, one.unit)} with {strategy} at {point}"
+        safest = self._best(success)
+        text = f"best {one.label}: {best.shown(one)} with {self._named(best)}"
+        ratio = best.mean(success)
+        if safest is None or one is success or not ratio < safest.mean(success):
+            return text
+        return (
+            f"{text}; but there {success.label} is {formatted(ratio, success.unit)}, and it is "
+            f"{safest.shown(success)} (with {one.label} {safest.shown(one)}) with "
+            f"{self._named(safest)}"
+        )
+
+    def _best(self, one: Metric) -> _Point | None:
+        sign = -1.0 if one.is_better_high else 1.0
+        points = [_Point(result, name) for result in self.results for name in result.runs]
+        known = [point for point in points if not np.isnan(point.mean(one))]
+        return min(known, key=lambda point: sign * point.mean(one), default=None)
+
+    def _named(self, point: _Point) -> str:
+        settings = ", ".join(f"{path} = {point.result.overrides[path]}" for path in self.paths)
+        return f"{point.strategy} at {settings}"
 
     def __repr__(self) -> str:
         return str(self.table())

@@ -11,14 +11,13 @@ palantir/dialogue's simulations, with the figures that it publishes.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trimtab_sim.errors import ScenarioError
+from trimtab_sim.executors import Interrupted, process_pool
 from trimtab_sim.oracle_runs import Trial
 from trimtab_sim.oracle_table import TABLE, Experiment, Oracle
 from trimtab_sim.statistics import Verdict, equivalence, student_interval
@@ -79,6 +78,7 @@ def verify(
 
     Raises:
         ScenarioError: `only` names an unknown experiment.
+        Interrupted: by Ctrl-C; `done` has the rows of the finished experiments.
     """
     chosen = [one for one in TABLE if only is None or one.name in only]
     if unknown := sorted(set(only or ()) - {one.name for one in TABLE}):
@@ -86,11 +86,14 @@ def verify(
         raise ScenarioError(f"unknown experiment {unknown[0]!r}; known are {names}")
     judge = partial(_judge, quick=quick, seed=seed, strategies=dict(strategies or {}))
     rows: list[Row] = []
-    with _pool(jobs) as executor:
-        for done, experiment in enumerate(chosen):
-            if progress is not None:
-                progress(done, len(chosen), experiment.name)
-            rows += judge(experiment, executor)
+    try:
+        with process_pool(jobs) if jobs != 1 else nullcontext((None, 1)) as (executor, _):
+            for done, experiment in enumerate(chosen):
+                if progress is not None:
+                    progress(done, len(chosen), experiment.name)
+                rows += judge(experiment, executor)
+    except KeyboardInterrupt:
+        raise Interrupted(rows) from None
     if progress is not None:
         progress(len(chosen), len(chosen), "")
     return rows
@@ -115,14 +118,6 @@ def verify_table(rows: Sequence[Row]) -> Table:
             )
             for row in rows
         ],
-    )
-
-
-def _pool(jobs: int) -> Any:
-    return (
-        ProcessPoolExecutor(jobs or None, mp_context=get_context("spawn"))
-        if jobs != 1
-        else nullcontext()
     )
 
 

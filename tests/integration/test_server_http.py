@@ -4,6 +4,7 @@ import concurrent.futures
 import itertools
 import socket
 import threading
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -405,3 +406,63 @@ def test_all_other_tokens_are_403(guarded, shown, text):
 
 def test_status_is_open_without_a_token(guarded):
     assert guarded.get("/v1/status/leader").status_code == 200
+
+
+@pytest.mark.parametrize("index", ["9" * 5000, "9" * 21, str(2**64), "-1", "+1", "1.5", "1e3", "٣"])
+def test_an_index_that_is_no_number_of_64_bits_is_refused(client, index):
+    answer = client.get("/v1/health/service/none", params={"index": index})
+    assert (answer.status_code, answer.text) == (400, "Invalid index")
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    [
+        *("9" * 400, f'"{"9" * 400}"', f'"{"9" * 400}s"', f'"{"9" * 60}h"', '"400"', "1e400"),
+        *("-" + "9" * 4000, "9" * 4000, "[1]", "{}", "true", '"1d"', '"٣s"'),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_ttl_that_is_no_duration_is_refused(client, name, ttl):
+    body = f'{{"Name": "{name}", "Check": {{"TTL": {ttl}}}}}'
+    answer = client.put("/v1/agent/service/register", content=body)
+    assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 21, "9" * 20])
+def test_a_body_announced_with_too_many_digits_is_refused(registry, length):
+    host, _, port = registry.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        head = f"PUT /v1/agent/service/register HTTP/1.1\r\nHost: x\r\nContent-Length: {length}"
+        sock.sendall(f"{head}\r\n\r\n".encode())
+        assert int(sock.recv(4096).split()[1]) in {400, 413}
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\nb", "a\n", "\na", "a\rb", "a\r\nb", "a\x00b", "a\tb", "a\u2028b", "a\x85b", "a//b"]
+)
+def test_what_has_a_line_break_in_its_id_can_be_deregistered(client, odd):
+    path = quote(odd, safe="")
+    register(client, odd, ID=odd, Check={"CheckID": odd, "TTL": "1h"})
+    assert ids(client.get(f"/v1/health/service/{path}")) == [odd]
+    assert client.get(f"/v1/agent/service/{path}").json()["ID"] == odd
+    for change in (f"check/pass/{path}", f"service/maintenance/{path}?enable=true"):
+        assert client.put(f"/v1/agent/{change}").status_code == 200
+    assert client.put(f"/v1/agent/check/deregister/{path}").status_code == 200
+    assert client.put(f"/v1/agent/service/deregister/{path}").status_code == 200
+    assert ids(client.get(f"/v1/health/service/{path}")) == []
+
+
+@pytest.mark.parametrize("status", [None, "", "passing", "bogus", "maintenance", "<b>x</b>"])
+def test_the_page_shows_external_instances_whatever_their_status(client, name, status):
+    body = {"Node": name, "Address": "10.1.1.1", "Service": {"Service": name, "Port": 7}}
+    if status is not None:
+        body["Check"] = {"Name": "c", "Status": status, "ServiceID": name}
+    assert client.put("/v1/catalog/register", json=body).status_code == 200
+    page = client.get("/")
+    assert page.status_code == 200
+    row = page.text.partition(f"<h2>{name}</h2>")[2].partition("</table>")[0]
+    assert "10.1.1.1:7" in row
+    assert "<b>" not in row
+    wanted = "passing" if status in {None, "passing"} else "critical"
+    assert f"class={wanted}" in row
+    client.put("/v1/catalog/deregister", json={"Node": name})

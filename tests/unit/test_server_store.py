@@ -1,5 +1,6 @@
 """The store: all or nothing, kept, locked, and clear about what is wrong with it."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -27,10 +28,12 @@ def test_gives_back_what_it_was_given(tmp_path):
         assert store.load() == Saved()
         store.save(ALL, 7)
     with closing(Store(tmp_path)) as store:
-        assert store.load() == Saved(7, [NODE], [("n", SERVICE)], [CHECK], [DEFINITION])
+        kept = Saved(7, "n", [NODE], [("n", SERVICE)], [CHECK], [DEFINITION])
+        assert store.load() == kept
+        store.set_node_name("other")
         store.save({("services", "n", "a"): None, ("checks", "n", "c"): None}, 8)
     with closing(Store(tmp_path)) as store:
-        assert store.load() == Saved(8, [NODE], [], [], [DEFINITION])
+        assert store.load() == Saved(8, "other", [NODE], [], [], [DEFINITION])
 
 
 def test_memory_keeps_nothing():
@@ -38,6 +41,8 @@ def test_memory_keeps_nothing():
         store.save(ALL, 7)
         assert store.load().last_index == 7
         store.checkpoint()
+        assert not store.log_is_long()
+        store.empty_log()
     with closing(Store(None)) as store:
         assert store.load() == Saved()
 
@@ -50,19 +55,49 @@ def test_what_could_not_be_written_is_written_with_the_next(tmp_path):
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 store.save({("nodes", "n", ""): NODE}, 2)
         store.save({("services", "n", "a"): SERVICE}, 3)
-        assert store.load() == Saved(3, [NODE], [("n", SERVICE)], [], [])
+        assert store.load() == Saved(3, "", [NODE], [("n", SERVICE)], [], [])
 
 
-def test_checkpoints_move_the_log_into_the_file(tmp_path):
+def log_bytes(folder):
+    return (folder / "registry.sqlite3-wal").stat().st_size
+
+
+def write_until_long(store, start=0):
+    for index in range(start, start + 10_000):
+        store.save({("nodes", "n", str(index)): NODE}, index)
+        if store.log_is_long():
+            return index
+    raise AssertionError("the log is never called long")
+
+
+def test_the_log_is_moved_into_the_file_and_emptied(tmp_path):
     with closing(Store(tmp_path)) as store:
-        for index in range(1000):
-            assert not store.wants_checkpoint()
-            store.save({("nodes", "n", str(index)): NODE}, index)
-        assert store.wants_checkpoint()
-        assert not store.wants_checkpoint()
+        written = write_until_long(store)
+        assert 4 << 20 <= log_bytes(tmp_path) < 5 << 20
+        assert not store.log_is_long()
         before = (tmp_path / "registry.sqlite3").stat().st_size
         store.checkpoint()
         assert (tmp_path / "registry.sqlite3").stat().st_size > before
+        store.save({("nodes", "n", "between"): NODE}, written + 1)
+        store.empty_log()
+        assert log_bytes(tmp_path) == 0
+        shutil.copytree(tmp_path, tmp_path.parent / "copy", ignore=lambda *_: {"lock"})
+    with closing(Store(tmp_path.parent / "copy")) as store:
+        assert len(store.load().nodes) == written + 2
+
+
+def test_a_log_that_another_program_reads_is_due_again_later(tmp_path):
+    with closing(Store(tmp_path)) as store:
+        written = write_until_long(store)
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite3")) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM records").fetchone()
+            store.empty_log()
+            assert log_bytes(tmp_path) > 0
+            assert not store.log_is_long()
+        write_until_long(store, written + 1)
+        store.empty_log()
+        assert log_bytes(tmp_path) == 0
 
 
 def test_a_directory_is_used_by_one_registry_only(tmp_path):

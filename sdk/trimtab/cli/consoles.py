@@ -1,6 +1,7 @@
 """Consoles (standard output, help, errors), and instances as tables and as JSON.
 
-A console has colours and a width on a terminal, and whole plain lines elsewhere.
+A console has colours and a width on a terminal, and whole plain lines elsewhere. `Fitted` shows a
+table in any width without breaking what stands in a cell.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import ConsoleOptions, RenderResult
 
     from trimtab.instance import Instance
 
 __all__ = [
+    "Fitted",
     "as_json",
     "for_errors",
     "for_help",
@@ -32,6 +37,7 @@ __all__ = [
 
 _UNBOUNDED = 4000
 _READABLE = 100
+_INDENT = "  "
 _MARKS = {
     Status.PASSING: ("●", "green"),
     Status.WARNING: ("▲", "yellow"),
@@ -102,7 +108,54 @@ def plain_table(*columns: str) -> Table:
     return table
 
 
-def instance_table(instances: Iterable[Instance]) -> Table:
+class Fitted:
+    """A table that shows all its cells whole, however narrow the console is.
+
+    If it is too wide, its headings get several lines, then the gaps between its columns become
+    smaller, and at last each row becomes a block: the first cell, and below it the others with
+    their headings.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table
+        if _width(table, console) > options.max_width:
+            for column in table.columns:
+                column.header = Text("\n".join(str(column.header).split()))
+        if _width(table, console) > options.max_width:
+            table.padding = (0, 1, 0, 0)
+        if _width(table, console) <= options.max_width:
+            yield table
+            return
+        if table.title:
+            yield Text(str(table.title), "italic")
+        for row in zip(*(column.cells for column in table.columns), strict=True):
+            yield from self._block(row, options.max_width)
+
+    def _block(self, row: tuple[Any, ...], width: int) -> Iterator[Text]:
+        cells = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in row]
+        yield Text.assemble(cells[0], overflow="fold")
+        line = Text(_INDENT, overflow="fold")
+        for column, cell in zip(self._table.columns[1:], cells[1:], strict=True):
+            if not cell.plain:
+                continue
+            heading = " ".join(str(column.header).split())
+            item = Text.assemble((f"{heading} ", "dim"), cell)
+            if len(line) > len(_INDENT) and line.cell_len + 2 + item.cell_len > width:
+                yield line
+                line = Text(_INDENT, overflow="fold")
+            line.append("  " if len(line) > len(_INDENT) else "").append_text(item)
+        yield line
+
+
+def _width(table: Table, console: Console) -> int:
+    wide = console.options.update(max_width=_UNBOUNDED)
+    return Measurement.get(console, wide, table).maximum
+
+
+def instance_table(instances: Iterable[Instance]) -> Fitted:
     """Make a table of instances, in the registry's order."""
     table = plain_table("INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "METADATA")
     table.columns[3].justify = "right"
@@ -115,4 +168,4 @@ def instance_table(instances: Iterable[Instance]) -> Table:
             Text(each.zone or "-"),
             Text(" ".join(f"{key}={value}" for key, value in sorted(each.metadata.items()))),
         )
-    return table
+    return Fitted(table)

@@ -14,7 +14,7 @@ import httpx
 from rich.console import Group
 from rich.text import Text
 
-from trimtab.cli.consoles import plain_table
+from trimtab.cli.consoles import Fitted, plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -143,7 +143,7 @@ def report_table(service: str, load: Load) -> Group:
         f"({rate_per_s:.0f} per second), {total.failures} failed, {load.retried} retried"
     )
     errors = (Text(f"{number} x {message}", "red") for message, number in load.errors.most_common())
-    return Group(table, Text(), Text(summary), *errors)
+    return Group(Fitted(table), Text(), Text(summary), *errors)
 
 
 def report_json(service: str, load: Load) -> dict[str, Any]:

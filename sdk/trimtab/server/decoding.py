@@ -21,8 +21,8 @@ __all__ = ["Refusal", "duration_s", "read"]
 _UNSUPPORTED = ("kind", "proxy", "connect", "grpc", "dockercontainerid", "aliasnode")
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 _LONGEST_NS = 2**63  # Go keeps nanoseconds in 64 bits
-_NOT_IN_GO = re.compile(r"[\sd]")
-"""Go's durations have no spaces and no days."""
+_NOT_IN_GO = re.compile(r"[\sd]|[^\x00-\x7f\u00b5\u03bc]")
+"""Go's durations have no spaces, no days, and no digits but ours; two letters mu are there."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of the server

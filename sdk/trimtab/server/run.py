@@ -232,6 +232,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for each in sockets or ():
+            # The system's queue may be long, even where few connections are accepted at once.
+            each.listen(_BACKLOG)
         if self._line:
             print(self._line, flush=True)  # noqa: T201 - the starting program waits for this line
         self.settled.set()

@@ -19,8 +19,9 @@ from cyclopts import Parameter
 from trimtab.cli.consoles import for_output
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.cli.options import ScenarioName, Seconds, find, settings
-from trimtab_sim.cli.terminal import DONE, FAILED, progress
+from trimtab_sim.cli.terminal import DONE, FAILED, INTERRUPTED, progress, show, warn
 from trimtab_sim.errors import SimulationError
+from trimtab_sim.executors import Interrupted
 from trimtab_sim.measuring import measure
 from trimtab_sim.scenario import Scenario
 from trimtab_sim.simulation import quiet, simulate
@@ -54,18 +55,25 @@ def verify(
     from trimtab_sim.verify import verify_table  # noqa: PLC0415
 
     began = wall.perf_counter()
-    with progress("experiments") as report:
-        rows = verify_all(
-            quick=quick,
-            seed=seed,
-            jobs=jobs,
-            only=list(only) or None,
-            progress=None if report is None else lambda done, total, _name: report(done, total),
-        )
-    for_output().print(verify_table(rows).rich())
+    stopped = False
+    try:
+        with progress("experiments") as report:
+            rows = verify_all(
+                quick=quick,
+                seed=seed,
+                jobs=jobs,
+                only=list(only) or None,
+                progress=None if report is None else lambda done, total, _name: report(done, total),
+            )
+    except Interrupted as error:
+        rows, stopped = error.done, True
+        warn("interrupted; what follows is of the experiments that were finished")
+    show(for_output(), verify_table(rows))
     failing = [row for row in rows if not row.holds]
     took = f"{wall.perf_counter() - began:.0f} s"
     print(f"{len(rows) - len(failing)} of {len(rows)} hold, in {took}")
+    if stopped:
+        return INTERRUPTED
     return FAILED if failing else DONE
 
 
@@ -108,7 +116,7 @@ def determinism(
             for one in depths
         ],
     )
-    for_output().print(table.rich())
+    show(for_output(), table)
     return DONE if first == second and _models_agree(first) else FAILED
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads it
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -21,19 +23,23 @@ from trimtab_sim.cli.options import (
     settings,
     several,
 )
-from trimtab_sim.cli.terminal import DONE, FAILED, progress
+from trimtab_sim.cli.terminal import DONE, FAILED, INTERRUPTED, progress, show, warn
 from trimtab_sim.errors import ScenarioError
+from trimtab_sim.executors import Interrupted
+from trimtab_sim.metrics import metric as find_metric
 from trimtab_sim.simulation import quiet, simulate
 from trimtab_sim.streams import child_seed
 
 if TYPE_CHECKING:
-    from trimtab_sim.expectations import Judgement
+    from collections.abc import Callable
+
     from trimtab_sim.result import Result
-    from trimtab_sim.tables import Table
+    from trimtab_sim.sweeps import Sweep
 
 __all__ = ["compare", "run", "sweep"]
 
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
+T = TypeVar("T")
 Replication = Annotated[tuple[int, ...], Parameter(negative=())]
 
 
@@ -51,6 +57,9 @@ def run(
 ) -> int:
     """Run a scenario, and check its expectations.
 
+    The exit code is 0 if they hold for the first strategy, in every replication, and 1 if not; the
+    other strategies are for comparison. `holds` in the JSON says the same.
+
     Args:
         scenario: A scenario file, or the name of a ready one (see `list`).
         common: Shared options.
@@ -61,16 +70,23 @@ def run(
         trace: Write one JSON line per request of the first run to this file.
         json: Print JSON instead of tables.
     """
-    result = _experiment(
-        scenario,
-        common,
-        overrides=settings(list(set_)),
-        replications=list(replication) or None,
-        precision=precision,
-    )
-    if trace is not None:
-        _trace(result, trace)
-    return _show(result, report=report, as_json=json)
+    _check_outputs(report, trace)
+
+    def do() -> Result:
+        return _experiment(
+            scenario,
+            common,
+            overrides=settings(list(set_)),
+            replications=list(replication) or None,
+            precision=precision,
+        )
+
+    def tell(result: Result) -> int:
+        if trace is not None:
+            _trace(result, trace)
+        return _show(result, report=report, as_json=json)
+
+    return _told(do, tell)
 
 
 def compare(
@@ -98,15 +114,20 @@ def compare(
     if len(chosen) < 2:  # noqa: PLR2004 - a comparison takes two
         if common.strategy:
             raise ScenarioError("a comparison needs --strategy twice or more, or not at all")
-        chosen = sorted(STRATEGIES)
-    result = _experiment(
-        scenario,
-        common,
-        overrides=settings(list(set_)),
-        precision=precision,
-        strategies=chosen,
-    )
-    return _show(result, report=report, as_json=json)
+        # The first one's expectations decide, so the scenario's own stays the first.
+        chosen += sorted(set(STRATEGIES) - set(chosen))
+    _check_outputs(report)
+
+    def do() -> Result:
+        return _experiment(
+            scenario,
+            common,
+            overrides=settings(list(set_)),
+            precision=precision,
+            strategies=chosen,
+        )
+
+    return _told(do, lambda result: _show(result, report=report, as_json=json))
 
 
 def sweep(
@@ -129,28 +150,60 @@ def sweep(
     """
     if not set_:
         raise ScenarioError("a sweep needs --set, like --set discovery.poll_interval_s=1,5,30")
-    with progress("runs") as report_progress:
-        found = experiment.sweep(
-            find(scenario),
-            several(list(set_)),
-            reps=common.reps,
-            seed=common.seed,
-            jobs=common.jobs,
-            dask=common.dask,
-            depth=common.depth,
-            strategies=_strategies(common),
-            source=scenario,
-            progress=report_progress,
-        )
-    best = found.best(metric)
-    if json:
+    find_metric(metric)
+
+    def do() -> Sweep:
+        with progress("runs") as report_progress:
+            return experiment.sweep(
+                find(scenario),
+                several(list(set_)),
+                reps=common.reps,
+                seed=common.seed,
+                jobs=common.jobs,
+                dask=common.dask,
+                depth=common.depth,
+                strategies=_strategies(common),
+                source=scenario,
+                progress=report_progress,
+            )
+
+    return _told(do, lambda found: _show_sweep(found, metric, as_json=json))
+
+
+def _show_sweep(found: Sweep, metric: str, *, as_json: bool) -> int:
+    if as_json:
         print(found.to_json())
-        return DONE if found.holds else FAILED
-    _print(found.table())
-    print(best)
-    for result in found.results:
-        _print_failures(result.judgements())
+    else:
+        show(for_output(), found.table())
+        print(found.best(metric))
+        for result in found.results:
+            _print_failures(result)
+        if any(result.judgements() for result in found.results):
+            print(f"verdict: {'holds' if found.holds else 'fails'} at all points")
     return DONE if found.holds else FAILED
+
+
+def _told(do: Callable[[], T], tell: Callable[[T], int]) -> int:
+    """Do the work and show its outcome; return the exit code.
+
+    After Ctrl-C, what was done is shown in the same way.
+    """
+    try:
+        return tell(do())
+    except Interrupted as stopped:
+        if stopped.done is None:
+            warn("interrupted, before anything was finished")
+        else:
+            warn("interrupted; what follows is of the work that was finished")
+            tell(stopped.done)
+        return INTERRUPTED
+
+
+def _check_outputs(*paths: Path | None) -> None:
+    """Refuse a file or folder that cannot be written, before the work rather than after it."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _experiment(scenario: str, common: Common, **more: Any) -> Result:
@@ -189,19 +242,20 @@ def _trace(result: Result, path: Path) -> None:
 
 
 def _show(result: Result, *, report: Path | None, as_json: bool) -> int:
-    judgements = result.judgements()
     if report is not None:
         _report(result, report)
     if as_json:
         print(result.to_json())
     else:
-        _print(result.table())
+        show(for_output(), result.table())
         if len(result.strategies) > 1:
-            _print(result.differences_table())
-        if judgements:
-            _print(result.judgements_table())
-        _print_failures(judgements)
-    return DONE if all(one.holds for one in judgements) else FAILED
+            show(for_output(), result.differences_table())
+        if result.judgements():
+            show(for_output(), result.judgements_table())
+        _print_failures(result)
+        if result.judgements():
+            print(f"verdict: {'holds' if result.holds else 'fails'} for {result.strategies[0]}")
+    return DONE if result.holds else FAILED
 
 
 def _report(result: Result, folder: Path) -> None:
@@ -210,23 +264,14 @@ def _report(result: Result, folder: Path) -> None:
     print(f"report: {report.write(result, folder)}", file=sys.stderr)
 
 
-def _print(table: Table) -> None:
-    console = for_output()
-    table = table.fitted(console.width)
-    if table.width <= console.width:
-        console.print(table.rich())
-        for note in table.notes:
-            console.print(note, markup=False)
-    else:
-        # Too wide: wrapped lines are ugly, but cut columns would be lost.
-        console.print(str(table), markup=False, soft_wrap=True)
-    console.print()
-
-
-def _print_failures(judgements: list[Judgement]) -> None:
-    for one in judgements:
-        if not one.holds:
-            print(f"FAILS: {one.strategy}: {one.clause} {one.wanted}; worst {one.worst}")
-            for detail in one.details:
-                print(f"  {detail}")
-            print(f"  replay: {one.replay}")
+def _print_failures(result: Result) -> None:
+    """Print what fails for the first strategy, which decides, and for those to compare it with."""
+    for one in result.judgements():
+        if one.holds:
+            continue
+        decides = one.strategy == result.strategies[0]
+        start = "FAILS" if decides else "for comparison, fails"
+        print(f"{start}: {one.strategy}: {one.clause} {one.wanted}; worst {one.worst}")
+        for detail in one.details:
+            print(f"  {detail}")
+        print(f"  replay: {one.replay}")

@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 from cyclopts.exceptions import CycloptsError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trimtab.cli.consoles import for_errors, is_live
+from trimtab.cli.consoles import Fitted, for_errors, is_live
 from trimtab.cli.ending import DONE, FAILED, INTERRUPTED, READER_LEFT, WRONG
 from trimtab.errors import ConfigurationError, TrimtabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["DONE", "FAILED", "WRONG", "ended", "progress", "warn"]
+    from rich.console import Console
+
+    from trimtab_sim.tables import Table
+
+__all__ = ["DONE", "FAILED", "INTERRUPTED", "WRONG", "ended", "progress", "show", "warn"]
+
+_NARROW = 40
 
 
 @contextmanager
@@ -37,6 +43,19 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table, turned or in blocks if it is too wide for the console."""
+    table = table.fitted(console.width)
+    if console.width < _NARROW:
+        # Too narrow for blocks too: the terminal wraps the lines.
+        console.print(str(table), markup=False, soft_wrap=True)
+    else:
+        console.print(Fitted(table.rich()))
+        for note in table.notes:
+            console.print(note, markup=False)
+    console.print()
 
 
 def ended(command: Callable[[], object]) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from trimtab.cli.consoles import plain_table
+from trimtab.cli.consoles import Fitted, plain_table
 from trimtab.cli.demo.record import phases, settled_s, share_curve, shares
 from trimtab.cli.demo.viewers import PHASES, effect, took, what
 from trimtab.cli.load import Row
@@ -76,7 +76,7 @@ def summary_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _share_table(run: Run) -> Table:
+def _share_table(run: Run) -> Fitted:
     spans = phases(run.record)
     names = [f"{PHASES[name].upper()}" for name, _, _ in spans]
     table = plain_table("INSTANCE", "CALLS", "FAILED", *names, "P50 ms", "P99 ms")
@@ -90,9 +90,12 @@ def _share_table(run: Run) -> Table:
             f"{row.requests:,}",
             Text(str(row.failures), "red" if row.failures else ""),
             *(Text(f"{part[id_]:.1%}") if id_ in part else Text("-", "dim") for part in parts),
-            *(f"{row.quantile_s(ratio) * 1000:.1f}" for ratio in (0.5, 0.99)),
+            *(
+                f"{row.quantile_s(ratio) * 1000:.1f}" if row.latencies_s else Text("-", "dim")
+                for ratio in (0.5, 0.99)
+            ),
         )
-    return table
+    return Fitted(table)
 
 
 def _row(run: Run, id_: str) -> Row:
@@ -106,6 +109,8 @@ def _row(run: Run, id_: str) -> Row:
 
 def _event_table(run: Run) -> Table:
     table = plain_table("AT", "EVENT", "TOOK", "")
+    for column in table.columns[:3]:
+        column.no_wrap = True
     table.columns[0].justify = table.columns[2].justify = "right"
     for event in run.record.events:
         took_s = settled_s(run.record, event)

@@ -113,22 +113,23 @@ def _headline(run: Run) -> Text:
     return Text.assemble(
         ("trimtab demo", "bold"),
         (f"   {record.now_s:4.1f} of {plan.duration_s:g} s", ""),
-        (f"   {plan.rate_per_s:g} calls per second, {plan.strategy}", "dim"),
         (f"   {len(record.calls):,} calls", ""),
         (f"   {failed} failed", "bold red" if failed else "bold green"),
         (f"   {record.retried} retried", ""),
+        (f"\n{plan.rate_per_s:g} calls per second, {plan.strategy}", "dim"),
     )
 
 
 def _instances(run: Run) -> Table:
     now_s = run.record.now_s
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
-    table.add_column("INSTANCE")
-    table.add_column("STATE", min_width=8)
-    table.add_column("IN REGISTRY", min_width=10)
-    table.add_column("SHARE OF THE LAST SECOND", width=_BAR_WIDTH)
-    for name in ("", "P50 ms", "IN FLIGHT", "CALLS"):
-        table.add_column(name, justify="right", min_width=5)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("INSTANCE", no_wrap=True)
+    table.add_column("STATE", min_width=8, no_wrap=True)
+    table.add_column("REGISTRY", min_width=8, no_wrap=True)
+    # The bar alone becomes shorter on a narrow terminal.
+    table.add_column("LAST SECOND", min_width=len("LAST SECOND"), max_width=_BAR_WIDTH)
+    for name in ("SHARE", "P50 ms", "IN FLIGHT", "CALLS"):
+        table.add_column(name, justify="right", min_width=5, no_wrap=True)
     recent = shares(run.record, max(0.0, now_s - _WINDOW_S), now_s)
     for id_ in run.ids:
         table.add_row(*_cells(run, id_, recent.get(id_, 0.0)))
@@ -143,7 +144,7 @@ def _cells(run: Run, id_: str, share: float) -> tuple[Text | Bar, ...]:
         Text(id_, "bold"),
         Text(f"{mark} {state}", style),
         Text(member.status if member else "-", "" if member and not member.reason else "dim"),
-        Bar(_FULL_BAR_RATIO, 0, shown, width=_BAR_WIDTH, color=style, bgcolor="default"),
+        Bar(_FULL_BAR_RATIO, 0, shown, color=style, bgcolor="default"),
         Text(f"{share:.0%}"),
         _latency(run, id_),
         Text(str(member.in_flight) if member else "-"),
