@@ -211,7 +211,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
 
     def handle_request(self, request: Any) -> Any:
         """Send a request of a synchronous client; see httpx's `BaseTransport`."""
-        side = self._sync_side(family_of(request))
+        family = "httpx" if isinstance(request, httpx.Request) else "httpx2"
+        side = self._sync.get(family) or self._sync_side(family_of(request))
         name = self._names[request.url.host]
         if name is None:
             return side.others.transport_for(request.url).handle_request(request)

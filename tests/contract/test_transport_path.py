@@ -1,0 +1,60 @@
+"""The way of a warm request through our code, counted in functions: it stays short."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import trimtab
+from transport_kit import FLAVOURS, HttpServer, every, listing
+
+ROOT = str(Path(trimtab.__file__).parent)
+WHO = "http://orders/who"
+MOST_CALLS, MOST_FILES, MOST_FILES_ENTERED_AGAIN = 45, 12, 5
+
+
+@pytest.fixture(scope="module")
+def kit():
+    with HttpServer("a") as a, HttpServer("b") as b:
+        yield SimpleNamespace(a=a, b=b)
+
+
+class Trail:
+    """Records each function of ours that is entered; a coroutine that goes on does not count."""
+
+    def __init__(self):
+        self.files, self._frames = [], []
+        self._seen = set()
+
+    def __call__(self, frame, event, _argument):
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(ROOT) and id(frame) not in self._seen:
+            self._seen.add(id(frame))
+            self._frames.append(frame)  # so that no other frame gets its id
+            self.files.append(file.removeprefix(ROOT))
+
+    def entered_again(self):
+        """The files that were left and entered again."""
+        visits = [file for number, file in enumerate(self.files) if self.files[number - 1] != file]
+        return {file for file in visits if visits.count(file) > 1}
+
+
+@every(FLAVOURS)
+async def test_a_warm_get_passes_few_functions_in_few_files(flavour, kit):
+    transport = flavour.transport(listing(kit.a.instance(), kit.b.instance()))
+    async with flavour.client(transport) as client:
+        for _ in range(20):
+            await client.get(WHO)
+        path = Trail()
+        sys.setprofile(path)
+        try:
+            await client.get(WHO)
+        finally:
+            sys.setprofile(None)
+    print(f"\n{len(path.files)} calls, {len(set(path.files))} files, {path.entered_again()}")
+    assert len(path.files) <= MOST_CALLS
+    assert len(set(path.files)) <= MOST_FILES
+    assert len(path.entered_again()) <= MOST_FILES_ENTERED_AGAIN
