@@ -190,7 +190,7 @@ class Supervisor:
             await asyncio.sleep(self._backoff.next_s())
 
     def _survive(self, error: BaseException) -> None:
-        """Note an error that nobody has expected, whatever else fails meanwhile."""
+        """Note an unexpected error, whatever else fails meanwhile."""
         logger.error(
             "service %r: reading its list failed; it begins again", self.service, exc_info=error
         )

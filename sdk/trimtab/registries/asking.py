@@ -245,7 +245,7 @@ class Asker:
     async def _raw(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Yield the body as it comes; httpx would undo any compression, however much it unpacks to.
 
-        An error whose page is compressed is told without the page.
+        The message for an error with a compressed page leaves the page out.
         """
         encodings = response.headers.get("Content-Encoding", "").replace(",", " ").split()
         if any(each.lower() != "identity" for each in encodings):

@@ -90,7 +90,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         deadline_s: how long a request may take, attempts and body included; None: no bound.
         deadline_header: the name of a header that tells the instance, in milliseconds, what is
             left of the deadline.
-        listener: told of what happens to instances; see `trimtab.events`.
+        listener: is called with each event, such as an ejection; see `trimtab.events`.
         service: the one service that all requests go to, whatever the host.
         services: which hosts are services: their names, or a function of the host. By default
             those without a dot, if they are neither an address nor localhost; names with dots must

@@ -68,7 +68,7 @@ class ServiceNames(dict[str, "str | None"]):
             name: str | None = self._only
         else:
             plain = host.lower().removesuffix(".")
-            # A URL without a host is told as a mistake when it is sent.
+            # A URL without a host is an error when it is sent.
             name = plain if not plain or self._is_service(plain) else None
         if len(self) >= _KEPT_HOSTS:
             self.clear()
