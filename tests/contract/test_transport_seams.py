@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import re
 import socket
+import ssl
 import threading
 import time
 from types import SimpleNamespace
 
+import httpx
+import httpx2
 import pytest
+import trustme
 
 from transport_kit import (
     ASYNC_FLAVOURS,
@@ -25,6 +30,7 @@ from transport_kit import (
     unreachable_instance,
 )
 from trimtab import (
+    BalancedTransport,
     ClosedError,
     ConcurrencyLimits,
     DiscoveryError,
@@ -586,3 +592,108 @@ async def test_a_hedged_request_raises_an_unknown_error_as_it_is_too(flavour, ki
         error, _ = await outcome(client.get, WHO)
         assert type(error) is ValueError
         assert figures(transport).in_flight == 0
+
+
+# -- room beside an instance that is gone ----------------------------------------------------------
+
+
+@every(FLAVOURS)
+async def test_requests_wait_for_room_rather_than_ask_a_dead_instance_again(flavour, kit):
+    key, answers = unique(), []
+    limits = ConcurrencyLimits(max_in_flight=1, max_pending=9, max_wait_s=DEADLINE_S)
+    registry = listing(kit.a.instance(), Instance(host="127.0.0.1", port=9, id="dead"))
+    transport = flavour.transport(registry, concurrency=limits)
+
+    async def ask():
+        answers.append((await client.get(WHO)).text)
+
+    async def let_go():
+        await flavour.until(lambda: waiting(transport) == 2)
+        kit.a.open(key)
+        await flavour.read(first)
+
+    async with flavour.client(transport, timeout=DEADLINE_S) as client:
+        first = await held(flavour, client, key)
+        await flavour.together(ask, ask, let_go)
+        assert answers == ["a", "a"]
+
+
+@every(FLAVOURS)
+async def test_a_response_that_is_dropped_after_a_retry_is_given_back(flavour, kit):
+    registry = listing(Instance(host="127.0.0.1", port=9, id="dead"), kit.a.instance())
+    transport = flavour.transport(registry, strategy="round_robin", deadline_s=DEADLINE_S)
+    async with flavour.client(transport) as client:
+        for _ in range(4):
+            request = client.build_request("GET", WHO)
+            response = await client.send(request, stream=True)
+            assert response.extensions["trimtab"].instance.id == "a"
+            del request, response
+            gc.collect()
+        await flavour.until(lambda: figures(transport).in_flight == 0)
+
+
+# -- figures, closing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_figures_of_sync_and_async_use_add_up(family, kit):
+    transport = BalancedTransport(listing(kit.a.instance(), kit.b.instance()))
+
+    async def ask(times):
+        async with family.AsyncClient(transport=transport) as client:
+            for _ in range(times):
+                await client.get(WHO)
+            return transport.statistics(), transport.state()
+
+    with family.Client(transport=transport) as client:
+        for _ in range(5):
+            client.get(WHO)
+        statistics, state = asyncio.run(ask(7))
+        # The last async client has closed what it used, and only that.
+        assert transport.statistics()["orders"].picks == 5
+    figures = statistics["orders"]
+    assert (figures.picks, figures.in_flight, set(state)) == (12, 0, {"orders"})
+    assert sum(member.successes for member in figures.members.values()) == 12
+
+
+@pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_closing_ends_a_sync_request_that_is_blocked(family, scheme):
+    """A server that never answers, no time-out: only closing can end it."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ended, asked, over = [], threading.Event(), threading.Event()
+
+    def serve(connection):
+        if scheme == "https":
+            connection = context.wrap_socket(connection, server_side=True)
+        connection.recv(1)
+        asked.set()
+        over.wait(DEADLINE_S)
+        connection.close()
+
+    def ask():
+        try:
+            client.get(WHO)
+        except Exception as error:  # noqa: BLE001 - looked at below
+            ended.append(error)
+
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=lambda: serve(listener.accept()[0]))
+        server.start()
+        instance = Instance(host="127.0.0.1", port=listener.getsockname()[1], scheme=scheme)
+        transport = BalancedTransport(listing(instance), drain_timeout_s=0.05, verify=trusting)
+        client = family.Client(transport=transport, timeout=None)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert asked.wait(DEADLINE_S)
+        client.close()
+        asking.join(DEADLINE_S)
+        over.set()
+        server.join(DEADLINE_S)
+    (error,) = ended
+    assert isinstance(error, ClosedError)
+    assert isinstance(error, family.ConnectError)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from trimtab.balancing.balancer import Balancer
 from trimtab.balancing.policies import Policies, check_deadline, check_range
 from trimtab.balancing.service import Service
-from trimtab.balancing.services import Services
+from trimtab.balancing.services import Services, state_of, statistics_of
 
 __all__ = [
     "Balancer",
@@ -20,4 +20,6 @@ __all__ = [
     "Services",
     "check_deadline",
     "check_range",
+    "state_of",
+    "statistics_of",
 ]

@@ -18,7 +18,7 @@ from trimtab.balancing.functions import (
     is_async,
 )
 from trimtab.balancing.policies import Policies, check_deadline
-from trimtab.balancing.services import Services
+from trimtab.balancing.services import Services, state_of, statistics_of
 from trimtab.calls import IDEMPOTENT, RetryPolicy
 from trimtab.discovery import DiscoverySettings, Home
 from trimtab.errors import ConfigurationError
@@ -223,11 +223,11 @@ class Balancer:
 
     def statistics(self) -> dict[str, PoolStatistics]:
         """Return the figures of each service in use, by name."""
-        return {each.name: each.statistics() for each in self._all()}
+        return statistics_of(self._all())
 
     def state(self) -> dict[str, DiscoveryState]:
         """Return how fresh the list of each service in use is, by name."""
-        return {each.name: each.state() for each in self._all()}
+        return state_of(self._all())
 
     def close(self) -> None:
         """Let the lists go that synchronous code uses. Requests that wait end with `ClosedError`.

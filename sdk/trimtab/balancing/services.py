@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from functools import partial
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,17 +13,19 @@ from trimtab.balancing.probes import ProbeRunner
 from trimtab.balancing.service import Service
 from trimtab.discovery import ServiceCache
 from trimtab.errors import ClosedError
+from trimtab.pool import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trimtab.balancing.policies import Policies
-    from trimtab.discovery import DiscoverySettings, Home
+    from trimtab.discovery import DiscoverySettings, DiscoveryState, Home
     from trimtab.health.probing import ProbeSettings
     from trimtab.member import Member
+    from trimtab.pool import PoolStatistics
     from trimtab.registries import Registry
 
-__all__ = ["Services"]
+__all__ = ["Services", "state_of", "statistics_of"]
 
 
 class Services:
@@ -188,3 +191,25 @@ class Services:
     def _await_later(self, task: asyncio.Task[Any]) -> None:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def statistics_of(services: Iterable[Service]) -> dict[str, PoolStatistics]:
+    """Return the figures by name; those of several services of one name are put together."""
+    named: dict[str, list[PoolStatistics]] = {}
+    for service in services:
+        named.setdefault(service.name, []).append(service.statistics())
+    return {name: together(figures) for name, figures in named.items()}
+
+
+def state_of(services: Iterable[Service]) -> dict[str, DiscoveryState]:
+    """Return how fresh the lists are, by name; of several of one name, that of the oldest list."""
+    named: dict[str, DiscoveryState] = {}
+    for service in services:
+        state, before = service.state(), named.get(service.name)
+        if before is None or _age_s(state) > _age_s(before):
+            named[service.name] = state
+    return named
+
+
+def _age_s(state: DiscoveryState) -> float:
+    return inf if state.age_s is None else state.age_s

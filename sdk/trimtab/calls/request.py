@@ -141,6 +141,7 @@ class Request:
         "_replayable",
         "_retry",
         "_tried",
+        "_unreachable",
         "_wait",
         "attempts",
         "deadline_at",
@@ -175,6 +176,7 @@ class Request:
         self._first: Pick | None = None
         self._out: tuple[Pick, ...] = ()
         self._tried: tuple[str, ...] = ()
+        self._unreachable: tuple[str, ...] = ()
         self._wait: Wait | None = None
         self.deadline_at = deadline_at
         self.state: State = "new"
@@ -237,9 +239,11 @@ class Request:
         """
         if words is not None:
             self._note(pick, f"{failure.replace('_', ' ')}: {words}")
-        if failure in {"timeout", "connect_timeout"} and self._is_late(now):
+        if failure not in {"caller", "unknown"} and self._is_late(now):
             return self.deadline_passed(now)
         tried = self._with(pick)
+        if not self._retry.was_sent(failure):
+            self._unreachable = (*self._unreachable, pick.instance.id)
         self._over(pick, tried)
         calls = self._calls
         is_blamed = failure != "caller" and not calls.is_closed
@@ -301,7 +305,7 @@ class Request:
             if not in_turn and calls.queue.count:
                 raise calls.must_queue(now)
             exclude = self._tried if not self._out else self._known()
-            pick = calls.pool.pick(now, key=self._key, exclude=exclude)
+            pick = calls.pool.pick(now, key=self._key, exclude=exclude, never=self._unreachable)
         except SaturatedError as error:
             return self._queue(error, now)
         except PickError as error:

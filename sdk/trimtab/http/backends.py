@@ -12,9 +12,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import anyio
 
@@ -30,12 +34,6 @@ The library opens a connection in the task or thread of the request that needs i
 started meanwhile has the same value and may open connections of its own: the backend tells them
 apart.
 """
-
-
-def _opened(backend: Any) -> None:
-    call = OPENED.get()
-    if call is not None:
-        call(backend)
 
 
 class _Judge:
@@ -57,6 +55,26 @@ class _Judge:
         self._core = core
         self._refusal_of = refusal_of
         self._network = network
+        # A socket that is gone leaves by itself.
+        self._connected: WeakSet[socket.socket] = WeakSet()
+        self._lock = threading.Lock()
+
+    def shut_down(self) -> None:
+        """End all connections, also for other threads that are blocked in a read or a write."""
+        with self._lock:
+            connected = list(self._connected)
+        for each in connected:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def _opened(self, stream: Any) -> None:
+        sock = stream.get_extra_info("socket")
+        if isinstance(sock, socket.socket):
+            with self._lock:
+                self._connected.add(sock)
+        call = OPENED.get()
+        if call is not None:
+            call(self)
 
     def _check_name(self, host: str) -> None:
         reason = self._refusal_of(host) if self._refusal_of else None
@@ -88,7 +106,7 @@ class Backend(_Judge):
         except BaseException:
             stream.close()
             raise
-        _opened(self)
+        self._opened(stream)
         return _Stream(stream, self)
 
 
@@ -106,7 +124,7 @@ class AsyncBackend(_Judge):
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
             raise
-        _opened(self)
+        self._opened(stream)
         return _AsyncStream(stream, self)
 
     def _sockets(self) -> Any:
@@ -131,7 +149,7 @@ class _Stream:
         except BaseException:
             self.close()
             raise
-        _opened(self._backend)
+        self._backend._opened(secure)  # noqa: SLF001 - one thing in two classes
         return secure
 
 
@@ -151,5 +169,5 @@ class _AsyncStream:
             with anyio.CancelScope(shield=True):
                 await self.aclose()
             raise
-        _opened(self._backend)
+        self._backend._opened(secure)  # noqa: SLF001 - one thing in two classes
         return secure

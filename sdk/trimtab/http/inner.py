@@ -169,7 +169,8 @@ class InnerTransport(_Inner):
         )
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. A thread that is blocked in one of them gets an error."""
+        self.backend.shut_down()
         for pool in self._pools():
             pool.close()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from trimtab.member import Outcome, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits
 from trimtab.pool.pool import Pool, Subset
-from trimtab.pool.reports import MemberStatistics, PoolStatistics
+from trimtab.pool.reports import MemberStatistics, PoolStatistics, together
 
 __all__ = [
     "ConcurrencyLimits",
@@ -20,4 +20,5 @@ __all__ = [
     "Pool",
     "PoolStatistics",
     "Subset",
+    "together",
 ]

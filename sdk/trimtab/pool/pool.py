@@ -172,30 +172,40 @@ class Pool:
         self._leaving = [member for member in (*self._leaving, *removed) if member.in_flight]
         return removed
 
-    def pick(self, now: float, *, key: str | None = None, exclude: Collection[str] = ()) -> Pick:
+    def pick(
+        self,
+        now: float,
+        *,
+        key: str | None = None,
+        exclude: Collection[str] = (),
+        never: Collection[str] = (),
+    ) -> Pick:
         """Choose a member for one request and count it in flight.
 
         Args:
             now: seconds on the caller's monotonic clock.
             key: for strategies with affinity; others ignore it.
             exclude: ids of instances that this request has tried. They are avoided while another
-                is eligible.
+                is eligible and has room.
+            never: ids among these that could not be connected to. They are avoided while another
+                is eligible, even if that one is full.
 
         Raises:
             NoInstancesError: the list is empty.
             NoEligibleInstanceError: all instances are filtered; `reasons` counts why.
-            SaturatedError: all eligible instances have as many requests in flight as they may.
+            SaturatedError: all eligible instances have as many requests in flight as they may,
+                except those in `never`.
         """
         if now >= self._monitor.review_at:
             self.review(now)
         if not self._eligible:
             raise nothing_to_pick(self.service, len(self._members), self._reasons.values())
         if exclude and self._covers(exclude):
-            exclude = ()
+            exclude = () if self._covers(never) else never
         if self._limiter is None:
             pick = Pick(self._strategy.choose(now, key, exclude), now, self._observer)
         else:
-            pick = Pick(self._choose_with_room(now, key, exclude), now, self._observer)
+            pick = Pick(self._choose_with_room(now, key, exclude, never), now, self._observer)
             self._limiter.changed(pick.member)
         if self._extras.counts_in_flight:
             self._extras.begun(pick.member)
@@ -345,7 +355,9 @@ class Pool:
                 reasons[member.id] = Reason.OUTSIDE_SUBSET
         return within
 
-    def _choose_with_room(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
+    def _choose_with_room(
+        self, now: float, key: str | None, exclude: Collection[str], never: Collection[str]
+    ) -> Member:
         """Choose, and pass over members that are full; O(1) while few are."""
         limiter, choose = self._limiter, self._strategy.choose
         assert limiter is not None
@@ -360,6 +372,9 @@ class Pool:
             if self._covers(tried):
                 # All others are full: one that was tried and has room is better than none.
                 tried = [each.id for each in self._eligible if not limiter.has_room(each)]
+                tried += [id_ for id_ in never if id_ not in tried]
+                if self._covers(tried):
+                    raise saturated(self.service, self._eligible)
             member = choose(now, key, tried)
         return member
 

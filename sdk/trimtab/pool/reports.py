@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trimtab.errors import NoEligibleInstanceError, NoInstancesError, PickError, SaturatedError
@@ -78,6 +78,33 @@ class PoolStatistics:
     in_flight: int
     picks: int
     members: Mapping[str, MemberStatistics]
+
+
+def together(figures: Sequence[PoolStatistics]) -> PoolStatistics:
+    """Return the figures of several pools of one service as one: counts are added up.
+
+    A client that is used in several ways (sync and async, on two event loops) has a pool for each.
+    What is no count is that of the pool with the most picks.
+    """
+    main = max(figures, key=lambda each: each.picks)
+    members: dict[str, list[MemberStatistics]] = {}
+    for each in figures:
+        for id_, member in each.members.items():
+            members.setdefault(id_, []).append(member)
+    return replace(
+        main,
+        is_panicking=any(each.is_panicking for each in figures),
+        in_flight=sum(each.in_flight for each in figures),
+        picks=sum(each.picks for each in figures),
+        members={id_: _member_together(each) for id_, each in members.items()},
+    )
+
+
+def _member_together(figures: Sequence[MemberStatistics]) -> MemberStatistics:
+    main = max(figures, key=lambda each: each.picks)
+    counts = ("in_flight", "picks", "successes", "failures", "cancelled")
+    sums = {name: sum(getattr(each, name) for each in figures) for name in counts}
+    return replace(main, **sums)
 
 
 def figures_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +13,7 @@ from weakref import WeakSet
 import httpx
 
 from trimtab.background import on_fork
-from trimtab.balancing import Policies, check_range
+from trimtab.balancing import Policies, check_range, state_of, statistics_of
 from trimtab.balancing.drivers import drive, drive_async
 from trimtab.calls import RetryPolicy
 from trimtab.discovery import DiscoverySettings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
+    from trimtab.balancing import Service
     from trimtab.calls import HedgePolicy
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
@@ -200,7 +202,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         self._lock = threading.Lock()
         self._sync: dict[str, SyncSide] = {}
         self._async: dict[tuple[str, Any], AsyncSide] = {}
-        self._users = 0
+        # How many clients are in their `with` blocks: sync ones, and async ones per event loop.
+        self._users: Counter[Any] = Counter()
         self._closed = False
         _transports.add(self)
 
@@ -257,11 +260,11 @@ class BalancedTransport(_SyncBases, _AsyncBases):
 
     def statistics(self) -> dict[str, PoolStatistics]:
         """Return the figures of each service in use, by name."""
-        return {s.name: s.statistics() for side in self._sides() for s in side.services.all()}
+        return statistics_of(self._all_services())
 
     def state(self) -> dict[str, DiscoveryState]:
         """Return how fresh the list of each service in use is, by name."""
-        return {s.name: s.state() for side in self._sides() for s in side.services.all()}
+        return state_of(self._all_services())
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -333,18 +336,24 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         for place in [place for place, side in self._async.items() if side.is_over()]:
             del self._async[place]
 
+    def _all_services(self) -> list[Service]:
+        return [service for side in self._sides() for service in side.services.all()]
+
     def _sides(self) -> list[SyncSide | AsyncSide]:
         return [*self._sync.values(), *self._async.values()]
 
-    def _left(self) -> bool:
-        """Count a client that has left its block; return whether it was the last one."""
+    def _left(self, kind: Any) -> bool:
+        """Count a client that has left its block; return whether it was the last of its kind."""
         with self._lock:
-            self._users -= 1
-            return self._users <= 0
+            self._users[kind] -= 1
+            is_last = self._users[kind] <= 0
+            if is_last:
+                del self._users[kind]
+            return is_last
 
     def __enter__(self) -> Self:
         with self._lock:
-            self._users += 1
+            self._users["sync"] += 1
         return self
 
     def __exit__(
@@ -353,12 +362,12 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        if self._left():
+        if self._left("sync"):
             self.close()
 
     async def __aenter__(self) -> Self:
         with self._lock:
-            self._users += 1
+            self._users[running_loop()] += 1
         return self
 
     async def __aexit__(
@@ -367,8 +376,10 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        if self._left():
-            await self.aclose()
+        if self._left(running_loop()):
+            self._closed = True
+            for place in [each for each in self._async if each[1] is running_loop()]:
+                await self._async.pop(place).aclose()
 
 
 _transports: WeakSet[BalancedTransport] = WeakSet()

@@ -125,6 +125,8 @@ class _Exchange:
     def finish(self, pick: Pick, response: Any) -> Any:
         """Complete the caller's response: it says how it came about."""
         service, history = self.service, self.request.history
+        # An error before this response holds on to the frames that hold the response.
+        self._error = None
         if service.takes_reports:
             report = read_load_report(response.headers)
             if report is not None:
