@@ -303,10 +303,19 @@ class Play:
     def the_queue_is_bounded_and_never_stuck_while_there_is_room(self):
         queue = self.calls.queue
         assert queue.count == len(self.queue) <= queue._max_pending
-        if self.queue and self.world.pool.has_room and self.calls.pool.eligible:
+        if self.queue and self._has_room_for(self.queue[0].request):
             # As long as there is room the first of those that wait has its turn, and knows.
             assert queue.is_called(self.queue[0].request)
             assert self.queue[0].is_woken or self.calls.is_closed
+
+    def _has_room_for(self, request):
+        """Whether an instance has room to which this request could not fail to connect before."""
+        pool = self.calls.pool
+        return any(
+            pool._limiter is None or pool._limiter.has_room(member)
+            for member in pool.eligible
+            if member.id not in request._unreachable
+        )
 
     def the_budget_is_kept(self):
         if self.charged and self.charged[-1] == self.now:

@@ -95,9 +95,7 @@ async def drive_async(exchange: Exchange, step: Step) -> Any:
         before = native_cancellations()
         with anyio.move_on_after(request.deadline_at - service.clock()):
             return await _drive(exchange, step)
-        if native_cancellations() > before:
-            # The caller cancelled in the same moment, and the scope took it for its own.
-            raise asyncio.CancelledError  # noqa: TRY301 - the same end as any cancellation
+        _raise_swallowed(before)
     except BaseException:
         service.cancelled(request)
         raise
@@ -136,13 +134,9 @@ async def _discard(exchange: Exchange, pick: Pick, response: Any) -> None:
         await exchange.discard(pick, response)
 
 
-def _raise_swallowed(before: int, *, is_cancelled: bool) -> None:
-    """Raise a cancellation that a task group swallowed.
-
-    It may be the caller's, the whole loop's, or that of a client which cancels its own calls, as a
-    channel of gRPC does when it is closed.
-    """
-    if is_cancelled or native_cancellations() > before:
+def _raise_swallowed(before: int) -> None:
+    """Raise the cancellation of this task that a task group or a cancel scope swallowed."""
+    if native_cancellations() > before:
         raise asyncio.CancelledError
 
 
@@ -203,8 +197,7 @@ class Bell:
         before = native_cancellations()
         with anyio.move_on_after(max(timeout_s, 0.0)):
             await self._event.wait()
-        if native_cancellations() > before:
-            raise asyncio.CancelledError
+        _raise_swallowed(before)
         self._event = anyio.Event()
 
     def _set(self) -> None:
@@ -232,6 +225,7 @@ class _Race:
         self._ends: deque[tuple[Pick, Any, Exception | None] | None] = deque()
         self._news = anyio.Event()
         self._scopes: list[anyio.CancelScope] = []
+        self._cut_off: BaseException | None = None
 
     async def run(self, first: Pick) -> Step:
         """Return the step that follows when no attempt is out any more, or one has won."""
@@ -248,7 +242,10 @@ class _Race:
                 group.cancel_scope.shield = True
                 for scope in self._scopes:
                     scope.cancel()
-            _raise_swallowed(before, is_cancelled=step is None and mistake is None)
+            if step is None and mistake is None:
+                # A client may cancel its own calls, as a channel of gRPC does when it is closed.
+                raise self._cut_off or asyncio.CancelledError  # noqa: TRY301 - as any cancellation
+            _raise_swallowed(before)
         except BaseException:
             if step is ANSWER:  # The caller does not get it.
                 self._ends.append((*self.answer, None))
@@ -283,6 +280,9 @@ class _Race:
                 response = await self._exchange.send(pick)
             except Exception as error:  # noqa: BLE001 - the machine decides on it
                 self._ends.append((pick, None, error))
+            except BaseException as error:
+                self._cut_off = error
+                raise
             else:
                 self._ends.append((pick, response, None))
             self._news.set()

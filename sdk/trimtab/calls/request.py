@@ -239,7 +239,8 @@ class Request:
         """
         if words is not None:
             self._note(pick, f"{failure.replace('_', ' ')}: {words}")
-        if failure not in {"caller", "unknown"} and self._is_late(now):
+        if failure in {"timeout", "connect_timeout"} and self._is_late(now):
+            # The deadline had shortened this time-out.
             return self.deadline_passed(now)
         tried = self._with(pick)
         if not self._retry.was_sent(failure):
