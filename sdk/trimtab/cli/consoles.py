@@ -15,7 +15,7 @@ from rich.text import Text
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trimtab.instance import Instance
 
@@ -28,6 +28,7 @@ __all__ = [
     "is_live",
     "plain_table",
     "status_text",
+    "visible",
 ]
 
 _UNBOUNDED = 4000
@@ -88,6 +89,24 @@ def as_json(instance: Instance) -> dict[str, Any]:
     }
 
 
+def visible(text: str) -> str:
+    r"""Return a registry's text with its control characters written out, `\x1b` for an escape.
+
+    A terminal would obey them: they can move the cursor, change the title and hide lines. So can
+    the characters that turn the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def _sorted(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(metadata.items(), key=lambda pair: str(pair[0]))
+
+
 def status_text(status: Status) -> Text:
     """Return a status with its mark and colour."""
     mark, style = _MARKS[status]
@@ -108,11 +127,11 @@ def instance_table(instances: Iterable[Instance]) -> Table:
     table.columns[3].justify = "right"
     for each in instances:
         table.add_row(
-            Text(each.id),
-            Text(each.address),
+            Text(visible(each.id)),
+            Text(visible(each.address)),
             status_text(each.status),
             f"{each.weight:g}",
-            Text(each.zone or "-"),
-            Text(" ".join(f"{key}={value}" for key, value in sorted(each.metadata.items()))),
+            Text(visible(each.zone) or "-"),
+            Text(visible(" ".join(f"{key}={value}" for key, value in _sorted(each.metadata)))),
         )
     return table

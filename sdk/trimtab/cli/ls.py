@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from trimtab.cli.consoles import as_json, for_output, instance_table, plain_table, status_text
+from trimtab.cli.consoles import (
+    as_json,
+    for_output,
+    instance_table,
+    plain_table,
+    status_text,
+    visible,
+)
 from trimtab.cli.ending import DONE, warn
 from trimtab.cli.inputs import LOCAL, Json, Source
 from trimtab.instance import Status
@@ -75,7 +82,7 @@ async def _list_services(registry: Registry, *, json_: bool) -> None:
         table = plain_table("SERVICE", "INSTANCES")
         for name in names:
             parts = [_count(counts[name], status) for status in Status if counts[name][status]]
-            table.add_row(Text(name), Text("  ").join(parts))
+            table.add_row(Text(visible(name)), Text("  ").join(parts))
         for_output().print(table)
     else:
         warn(f"{registry.url} lists no service; `trimtab register` adds one")
