@@ -15,9 +15,9 @@ import idna
 from trimtab.errors import InvalidInstanceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterable, Mapping
 
-__all__ = ["Instance", "Snapshot", "Status"]
+__all__ = ["Instance", "Snapshot", "Status", "merge_addresses"]
 
 _MAX_PORT = 65535
 _MAX_HOST_LENGTH = 253
@@ -194,6 +194,43 @@ def _short(value: object) -> str:
 
 def _rebuild(fields: dict[str, Any]) -> Instance:
     return Instance(**fields)
+
+
+_BEST_FIRST = (Status.PASSING, Status.WARNING, Status.DRAINING, Status.CRITICAL)
+
+
+def merge_addresses(
+    instances: Iterable[Instance], *, known: Container[str] = ()
+) -> tuple[tuple[Instance, ...], list[list[Instance]]]:
+    """Keep one instance per scheme, host and port: several ids there are one process.
+
+    Of several the one with the best status counts, then the one whose id is known, then the first.
+    So a process that has registered again, under a new id, is not held back by its old entry.
+
+    Args:
+        instances: with distinct ids.
+        known: the ids in use before, which keep their statistics.
+
+    Returns:
+        The instances that count, in their order, and each group that was merged, the one that
+        counts first. O(n).
+    """
+    groups: dict[tuple[str | None, str, int], list[Instance]] = {}
+    for each in instances:
+        groups.setdefault((each.scheme, _same_host(each.host), each.port), []).append(each)
+    merged = []
+    for group in groups.values():
+        if len(group) > 1:
+            group.sort(key=lambda each: (_BEST_FIRST.index(each.status), each.id not in known))
+            merged.append(group)
+    return tuple(group[0] for group in groups.values()), merged
+
+
+def _same_host(host: str) -> str:
+    """Return one spelling for all spellings of a host."""
+    if ":" in host:
+        return str(ipaddress.IPv6Address(host))
+    return host.lower().removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

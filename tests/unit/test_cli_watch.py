@@ -3,8 +3,11 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
+from trimtab.cli.consoles import instance_table, visible
+from trimtab.cli.ending import warn
 from trimtab.cli.watch import JsonLines, Lines, LiveTable
 from trimtab.discovery import DiscoveryState
 from trimtab.instance import Instance, Snapshot, Status
@@ -87,3 +90,48 @@ def test_the_live_table_shows_lists_from_disk_and_held_back():
     console.print(LiveTable(console).picture(state(source="disk", held=0)))
     assert "from disk" in console.file.getvalue()
     assert "a list of 0 instances is held back until it is confirmed" in console.file.getvalue()
+
+
+# What a registry says must not steer the terminal
+
+EVIL = [
+    "\x1b]0;title\x07",
+    "\x1b[2J",
+    "a\x08\x08b",
+    "\r+ fine",
+    "\x9b31m",
+    "\u202egnp",
+    "\u200b",
+    "\n~ b",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_control_characters_are_made_visible_in_every_view(evil, capsys):
+    before = Instance(
+        host="h", port=1, id=f"i{evil}", zone=f"z{evil}", metadata={f"k{evil}": f"v{evil}"}
+    )
+    after = before.with_(zone=f"y{evil}", metadata={f"l{evil}": f"w{evil}"})
+    failing = state(failures=1, last_error=f"no{evil}", service=f"s{evil}")
+    texts = []
+    for make in (Lines, LiveTable):
+        # Without colours and movements of its own.
+        console = Console(width=500, file=io.StringIO(), color_system=None, force_terminal=False)
+        with make(console) as view:
+            for each in (before, after):
+                view.show(snapshot(each), state(service=f"s{evil}"))
+            view.show(snapshot(), failing)
+        texts.append(console.file.getvalue())
+    console = Console(width=500, file=io.StringIO(), color_system=None)
+    console.print(instance_table([before, after]))
+    warn(f"entry {evil}")
+    texts += [console.file.getvalue(), capsys.readouterr().err]
+    for text in texts:
+        assert all(each.isprintable() or each == "\n" for each in text), text
+    assert visible(evil) in texts[2]
+
+
+def test_text_without_control_characters_is_shown_as_it_is():
+    for text in ("orders-7", "größe", "東京", "a b", ""):
+        assert visible(text) == text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trimtab import ConfigurationError, Instance, Status
 from trimtab.errors import InvalidInstanceError
-from trimtab.instance import Snapshot
+from trimtab.instance import Snapshot, merge_addresses
 
 
 def test_defaults_and_identity():
@@ -211,3 +211,50 @@ def test_a_snapshot_is_a_frozen_whole():
     assert (snapshot.version, snapshot.fetched_at, snapshot.source) == ("", 0.0, "registry")
     with pytest.raises(AttributeError):
         snapshot.version = "2"
+
+
+# One address under several ids
+
+
+def at(id_, host="h", port=1, **fields):
+    return Instance(id=id_, host=host, port=port, **fields)
+
+
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [
+        ("h", "H"),
+        ("h.example", "h.Example."),
+        ("::1", "0:0:0:0:0:0:0:1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_entries_of_one_address_are_one_instance(host, other):
+    found, merged = merge_addresses([at("a", host), at("b", other), at("c", port=2)])
+    assert [each.id for each in found] == ["a", "c"]
+    assert [[each.id for each in group] for group in merged] == [["a", "b"]]
+
+
+def test_another_scheme_host_or_port_is_another_instance():
+    several = [at("a"), at("b", scheme="https"), at("c", scheme="http"), at("d", port=2)]
+    several += [at("e", "::2"), at("f", "::1"), at("g", "i")]
+    assert merge_addresses(several) == (tuple(several), [])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "known", "counts"),
+    [
+        (("critical", "passing"), ("a",), "b"),
+        (("draining", "passing"), ("a",), "b"),
+        (("critical", "draining"), ("a",), "b"),
+        (("warning", "passing"), (), "b"),
+        (("passing", "passing"), (), "a"),
+        (("passing", "passing"), ("b",), "b"),
+        (("passing", "passing"), ("a", "b"), "a"),
+    ],
+)
+def test_the_best_entry_of_an_address_counts_and_then_the_known_one(statuses, known, counts):
+    entries = [at(id_, status=status) for id_, status in zip("ab", statuses, strict=True)]
+    (found,), _ = merge_addresses(entries, known=known)
+    assert found.id == counts

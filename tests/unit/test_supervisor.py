@@ -886,3 +886,71 @@ def test_a_disk_that_hangs_holds_up_neither_the_loop_nor_the_first_list():
     instances, turns = asyncio.run(main())
     assert instances == SIX
     assert turns > 50
+
+
+# One address under several ids
+
+
+@BOTH
+def test_one_address_under_three_ids_is_one_instance_and_that_is_told_once(kind, caplog):
+    same = [Instance(id=id_, host="10.0.0.1", port=1) for id_ in "abc"]
+    other = Instance(host="10.0.0.2", port=1)
+
+    async def main():
+        registry = kind()
+        registry.set("orders", [*same, other])
+        async with supervising(registry) as supervisor:
+            first = (await supervisor.first(1.0)).instances
+            await asyncio.sleep(30)
+            registry.set("orders", [same[2], other, same[0]])
+            await asyncio.sleep(30)
+            second = supervisor.snapshot.instances
+            registry.set("orders", [same[2], other])
+            await asyncio.sleep(30)
+            return first, second, supervisor.snapshot.instances
+
+    first, second, third = run(main())
+    assert first == (same[0], other)
+    assert second == (same[0], other)  # It keeps its statistics.
+    assert third == (same[2], other)
+    told = [message for message in caplog.messages if "count as one" in message]
+    assert ["'c', 'a'" in each or "'a', 'c'" in each for each in told] == [False, True]
+    assert "'a', 'b', 'c'" in told[0]
+
+
+def test_one_that_registers_again_under_a_new_id_is_not_listed_beside_its_old_entry():
+    old = [Instance(id=f"old{port}", host="10.0.0.1", port=port) for port in range(1, 7)]
+    new = [each.with_(id=each.id.replace("old", "new")) for each in old]
+
+    async def main():
+        registry = FakeRegistry()
+        registry.set("orders", old)
+        async with supervising(registry, grace_s=5.0) as supervisor:
+            await supervisor.first(1.0)
+            registry.set("orders", new[:2])
+            await asyncio.sleep(1)
+            held = supervisor.snapshot.instances
+            registry.set("orders", new)
+            await asyncio.sleep(60)
+            return held, supervisor.snapshot.instances
+
+    held, after = run(main())
+    assert sorted(each.port for each in held) == [1, 2, 3, 4, 5, 6]
+    assert after == tuple(new)
+
+
+def test_of_many_merged_addresses_few_are_told(caplog):
+    many = [
+        Instance(id=f"{'x' * 1000}{number}", host="h", port=1 + number // 5)
+        for number in range(5000)
+    ]
+
+    async def main():
+        registry = FakePolledRegistry()
+        registry.set("orders", many)
+        async with supervising(registry) as supervisor:
+            return (await supervisor.first(1.0)).instances
+
+    assert len(run(main())) == 1000
+    assert len(caplog.messages) <= 100
+    assert all(len(message) < 1000 for message in caplog.messages)

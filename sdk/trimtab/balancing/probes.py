@@ -54,6 +54,7 @@ class ProbeRunner:
         members: see `Members`.
         judge: see `Judge`.
         rng: the source of chance.
+        refusal_of: says why an address may not be called, and so not probed either.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class ProbeRunner:
         members: Members,
         judge: Judge,
         rng: Random,
+        refusal_of: Callable[[str], str | None] | None = None,
     ) -> None:
         self._settings = settings
         self._members = members
         self._judge = judge
         self._rng = rng
-        self._network = NetworkCarrier()
+        self._network = NetworkCarrier(refusal_of=refusal_of)
         self._carrier = settings.carrier or self._network
         self._at_once = asyncio.Semaphore(settings.max_at_once)
         self._probed: dict[str, _Probed] = {}

@@ -13,6 +13,7 @@ from trimtab.balancing.probes import ProbeRunner
 from trimtab.balancing.service import Service
 from trimtab.discovery import ServiceCache
 from trimtab.errors import ClosedError
+from trimtab.networks import NetworkPolicy
 from trimtab.pool import together
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Services:
             members=service.suspects if settings.only_ejected else service.instances,
             judge=judge,
             rng=Random(seed),
+            refusal_of=NetworkPolicy(self._settings.allow_networks).refusal_of,
         )
         return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
 

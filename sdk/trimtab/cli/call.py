@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import httpx
 from cyclopts import Parameter
 
-from trimtab.cli.consoles import as_json, for_output
+from trimtab.cli.consoles import as_json, for_output, visible
 from trimtab.cli.ending import DONE, FAILED, warn
 from trimtab.cli.inputs import (
     LOCAL,
@@ -118,7 +118,7 @@ def _described(response: httpx.Response, info: CallInfo, elapsed_s: float) -> st
     attempts = f"{info.attempts} attempt{'s' if info.attempts > 1 else ''}"
     why = f" after {info.reason}" if info.reason else ""
     return (
-        f"{response.status_code} {response.reason_phrase} from {info.instance.id} "
+        f"{response.status_code} {response.reason_phrase} from {visible(info.instance.id)} "
         f"({info.instance.address}) in {elapsed_s * 1000:.1f} ms, {attempts}{why}"
     )
 

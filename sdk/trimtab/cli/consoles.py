@@ -17,7 +17,7 @@ from rich.text import Text
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import ConsoleOptions, RenderResult
 
@@ -33,6 +33,7 @@ __all__ = [
     "is_live",
     "plain_table",
     "status_text",
+    "visible",
 ]
 
 _UNBOUNDED = 4000
@@ -92,6 +93,24 @@ def as_json(instance: Instance) -> dict[str, Any]:
         "zone": instance.zone,
         "metadata": dict(instance.metadata),
     }
+
+
+def visible(text: str) -> str:
+    r"""Return a registry's text with its control characters written out, `\x1b` for an escape.
+
+    A terminal would obey them: they can move the cursor, change the title and hide lines. So can
+    the characters that turn the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def _sorted(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(metadata.items(), key=lambda pair: str(pair[0]))
 
 
 def status_text(status: Status) -> Text:
@@ -161,11 +180,11 @@ def instance_table(instances: Iterable[Instance]) -> Fitted:
     table.columns[3].justify = "right"
     for each in instances:
         table.add_row(
-            Text(each.id),
-            Text(each.address),
+            Text(visible(each.id)),
+            Text(visible(each.address)),
             status_text(each.status),
             f"{each.weight:g}",
-            Text(each.zone or "-"),
-            Text(" ".join(f"{key}={value}" for key, value in sorted(each.metadata.items()))),
+            Text(visible(each.zone) or "-"),
+            Text(visible(" ".join(f"{key}={value}" for key, value in _sorted(each.metadata)))),
         )
     return Fitted(table)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 from cyclopts.exceptions import CycloptsError, UnknownOptionError
 
+from trimtab.cli.consoles import visible
 from trimtab.errors import ConfigurationError, RegistryUnavailableError, TrimtabError
 from trimtab.hiding import masked
 
@@ -64,8 +65,8 @@ def ended(command: Callable[[], object]) -> int:
 
 
 def warn(message: str) -> None:
-    """Print a message on standard error, in one line and without secrets."""
-    line = masked(_LINE_BREAKS.sub(" ", message.strip()))
+    """Print a message on standard error, in one line, without secrets and control characters."""
+    line = visible(masked(_LINE_BREAKS.sub(" ", message.strip())))
     print(f"trimtab: {line}", file=sys.stderr)
 
 

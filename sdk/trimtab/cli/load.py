@@ -14,7 +14,7 @@ import httpx
 from rich.console import Group
 from rich.text import Text
 
-from trimtab.cli.consoles import Fitted, plain_table
+from trimtab.cli.consoles import Fitted, plain_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -134,7 +134,7 @@ def report_table(service: str, load: Load) -> Group:
         column.justify = "right"
     total = load.total
     for row in sorted(load.rows.values(), key=lambda row: (not row.id, row.id)):
-        table.add_row(*_cells(row.id or "(no response)", row, total.requests))
+        table.add_row(*_cells(visible(row.id) or "(no response)", row, total.requests))
     table.add_section()
     table.add_row(*_cells("total", total, total.requests), style="bold")
     rate_per_s = total.requests / load.elapsed_s

@@ -17,6 +17,7 @@ from trimtab.cli.consoles import (
     instance_table,
     plain_table,
     status_text,
+    visible,
 )
 from trimtab.cli.ending import DONE, warn
 from trimtab.cli.inputs import LOCAL, Json, Source
@@ -82,7 +83,7 @@ async def _list_services(registry: Registry, *, json_: bool) -> None:
         table = plain_table("SERVICE", "INSTANCES")
         for name in names:
             parts = [_count(counts[name], status) for status in Status if counts[name][status]]
-            table.add_row(Text(name), Text("  ").join(parts))
+            table.add_row(Text(visible(name)), Text("  ").join(parts))
         for_output().print(Fitted(table))
     else:
         warn(f"{registry.url} lists no service; `trimtab register` adds one")

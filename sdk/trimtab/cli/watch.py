@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from trimtab.alerts import Alerter, AlertSettings
-from trimtab.cli.consoles import as_json, for_output, instance_table, is_live
+from trimtab.cli.consoles import as_json, for_output, instance_table, is_live, visible
 from trimtab.cli.ending import DONE, shown_log
 from trimtab.cli.inputs import LOCAL, Json, Seconds, Source
 from trimtab.discovery import Directory, DiscoverySettings
@@ -144,7 +144,7 @@ class Lines:
         self._line(f"! a list of only {size} instances is held back until it is confirmed")
 
     def _line(self, text: str) -> None:
-        self._console.print(Text(f"{_clock()}  {text}"), soft_wrap=True)
+        self._console.print(Text(f"{_clock()}  {visible(text)}"), soft_wrap=True)
 
     def __enter__(self) -> Self:
         return self
@@ -195,7 +195,7 @@ class LiveTable:
         if snapshot is not None:
             if not self._is_first:
                 news = changes(self._instances, snapshot.instances)
-                self._recent.extend(f"{_clock()}  {change}" for change in news)
+                self._recent.extend(f"{_clock()}  {visible(str(change))}" for change in news)
             self._instances, self._is_first = snapshot.instances, False
         self._live.update(self.picture(state), refresh=True)
 
@@ -219,7 +219,7 @@ class LiveTable:
 
 def _headline(state: DiscoveryState) -> Text:
     text = Text.assemble(
-        (state.service, "bold"),
+        (visible(state.service), "bold"),
         (f"  {state.instances or 0} instances", ""),
         (f"  {state.registry}", "dim"),
         (f"  confirmed {state.age_s or 0:.0f} s ago", "dim"),
@@ -231,7 +231,7 @@ def _headline(state: DiscoveryState) -> Text:
             f"  a list of {state.held} instances is held back until it is confirmed", "yellow"
         )
     if state.failures:
-        text.append(f"  {state.failures} failures: {state.last_error}", "red")
+        text.append(f"  {state.failures} failures: {visible(state.last_error)}", "red")
     return text
 
 

@@ -26,7 +26,8 @@ from trimtab.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from trimtab.instance import Snapshot
+from trimtab.instance import Snapshot, merge_addresses
+from trimtab.registries.entries import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,8 @@ READS_AT_ONCE = 32
 logger = logging.getLogger("trimtab.discovery")
 
 _CONFIRM_DISK_EVERY_S = 60.0
+_MOST_MERGED_TOLD, _FEW, _SHOWN = 100, 10, 80
+"""How many merged addresses are told, with how many ids, of how many characters."""
 _LOAD_AT_MOST_S = 1.0
 """How long the first reading waits for the list on disk; a disk may hang."""
 
@@ -80,6 +83,7 @@ class Supervisor:
         )
         self._admission = Admission(registry.url, service, settings)
         self._guard = LossGuard(settings.grace_s)
+        self._merged = Complaints()
         self._held: int | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._disk = OffLoop(store) if store is not None else None
@@ -207,7 +211,7 @@ class Supervisor:
         Raises:
             RegistryAnswerError: it is refused as a whole; the list before stays in use.
         """
-        instances = self._admission.permitted(listing.instances)
+        instances = self._merge(self._admission.permitted(listing.instances))
         if self._failures:
             logger.info("service %r: %s answers again", self.service, self._registry.url)
         self._failures, self._last_error = 0, None
@@ -258,7 +262,11 @@ class Supervisor:
         """Use a new list, and keep the instances whose loss the guard doubts."""
         loop, before = asyncio.get_running_loop(), self.snapshot
         self._stop_settling()
-        kept = self._guard.decide(before.instances if before else (), new.instances, loop.time())
+        in_use = before.instances if before else ()
+        kept = self._guard.decide(in_use, new.instances, loop.time())
+        if kept is not new.instances:
+            # One that is kept may be listed again under another id.
+            kept, _ = merge_addresses(kept, known={each.id for each in in_use})
         if before is not None and self._guard.release_at is not None:
             self._hold(before, kept, size=len(new.instances))
             return
@@ -269,6 +277,19 @@ class Supervisor:
         changed = before is None or before.instances != kept
         self._store_list(new, changed=changed or before is None or before.source == "disk")
         self._publish(new, changed=changed)
+
+    def _merge(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        """Keep one instance per address, and say once which are merged."""
+        before = self.snapshot.instances if self.snapshot else ()
+        merged, groups = merge_addresses(instances, known={each.id for each in before})
+        told = [
+            f"{self._registry.url}: {self.service!r}: the instances "
+            f"{', '.join(repr(each.id[:_SHOWN]) for each in group[:_FEW])} have one address, "
+            f"{group[0].address}, and count as one"
+            for group in groups[:_MOST_MERGED_TOLD]
+        ]
+        self._merged.about(self.service, tuple(told))
+        return merged if groups else instances
 
     def _stop_settling(self) -> None:
         if self._settling is not None:

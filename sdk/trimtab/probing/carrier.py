@@ -47,18 +47,36 @@ async def bounded(
         return ProbeResult(Status.CRITICAL, f"{type(error).__name__}: {error}")
 
 
-async def probe_tcp(host: str, port: int) -> ProbeResult:
+async def probe_tcp(
+    host: str, port: int, *, refusal_of: Callable[[str], str | None] | None = None
+) -> ProbeResult:
     """Open a connection and close it; passing if that works.
+
+    Args:
+        host: a name or an address.
+        port: the port.
+        refusal_of: says why an address may not be probed; None if it may, or is a name. What a
+            name resolves to is judged, too.
 
     Raises:
         OSError: the connection cannot be opened.
+        PermissionError: the address may not be probed.
     """
+    _check_allowed(host, refusal_of)
     _, writer = await asyncio.open_connection(host, port)
     writer.close()
+    peer = writer.get_extra_info("peername")
+    _check_allowed(str(peer[0]) if peer else "", refusal_of)
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     in_brackets = f"[{host}]" if ":" in host else host
     return ProbeResult(Status.PASSING, f"TCP connect {in_brackets}:{port}: Success")
+
+
+def _check_allowed(address: str, refusal_of: Callable[[str], str | None] | None) -> None:
+    reason = refusal_of(address) if refusal_of else None
+    if reason:
+        raise PermissionError(f"it is not probed: {reason}")
 
 
 async def probe(check: Check, instance: Instance, carrier: ProbeCarrier) -> ProbeResult:
@@ -72,10 +90,17 @@ class NetworkCarrier:
 
     Args:
         context: the TLS context of HTTPS checks; None: the system's authorities.
+        refusal_of: says why an address may not be probed; None if it may, or is a name.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._transports = HttpTransports(context)
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        *,
+        refusal_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._refusal_of = refusal_of
+        self._transports = HttpTransports(context, refusal_of=refusal_of)
 
     async def __call__(self, check: Check, instance: Instance) -> ProbeResult:
         """Carry out a check on an instance once.
@@ -85,7 +110,7 @@ class NetworkCarrier:
         """
         host, port = check.address(instance)
         if check.kind == "tcp":
-            return await probe_tcp(host, port)
+            return await probe_tcp(host, port, refusal_of=self._refusal_of)
         if check.kind == "script":
             environment = {
                 "TRIMTAB_INSTANCE_ID": instance.id,

@@ -41,10 +41,17 @@ class HttpTransports:
 
     Args:
         context: the TLS context for checked certificates; None: the system's authorities.
+        refusal_of: says why an address may not be probed; None if it may, or is a name. What a
+            name resolves to is judged, too.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        *,
+        refusal_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._context, self._refusal_of = context, refusal_of
         self._transports: dict[bool, AsyncInnerTransport] = {}
 
     def get(self, *, verify: bool) -> AsyncInnerTransport:
@@ -53,6 +60,7 @@ class HttpTransports:
             self._transports[verify] = AsyncInnerTransport(
                 Family(httpx),
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                refusal_of=self._refusal_of,
                 tls=SharedContext(verify and (self._context or True), trust_env=False),
             )
         return self._transports[verify]
