@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import CoercionError, Parameter
 
 from trimtab.errors import ConfigurationError
 
@@ -36,6 +36,7 @@ __all__ = [
     "read_pairs",
     "read_target",
     "read_whole",
+    "read_wholes",
 ]
 
 _DEFAULT_REGISTRY = "consul://127.0.0.1:8500"
@@ -54,10 +55,15 @@ def _above_zero(_: Any, value: float | None) -> None:
 
 def read_whole(_: Any, tokens: Sequence[Token]) -> int:
     """Read a whole number; cyclopts would round 1.5."""
-    text = tokens[0].value.strip()
-    if not _WHOLE.fullmatch(text):
-        raise ValueError("It must be a whole number, such as 20.")
-    return int(text)
+    return read_wholes(_, tokens)[0]
+
+
+def read_wholes(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Read whole numbers, for an option that may be repeated."""
+    for token in tokens:
+        if not _WHOLE.fullmatch(token.value.strip()):
+            raise CoercionError(token=token, target_type=int)
+    return tuple(int(token.value) for token in tokens)
 
 
 def _at_least_one(_: Any, value: int) -> None:
