@@ -229,7 +229,10 @@ class _Plan:
         self._names = names
 
     def tasks(self, numbers: Sequence[int]) -> list[Task]:
-        """Return the runs of some replications: all of the first strategy, then the next."""
+        """Return the runs: the first replication under all strategies, then the next one.
+
+        So what is finished when the work is interrupted are whole replications.
+        """
         return [
             Task(
                 scenario=self.scenario,
@@ -237,19 +240,16 @@ class _Plan:
                 seed=child_seed(self._seed, number),
                 depth=self._depth,
             )
-            for strategy in self._strategies
             for number in numbers
+            for strategy in self._strategies
         ]
 
     def result(
         self, numbers: list[int], found: Sequence[Figures], before: Result | None = None
     ) -> Result:
         """Combine figures, in the order of `tasks`, with a result of other replications."""
-        count = len(numbers)
-        runs = {
-            name: list(found[place * count : (place + 1) * count])
-            for place, name in enumerate(self._names)
-        }
+        count = len(self._names)
+        runs = {name: list(found[place::count]) for place, name in enumerate(self._names)}
         if before is not None:
             numbers = [*before.replications, *numbers]
             runs = {name: [*before.runs[name], *own] for name, own in runs.items()}
@@ -274,12 +274,13 @@ class _Plan:
             found: figures by the place of their task.
             before: a result of other replications.
         """
-        starts = range(0, len(self._names) * len(numbers), len(numbers))
-        whole = [k for k in range(len(numbers)) if all(start + k in found for start in starts)]
+        count = len(self._names)
+        places = {number: range(k * count, (k + 1) * count) for k, number in enumerate(numbers)}
+        whole = [number for number in numbers if all(place in found for place in places[number])]
         if not whole:
             return before
-        figures = [found[start + k] for start in starts for k in whole]
-        return self.result([numbers[k] for k in whole], figures, before)
+        figures = [found[place] for number in whole for place in places[number]]
+        return self.result(whole, figures, before)
 
 
 def _wanted(result: Result, precision: float, name: str) -> int:

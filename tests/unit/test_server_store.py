@@ -73,7 +73,7 @@ def write_until_long(store, start=0):
 def test_the_log_is_moved_into_the_file_and_emptied(tmp_path):
     with closing(Store(tmp_path)) as store:
         written = write_until_long(store)
-        assert 4 << 20 <= log_bytes(tmp_path) < 5 << 20
+        assert 1 << 20 <= log_bytes(tmp_path) < 5 << 20
         assert not store.log_is_long()
         before = (tmp_path / "registry.sqlite3").stat().st_size
         store.checkpoint()

@@ -1,9 +1,10 @@
 """The command `trimtab`.
 
-One file per command (`call` with `load`, `ls`, `register`, `serve`, `watch`, the folder `demo`);
-`app` joins them. `inputs` and `configuration` read what people set, `consoles` prints, and `ending`
-turns errors into one line and an exit code. Nothing heavy is imported before `main` runs, so an
-installation without the extra `cli` can name what is missing.
+One file per command (`call` with `load`, `ls`, `register`, `serve`, `watch`, the folder `demo`),
+and `upkeep` has `deregister` and `maintenance`; `app` joins them. `inputs` and `configuration` read
+what people set, `consoles` prints, and `ending` turns errors into one line and an exit code.
+Nothing heavy is imported before `main` runs, so an installation without the extra `cli` can name
+what is missing.
 """
 
 from __future__ import annotations

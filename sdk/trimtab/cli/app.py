@@ -16,6 +16,7 @@ from trimtab.cli.ending import ended
 from trimtab.cli.ls import ls
 from trimtab.cli.register import register
 from trimtab.cli.serve import serve
+from trimtab.cli.upkeep import deregister, maintenance
 from trimtab.cli.watch import watch
 
 __all__ = ["make_app", "run"]
@@ -51,7 +52,7 @@ def make_app() -> App:
     registry = App(name="registry", help="The embedded registry.")
     registry.command(serve)
     app.command(registry)
-    for command in (demo, register, ls, watch, call):
+    for command in (demo, register, deregister, maintenance, ls, watch, call):
         app.command(command)
     return app
 

@@ -11,7 +11,7 @@ import httpx
 from cyclopts import Parameter
 
 from trimtab.cli.consoles import as_json, for_output, visible
-from trimtab.cli.ending import DONE, FAILED, warn
+from trimtab.cli.ending import DONE, FAILED, INTERRUPTED, warn
 from trimtab.cli.inputs import (
     LOCAL,
     Json,
@@ -54,7 +54,7 @@ async def call(
 
     One request prints the body of the response. With a count, a table shows how the requests
     were spread, with failures and latency per instance. The exit code is 1 if a request got no
-    response, or one with status 500 or above.
+    response, or one with status 500 or above. Ctrl-C ends the requests, and shows what was done.
 
     ```
     trimtab call orders/items/7 -v
@@ -95,6 +95,9 @@ async def call(
         print(json.dumps(report_json(service, load), indent=2))
     else:
         for_output().print(report_table(service, load))
+    if load.is_interrupted:
+        warn(f"interrupted after {load.total.requests} of {count} requests")
+        return INTERRUPTED
     return FAILED if load.failures else DONE
 
 

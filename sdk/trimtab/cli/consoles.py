@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Fitted",
     "as_json",
+    "counted",
     "for_errors",
     "for_help",
     "for_output",
@@ -117,6 +118,11 @@ def status_text(status: Status) -> Text:
     """Return a status with its mark and colour."""
     mark, style = _MARKS[status]
     return Text(f"{mark} {status.value}", style)
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things: `1 instance`, `2 instances`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def plain_table(*columns: str) -> Table:

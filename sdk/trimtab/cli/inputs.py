@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import CoercionError, Parameter
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from cyclopts import Token
 
 __all__ = [
     "DEFAULT",
@@ -27,17 +29,21 @@ __all__ = [
     "Seconds",
     "Source",
     "Strategy",
+    "Whole",
     "read_address",
     "read_header",
     "read_method",
     "read_pairs",
     "read_target",
+    "read_whole",
+    "read_wholes",
 ]
 
 _DEFAULT_REGISTRY = "consul://127.0.0.1:8500"
 Json = Annotated[bool, Parameter(name="--json")]
 Strategy = Annotated[str, Parameter(env_var="TRIMTAB_STRATEGY")]
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _MAX_PORT = 65535
 
 
@@ -47,12 +53,26 @@ def _above_zero(_: Any, value: float | None) -> None:
         raise ValueError("It must be above 0 and finite.")
 
 
+def read_whole(_: Any, tokens: Sequence[Token]) -> int:
+    """Read a whole number; cyclopts would round 1.5."""
+    return read_wholes(_, tokens)[0]
+
+
+def read_wholes(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Read whole numbers, for an option that may be repeated."""
+    for token in tokens:
+        if not _WHOLE.fullmatch(token.value.strip()):
+            raise CoercionError(token=token, target_type=int)
+    return tuple(int(token.value) for token in tokens)
+
+
 def _at_least_one(_: Any, value: int) -> None:
     if value < 1:
         raise ValueError("It must be 1 or more.")
 
 
-Positive = Annotated[int, Parameter(validator=_at_least_one)]
+Whole = Annotated[int, Parameter(converter=read_whole)]
+Positive = Annotated[int, Parameter(converter=read_whole, validator=_at_least_one)]
 
 
 Seconds = Annotated[float, Parameter(validator=_above_zero)]

@@ -61,12 +61,14 @@ class Load:
         retried: how many requests took more than one attempt.
         errors: the messages of requests without a response, with their number.
         elapsed_s: from the first request to the last response.
+        is_interrupted: whether Ctrl-C ended it before all requests were sent.
     """
 
     rows: dict[str, Row] = field(default_factory=dict)
     retried: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     elapsed_s: float = 0.0
+    is_interrupted: bool = False
 
     @property
     def total(self) -> Row:
@@ -87,13 +89,21 @@ class Load:
 async def run_load(
     send: Callable[[], Coroutine[Any, Any, httpx.Response]], *, count: int, concurrency: int
 ) -> Load:
-    """Call `send` `count` times, at most `concurrency` at a time."""
+    """Call `send` `count` times, at most `concurrency` at a time.
+
+    A cancellation, which is what Ctrl-C becomes, ends it with what was done by then.
+    """
     load, started_at = Load(), perf_counter()
     # One iterator feeds all workers: a free worker takes the next request.
     turns = repeat(None, count)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, count)):
-            group.create_task(_work(turns, send, load))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, count)):
+                group.create_task(_work(turns, send, load))
+    except asyncio.CancelledError:
+        load.is_interrupted = True
+        if task := asyncio.current_task():
+            task.uncancel()
     load.elapsed_s = perf_counter() - started_at
     return load
 
@@ -151,6 +161,7 @@ def report_json(service: str, load: Load) -> dict[str, Any]:
     total = load.total
     return {
         "service": service,
+        "interrupted": load.is_interrupted,
         "elapsed_s": load.elapsed_s,
         "retried": load.retried,
         "errors": dict(load.errors),
@@ -168,7 +179,7 @@ def _cells(name: str, row: Row, all_requests: int) -> tuple[Text, ...]:
         Text(row.address),
         Text(str(row.requests)),
         Text(str(row.failures), "red" if row.failures else ""),
-        Text(f"{row.requests / all_requests:.1%}"),
+        Text(f"{row.requests / all_requests:.1%}" if all_requests else "-"),
         *(Text(_ms(each)) for each in (row.mean_s, row.quantile_s(0.5), row.quantile_s(0.99))),
     )
 
@@ -177,7 +188,7 @@ def _figures(row: Row, all_requests: int) -> dict[str, Any]:
     return {
         "requests": row.requests,
         "failures": row.failures,
-        "share_ratio": row.requests / all_requests,
+        "share_ratio": row.requests / all_requests if all_requests else None,
         "mean_s": _or_none(row.mean_s),
         "p50_s": _or_none(row.quantile_s(0.5)),
         "p99_s": _or_none(row.quantile_s(0.99)),

@@ -22,6 +22,7 @@ from trimtab.cli.consoles import (
 from trimtab.cli.ending import DONE, warn
 from trimtab.cli.inputs import LOCAL, Json, Source
 from trimtab.instance import Status
+from trimtab.networks import NetworkPolicy
 from trimtab.registries import connect
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ async def _list_instances(registry: Registry, service: str, *, json_: bool) -> N
     listing = await registry.fetch(service)
     for message in listing.skipped:
         warn(message)
+    policy = NetworkPolicy()
+    for each in listing.instances:
+        if (why := policy.refusal_of(each.host)) is not None:
+            warn(f"clients do not call {each.id} ({each.address}): {why}")
     if json_:
         print(json.dumps([as_json(each) for each in listing.instances], indent=2))
     elif listing.instances:

@@ -6,7 +6,7 @@ from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 
 from trimtab import server
 from trimtab.cli.ending import DONE, shown_log
-from trimtab.cli.inputs import DEFAULT, Configured, Positive
+from trimtab.cli.inputs import DEFAULT, Configured, Positive, Whole
 from trimtab.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -17,7 +17,7 @@ _MAX_PORT = 65535
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: int = 8500,
+    port: Whole = 8500,
     data_dir: Path | None = None,
     token: str | None = None,
     token_file: Path | None = None,
@@ -25,11 +25,16 @@ def serve(
     node_name: str = "trimtab",
     datacenter: str = "dc1",
     max_body_bytes: Positive = 1 << 20,
+    max_connections: Positive = 16384,
     _: Configured = DEFAULT,
 ) -> int:
     """Run a registry that speaks Consul's HTTP API, until SIGINT or SIGTERM.
 
     The first line of output has its URL, for the `--registry` of the other commands.
+
+    It is one process, with no cluster: while it is down, nothing can register, and clients keep
+    their last lists. Its state is in one file, if --data-dir is given. Where that is not enough,
+    run a Consul cluster; clients change only the URL.
 
     ```
     trimtab registry serve --data-dir /var/lib/trimtab
@@ -47,6 +52,8 @@ def serve(
         node_name: The node under which instances are listed.
         datacenter: The name of the only datacenter.
         max_body_bytes: The largest request body that is accepted.
+        max_connections: How many connections may be open at once. The system's limit of open
+            files also counts.
     """
     if not 0 <= port <= _MAX_PORT:
         raise ConfigurationError(f"--port is {port}; it must be from 0 (a free one) to {_MAX_PORT}")
@@ -64,6 +71,7 @@ def serve(
             node_name=node_name,
             datacenter=datacenter,
             max_body_bytes=max_body_bytes,
+            max_connections=max_connections,
         )
     return DONE
 

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.text import Text
 
 from trimtab.alerts import Alerter, AlertSettings
-from trimtab.cli.consoles import as_json, for_output, instance_table, is_live, visible
+from trimtab.cli.consoles import as_json, counted, for_output, instance_table, is_live, visible
 from trimtab.cli.ending import DONE, shown_log
 from trimtab.cli.inputs import LOCAL, Json, Seconds, Source
 from trimtab.discovery import Directory, DiscoverySettings
@@ -111,6 +111,7 @@ class Lines:
         self._instances: tuple[Instance, ...] = ()
         self._fails = False
         self._held: int | None = None
+        self._has_list = False
 
     def show(self, snapshot: Snapshot | None, state: DiscoveryState) -> None:
         """Print the changes since the last call."""
@@ -124,11 +125,17 @@ class Lines:
         if snapshot is not None:
             for change in changes(self._instances, snapshot.instances):
                 self.change(change)
-            self._instances = snapshot.instances
+            if not snapshot.instances and (self._instances or not self._has_list):
+                self.none(state)
+            self._instances, self._has_list = snapshot.instances, True
 
     def change(self, change: Change) -> None:
         """Print one change."""
         self._line(str(change))
+
+    def none(self, state: DiscoveryState) -> None:
+        """Print that no instance is listed."""
+        self._line(f"! {state.registry} lists no instance of {state.service!r}")
 
     def registry(self, state: DiscoveryState) -> None:
         """Print that the registry is unavailable, or available again."""
@@ -141,7 +148,8 @@ class Lines:
 
     def held(self, size: int) -> None:
         """Print that a list waits for confirmation."""
-        self._line(f"! a list of only {size} instances is held back until it is confirmed")
+        listed = counted(size, "instance")
+        self._line(f"! a list of only {listed} is held back until it is confirmed")
 
     def _line(self, text: str) -> None:
         self._console.print(Text(f"{_clock()}  {visible(text)}"), soft_wrap=True)
@@ -169,6 +177,10 @@ class JsonLines(Lines):
         """Print that the registry is unavailable, or available again."""
         event = "registry_unavailable" if self._fails else "registry_available"
         self._object(event, registry=state.registry, error=state.last_error)
+
+    def none(self, state: DiscoveryState) -> None:
+        """Print that no instance is listed."""
+        self._object("list_empty", registry=state.registry)
 
     def held(self, size: int) -> None:
         """Print that a list waits for confirmation."""
@@ -220,7 +232,7 @@ class LiveTable:
 def _headline(state: DiscoveryState) -> Text:
     text = Text.assemble(
         (visible(state.service), "bold"),
-        (f"  {state.instances or 0} instances", ""),
+        (f"  {counted(state.instances or 0, 'instance')}", ""),
         (f"  {state.registry}", "dim"),
         (f"  confirmed {state.age_s or 0:.0f} s ago", "dim"),
     )
@@ -228,10 +240,11 @@ def _headline(state: DiscoveryState) -> Text:
         text.append("  from disk", "yellow")
     if state.held is not None:
         text.append(
-            f"  a list of {state.held} instances is held back until it is confirmed", "yellow"
+            f"  a list of {counted(state.held, 'instance')} is held back until it is confirmed",
+            "yellow",
         )
     if state.failures:
-        text.append(f"  {state.failures} failures: {visible(state.last_error)}", "red")
+        text.append(f"  {counted(state.failures, 'failure')}: {visible(state.last_error)}", "red")
     return text
 
 

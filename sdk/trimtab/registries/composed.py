@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from trimtab.registries.protocol import CheckingRegistrar
+from trimtab.registries.protocol import CheckingRegistrar, MaintainingRegistrar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,6 +63,8 @@ class ComposedRegistry:
             self.deregister = writer.deregister
         if isinstance(writer, CheckingRegistrar):
             self.can_check = writer.can_check
+        if isinstance(writer, MaintainingRegistrar):
+            self.maintain = writer.maintain
 
     def __repr__(self) -> str:
         return f"<registry {self.url}>"

@@ -20,7 +20,13 @@ from urllib.parse import quote, urlsplit
 import httpx
 from cachetools import LRUCache
 
-from trimtab.errors import ConfigurationError, RegistryAnswerError, RegistryRequestError
+from trimtab.errors import (
+    ConfigurationError,
+    RegistryAnswerError,
+    RegistryDeniedError,
+    RegistryError,
+    RegistryRequestError,
+)
 from trimtab.hiding import shown
 from trimtab.registries.asking import Answer, Asker, parse_any, parse_json, refusal
 from trimtab.registries.composed import ComposedRegistry
@@ -46,6 +52,7 @@ __all__ = ["HttpReader", "HttpSettings", "from_url", "make"]
 _MAX_SERVICES_REMEMBERED = 4096
 _MISSING = object()
 _WHERE = ("host", "address")
+_BARE_PATHS = {"", "/", "/ui", "/ui/", "/v1", "/v1/"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,9 @@ def from_url(url: str) -> ComposedRegistry:
 
 def make(settings: HttpSettings) -> ComposedRegistry:
     """Make the registry; it is polled."""
-    return ComposedRegistry(settings, HttpReader(settings))
+    reader = HttpReader(settings)
+    bare = urlsplit(settings.template).path in _BARE_PATHS
+    return ComposedRegistry(settings, _BareReader(settings, reader) if bare else reader)
 
 
 class HttpReader:
@@ -259,6 +268,35 @@ class HttpReader:
         found = {name: _at(entry, path) for name, path in paths.items()}
         fields.update((name, value) for name, value in found.items() if value is not _MISSING)
         return fields
+
+
+class _BareReader:
+    """Reads an endpoint without a path, and says in each error what a Consul's URL looks like."""
+
+    def __init__(self, settings: HttpSettings, reader: HttpReader) -> None:
+        self._settings, self._reader = settings, reader
+        self.aclose = reader.aclose
+
+    async def fetch(self, service: str) -> Listing:
+        """See `HttpReader`."""
+        try:
+            return await self._reader.fetch(service)
+        except (RegistryAnswerError, RegistryDeniedError, RegistryRequestError) as error:
+            raise self._explained(error) from error
+
+    async def services(self) -> list[str]:
+        """See `HttpReader`."""
+        try:
+            return await self._reader.services()
+        except (RegistryAnswerError, RegistryDeniedError, RegistryRequestError) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: RegistryError) -> RegistryError:
+        parts = urlsplit(self._settings.template)
+        scheme = "consul+https" if parts.scheme == "https" else "consul"
+        port = "" if parts.port else ":8501" if scheme == "consul+https" else ":8500"
+        url = shown(f"{scheme}://{parts.netloc}{port}")
+        return type(error)(f"{error}; for a Consul or an embedded registry write {url}")
 
 
 def _is_usable(url: str) -> bool:

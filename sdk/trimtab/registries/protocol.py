@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     from trimtab.check import Check
     from trimtab.instance import Instance
 
-__all__ = ["CheckingRegistrar", "Listing", "Registrar", "Registry", "WatchableRegistry"]
+__all__ = [
+    "CheckingRegistrar",
+    "Listing",
+    "MaintainingRegistrar",
+    "Registrar",
+    "Registry",
+    "WatchableRegistry",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,4 +139,15 @@ class CheckingRegistrar(Registrar, Protocol):
 
         Each starts in the instance's own status. `heartbeat` renews the lease alone.
         """
+        ...
+
+
+@runtime_checkable
+class MaintainingRegistrar(Registrar, Protocol):
+    """A registrar that can take an instance out of traffic without deregistering it."""
+
+    async def maintain(
+        self, service: str, instance: Instance, *, enable: bool, reason: str = ""
+    ) -> None:
+        """Begin or end the maintenance. Raises NotRegisteredError for an unknown instance."""
         ...

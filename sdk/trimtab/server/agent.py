@@ -138,17 +138,6 @@ class Agent:
             output = output[: self.definitions[check_id].output_max_size]
             self._set_status(check, status, output, now=now)
 
-    def beating(self) -> list[tuple[str, str, int]]:
-        """List the passing TTL checks, with the host and port of their instances."""
-        found = []
-        for check_id, definition in self.definitions.items():
-            service = self._catalog.services.get((self._node, definition.service_id))
-            check = self._catalog.checks[self._node, check_id]
-            if definition.type == "ttl" and service and service.port and check.status == "passing":
-                host = service.address or self._catalog.nodes[self._node].address
-                found.append((check_id, host, service.port))
-        return found
-
     def maintain(self, service_id: str, *, enable: bool, reason: str = "") -> None:
         """Take an instance out of service by a critical check, or remove that check."""
         service = self._catalog.services.get((self._node, service_id))

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from trimtab.errors import ConfigurationError
-from trimtab.probing import probe_tcp
 from trimtab.server.agent import Agent
 from trimtab.server.blocking import Bodies, Waiters
 from trimtab.server.catalog import Catalog
@@ -42,7 +41,6 @@ __all__ = ["RegistryState", "Settings"]
 _log = logging.getLogger("trimtab.server")
 _LONGEST_STOP_MS = 1000
 _SETTLE_S = 1.0
-_CONNECTIONS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +130,9 @@ class RegistryState:
         """After a restart, find out which instances have died, before any client asks.
 
         Waits at most a second; checks that hang are settled later. An instance that sends
-        heartbeats has a whole TTL for the next one, unless its address refuses connections.
+        heartbeats has a whole TTL for the next one.
         """
-        await asyncio.gather(
-            self._prober.settled(timeout_s=_SETTLE_S), self._doubt_heartbeats(timeout_s=_SETTLE_S)
-        )
+        await self._prober.settled(timeout_s=_SETTLE_S)
 
     async def aclose(self) -> None:
         """Stop timers and probes, answer waiting queries, close the store."""
@@ -194,24 +190,6 @@ class RegistryState:
     def _start_probe(self, definition: CheckDefinition) -> None:
         if definition.type != "script" or self.settings.enable_script_checks:
             self._prober.set(definition.check_id, definition, restored=True)
-
-    async def _doubt_heartbeats(self, *, timeout_s: float) -> None:
-        """Make TTL checks critical, until their next heartbeat, where connections are refused."""
-        at_once = asyncio.Semaphore(_CONNECTIONS_AT_ONCE)
-
-        async def doubt(check_id: str, host: str, port: int) -> None:
-            async with at_once:
-                if await _refuses(host, port):
-                    text = f"after the registry's restart, {host}:{port} refuses connections"
-                    self.agent.probed(check_id, "critical", text, now=self.now)
-
-        tasks = [asyncio.ensure_future(doubt(*each)) for each in self.agent.beating()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-            self._commit_quietly()
 
     def _ensure_own_node(self) -> None:
         name, address = self.settings.node_name, self.settings.node_address
@@ -298,13 +276,3 @@ def _families(address: str) -> tuple[str, ...]:
     if ":" in address:
         return ("", "_ipv6")
     return ("", "_ipv4") if address[:1].isdigit() else ("",)
-
-
-async def _refuses(host: str, port: int) -> bool:
-    try:
-        await probe_tcp(host, port)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, ValueError):
-        pass  # it says nothing about the instance
-    return False

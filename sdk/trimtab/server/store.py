@@ -5,10 +5,10 @@ was answered once is there again after `kill -9`. (`synchronous=NORMAL`: the las
 power failure may be lost; the file stays valid.) A commit appends to the log without waiting for
 the disk, in tens of microseconds, so it is done in line.
 
-The log is emptied when it has grown by 4 MiB. `checkpoint` copies it into the file, in a thread
-with its own connection, since it waits for the disk. Changes go on meanwhile, so SQLite cannot
-start the log again by itself under steady writes. Hence `empty_log` copies the rest in line, with
-no write in between, and cuts the log to nothing.
+The log is emptied when it has grown by 4 MiB, and at every thousandth change. `checkpoint` copies
+it into the file, in a thread with its own connection, since it waits for the disk. Changes go on
+meanwhile, so SQLite cannot start the log again by itself under steady writes. Hence `empty_log`
+copies the rest in line, with no write in between, and cuts the log to nothing.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ CREATE TABLE settings (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 _PUT = "INSERT OR REPLACE INTO records (kind, node, id, body) VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM records WHERE kind = ? AND node = ? AND id = ?"
 _SET = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
-_LOG_BYTES = 4 << 20
-_MAX_LOG_BYTES = 64 << 20
+_LOG_BYTES, _CHANGES = 4 << 20, 1000
+_MAX_LOG_BYTES = 16 << 20
 _BUSY_MS = 5000
 
 Record = tuple[str, str, str]
@@ -78,7 +78,7 @@ class Store:
         self._log_path = data_dir / "registry.sqlite3-wal" if data_dir else None
         self._lock = _locked(data_dir) if data_dir else None
         self._unsaved: dict[Record, msgspec.Struct | None] = {}
-        self._due_at_bytes = _LOG_BYTES
+        self._due_at_bytes, self._changes = _LOG_BYTES, 0
         self._db = sqlite3.connect(self._path or ":memory:", isolation_level=None)
         try:
             self._prepare()
@@ -115,6 +115,7 @@ class Store:
             self._db.executemany(_DELETE, deletes)
             self._db.execute(_SET, ("last_index", last_index))
         self._unsaved = {}
+        self._changes += 1
 
     def set_node_name(self, name: str) -> None:
         """Keep the name of the registry's own node.
@@ -125,12 +126,13 @@ class Store:
         self._db.execute(_SET, ("node_name", name))
 
     def log_is_long(self) -> bool:
-        """Return True if the log should be emptied: once per 4 MiB that it has grown by."""
-        size = self._log_bytes()
-        if size < self._due_at_bytes:
-            return False
-        self._due_at_bytes = size + _LOG_BYTES
-        return True
+        """Return True, once, if it is time to empty the log."""
+        size, is_due = self._log_bytes(), False
+        if size >= self._due_at_bytes:
+            self._due_at_bytes, is_due = size + _LOG_BYTES, True
+        if size and self._changes >= _CHANGES:
+            self._changes, is_due = 0, True
+        return is_due
 
     def log_is_too_long(self) -> bool:
         """Return True if the log should be emptied at once, in line: the thread is too slow."""

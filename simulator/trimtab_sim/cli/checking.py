@@ -17,6 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 from cyclopts import Parameter
 
 from trimtab.cli.consoles import for_output
+from trimtab.cli.inputs import Whole  # noqa: TC001 - cyclopts reads it
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.cli.options import ScenarioName, Seconds, find, settings
 from trimtab_sim.cli.terminal import DONE, FAILED, INTERRUPTED, progress, show, warn
@@ -39,8 +40,8 @@ _PRINT_DIGESTS = "from trimtab_sim.cli.checking import print_digests; print_dige
 def verify(
     *,
     quick: bool = False,
-    seed: int = 1,
-    jobs: int = 1,
+    seed: Whole = 1,
+    jobs: Whole = 1,
     only: Annotated[tuple[str, ...], Parameter(negative=())] = (),
 ) -> int:
     """Compare the simulator with theory.
@@ -81,7 +82,7 @@ def determinism(
     scenario: ScenarioName,
     /,
     *,
-    seed: int = 1,
+    seed: Whole = 1,
     strategy: str | None = None,
     depth: Annotated[tuple[Depth, ...], Parameter(negative=())] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -180,9 +181,9 @@ def print_digests() -> None:
 
 def fuzz(
     *,
-    seed: int = 1,
+    seed: Whole = 1,
     time: Seconds = 60.0,
-    examples: int | None = None,
+    examples: Whole | None = None,
     strategy: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     depth: Depth = "core",
     out: Path = Path(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from trimtab.cli.inputs import Whole, read_whole
 from trimtab_sim import ready
 from trimtab_sim.durations import parse_duration
 from trimtab_sim.errors import ScenarioError
@@ -74,9 +75,9 @@ class Common:
     """
 
     depth: Literal["core", "client", "wire"] = "core"
-    seed: int = 1
-    reps: Annotated[int, Parameter(validator=_positive)] = 5
-    jobs: Annotated[int, Parameter(validator=_not_negative)] = 1
+    seed: Whole = 1
+    reps: Annotated[int, Parameter(converter=read_whole, validator=_positive)] = 5
+    jobs: Annotated[int, Parameter(converter=read_whole, validator=_not_negative)] = 1
     dask: str | None = None
     strategy: Annotated[list[str], Parameter(negative=())] = field(default_factory=list)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from trimtab.cli.consoles import for_output
+from trimtab.cli.inputs import read_wholes
 from trimtab.strategies import STRATEGIES
 from trimtab_sim import experiment
 from trimtab_sim.cli.options import (
@@ -40,7 +41,7 @@ __all__ = ["compare", "run", "sweep"]
 
 Set = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
 T = TypeVar("T")
-Replication = Annotated[tuple[int, ...], Parameter(negative=())]
+Replication = Annotated[tuple[int, ...], Parameter(negative=(), converter=read_wholes)]
 
 
 def run(

@@ -97,6 +97,24 @@ class ConsulWriter:
         if not is_unknown(answer):
             self._expect_ok(f"deregister {service} {instance.id!r}", service, answer)
 
+    async def maintain(
+        self, service: str, instance: Instance, *, enable: bool, reason: str = ""
+    ) -> None:
+        """Give the instance a critical check with the reason, or remove that check.
+
+        Raises:
+            NotRegisteredError: the agent does not know the instance.
+            RegistryError: see `trimtab.registries.protocol`.
+        """
+        answer = await self._put(
+            f"/v1/agent/service/maintenance/{quote(instance.id, safe='')}",
+            params={"enable": "true" if enable else "false", "reason": reason},
+        )
+        what = f"maintenance of {service} {instance.id!r}"
+        if answer.status == httpx.codes.NOT_FOUND or is_unknown(answer):
+            raise NotRegisteredError(f"{self._home.url}: {what}: {answer.detail}")
+        self._expect_ok(what, service, answer)
+
     async def _put(self, path: str, **options: Any) -> Answer:
         return await self._home.ask("PUT", path, timeout_s=self._settings.timeout_s, **options)
 
