@@ -129,7 +129,7 @@ async def _drive(exchange: Exchange, step: Step) -> Any:
 
 
 async def _discard(exchange: Exchange, pick: Pick, response: Any) -> None:
-    # The machine has taken the next step already, which a deadline must not overtake here.
+    # The machine has decided on the next step; a deadline must not interrupt this.
     with anyio.CancelScope(shield=True), suppress(Exception):
         await exchange.discard(pick, response)
 
@@ -210,8 +210,8 @@ class Bell:
 class _Race:
     """An attempt that may get a second one beside it.
 
-    Each attempt runs in a task and a cancel scope of its own. The caller's task is in none of
-    these scopes, so that a cancellation of its own is never taken for one of ours.
+    Each attempt runs in its own task and cancel scope. The caller's task is in none of these
+    scopes. So a cancellation by the caller is never confused with ours.
 
     Attributes:
         answer: the pick and the response that won.

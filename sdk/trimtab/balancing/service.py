@@ -40,7 +40,8 @@ logger = logging.getLogger("trimtab.balancing")
 class Service:
     """The requests of one user to one service.
 
-    Any thread may call it, except what is said to run at home: on the loop that keeps the list.
+    Any thread may call it, except the methods that "run at home": on the event loop that keeps the
+    list.
 
     Args:
         name: the service's name.
@@ -183,7 +184,7 @@ class Service:
             request.cancelled(self.clock())
 
     def ended(self, pick: Pick, outcome: Outcome) -> bool:
-        """Take the end of a body; return whether this was the first word on it."""
+        """Take the end of a body; return whether the pick was given back by this call."""
         with self.lock:
             return self.calls.give_back(pick, self.clock(), outcome)
 
@@ -277,7 +278,7 @@ class Service:
     # -- the list ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to keep the list. Runs at home. Again: nothing."""
+        """Begin to keep the list. Runs at home. A second call does nothing."""
         if self.lease is None:
             self.lease = self._take_lease()
             self.lease.subscribe(self._update)

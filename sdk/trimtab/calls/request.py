@@ -1,48 +1,53 @@
-"""The request machine: what happens to one request, from its beginning to its one end.
+"""The request machine: what happens to one request, from its beginning to its single outcome.
 
 The rules, in the order in which a request meets them:
 
 1. A request waits for the service's first list, at most `startup_timeout_s`. Once there is a list,
    no request waits for the registry.
-2. An attempt goes to the instance that the pool picks; to one that was not tried yet, while one is
-   eligible. The pick is counted in flight until the body has ended, exactly once.
-3. If every eligible instance is full, the request queues for room: first come, first served, at
-   most `max_pending` of them, each at most `max_wait_s`. A hedge does not queue.
+2. The pool picks an instance for each attempt. It prefers one that this request has not tried,
+   while one is eligible and has room; it never picks one that this request could not connect to,
+   while another is eligible. The pick counts as in flight until the body has ended.
+3. If no such instance has room, the request queues: first come, first served, at most `max_pending`
+   requests, each for at most `max_wait_s`. A hedge does not queue.
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
-   allows, after a wait. All but refused connections are charged to the budget.
-5. `Retry-After` is obeyed: the instance that sent it gets no request for so long, and if no other
+   allows, after a wait. Every retry but that of a refused connection is charged to the budget.
+5. After a `Retry-After`, the instance that sent it gets no request for so long. If no other
    instance is left (or the policy says "service"), the retry waits so long. A status that is about
    the caller (`HealthSettings.caller_statuses`) counts against no instance, and pauses none.
-6. With a `HedgePolicy`, an attempt that is alone and late gets a second one beside it. The first
-   answer wins, the other attempt is cancelled. A failure while another attempt is out changes
-   nothing: the request waits for the other one.
-7. The deadline bounds all of this. When it comes, each attempt that is out counts against its
-   instance if it had at least half of the deadline's time; the caller gets a time-out.
-8. The caller gets exactly one end: an answer or an error. What is still out then is given back.
-9. Closing the service cuts off requests that wait, and attempts that fail from then on: they end
-   with a `ClosedError`, which counts against no instance.
+6. With a `HedgePolicy`, a second attempt is sent beside a slow one. The first answer wins, and the
+   other attempt is cancelled. If one of the two fails, the request waits for the other.
+7. The deadline bounds all of this. When it comes, the caller gets a time-out. Each attempt that is
+   still running counts against its instance if it ran for at least half of `deadline_s`.
+8. The caller gets exactly one outcome: an answer or an error. Attempts that still run then are
+   cancelled, and are no longer in flight.
+9. When the service is closed, requests that wait, and attempts that fail from then on, end with a
+   `ClosedError`, which counts against no instance.
 
-States and events. Each event takes `now` and returns the next step: a `Pick` (send an attempt to
-its instance), `Wait` (do nothing until a time, or until `wake` was called), `ANSWER` (give this
-response to the caller, cancel all other attempts), `Fail` (give the caller an error, cancel all
-attempts) or None (go on waiting for the attempts that are out). A response that does not lead to
-`ANSWER` is to be discarded.
+States and events. Each event takes `now` and returns the next step:
 
-| state    | event           | next                                                              |
-|----------|-----------------|-------------------------------------------------------------------|
-| new      | begin           | pick; no list: listing                                            |
-| listing  | resumed         | list is there: pick; refused or too late: failed                  |
-| (pick)   |                 | an instance: sending; all full: queued; none eligible: failed     |
-| queued   | resumed         | has a turn: pick; too late: failed                                |
-| sending  | answered        | good: answered; retried: paused, pick, or sending (others out)    |
-| sending  | failed          | retried: paused or pick; others out: sending; else failed         |
-| sending  | resumed         | the hedge is due: pick, and sending in either case                |
-| paused   | resumed         | the wait is over: pick                                            |
-| not over | deadline_passed | failed                                                            |
-| not over | cancelled       | failed                                                            |
-| answered | ended           | answered; the pick is given back                                  |
+* a `Pick`: send an attempt to its instance;
+* `Wait`: do nothing until a time, or until `wake` is called;
+* `ANSWER`: give this response to the caller, and cancel all other attempts;
+* `Fail`: give the caller an error, and cancel all attempts;
+* None: go on waiting for the attempts that run.
 
-No I/O, no clock, no lock: who calls an event holds the lock of the service.
+A response that does not lead to `ANSWER` must be discarded.
+
+| state     | event           | next                                                             |
+|-----------|-----------------|------------------------------------------------------------------|
+| new       | begin           | choose; without a list: listing                                  |
+| listing   | resumed         | list is there: choose; refused or too late: failed               |
+| (choose)  |                 | an instance: sending; all full: queued; none eligible: failed    |
+| queued    | resumed         | its turn: choose; too late: failed                               |
+| sending   | answered        | answered; if retried: paused, choose, or sending (another runs)  |
+| sending   | failed          | another runs: sending; retried: paused or choose; else failed    |
+| sending   | resumed         | sending; with a second attempt if the hedge is due and allowed   |
+| paused    | resumed         | the wait is over: choose                                         |
+| not ended | deadline_passed | failed                                                           |
+| not ended | cancelled       | failed                                                           |
+| answered  | ended           | answered; its pick is given back                                 |
+
+No I/O, no clock, no lock: the caller of an event holds the lock of the service.
 """
 
 from __future__ import annotations
@@ -136,10 +141,10 @@ class Request:
         "_hedged",
         "_key",
         "_method",
-        "_out",
         "_pick",
         "_replayable",
         "_retry",
+        "_running",
         "_tried",
         "_unreachable",
         "_wait",
@@ -174,7 +179,8 @@ class Request:
         self._backoff: Backoff | None = None
         self._pick: Pick | None = None
         self._first: Pick | None = None
-        self._out: tuple[Pick, ...] = ()
+        # The attempts that run; filled only if hedges may be sent, for then there may be two.
+        self._running: tuple[Pick, ...] = ()
         self._tried: tuple[str, ...] = ()
         self._unreachable: tuple[str, ...] = ()
         self._wait: Wait | None = None
@@ -242,14 +248,14 @@ class Request:
         if failure in {"timeout", "connect_timeout"} and self._is_late(now):
             # The deadline had shortened this time-out.
             return self.deadline_passed(now)
-        tried = self._with(pick)
+        tried = self._tried_with(pick)
         if not self._retry.was_sent(failure):
             self._unreachable = (*self._unreachable, pick.instance.id)
-        self._over(pick, tried)
+        self._remove(pick, tried)
         calls = self._calls
         is_blamed = failure != "caller" and not calls.is_closed
         calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
-        if self._out:
+        if self._running:
             return None
         if calls.is_closed and failure != "caller":
             # Closing has closed its connection.
@@ -258,7 +264,7 @@ class Request:
         return self._fail(Fail("attempt")) if wait_s is None else self._again(wait_s, now)
 
     def resumed(self, now: float) -> Step:
-        """Go on after a wait: its time has come, or `wake` was called, or neither."""
+        """Go on after a wait. A call that comes too early changes nothing."""
         if self.state == "sending":
             return self._hedge(now)
         if self.state in {"answered", "failed"}:
@@ -270,7 +276,7 @@ class Request:
     def deadline_passed(self, now: float) -> Fail:
         """End the request: its deadline has come. An answer that the caller has not got is lost."""
         doing = _WAITING_FOR.get(self.state, "waiting for a response")
-        for pick in self._all_out():
+        for pick in self._running_picks():
             had_s = now - pick.started_at
             is_blamed = had_s >= _BLAME_RATIO * (self.deadline_s or 0.0)
             self._calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
@@ -282,7 +288,7 @@ class Request:
         """End the request: its caller has given up. Nothing if it has ended already."""
         if self.state in {"answered", "failed"}:
             return
-        for pick in self._all_out():
+        for pick in self._running_picks():
             self._calls.give_back(pick, now, "cancelled")
         self._fail(Fail("attempt"))
 
@@ -302,15 +308,15 @@ class Request:
         calls = self._calls
         try:
             if calls.is_closed:
-                return None if self._out else self._fail(Fail("error", calls.closed_error()))
+                return None if self._running else self._fail(Fail("error", calls.closed_error()))
             if not in_turn and calls.queue.count:
                 raise calls.must_queue(now)
-            exclude = self._tried if not self._out else self._known()
+            exclude = self._tried if not self._running else self._tried_or_running()
             pick = calls.pool.pick(now, key=self._key, exclude=exclude, never=self._unreachable)
         except SaturatedError as error:
             return self._queue(error, now)
         except PickError as error:
-            return None if self._out else self._fail(Fail("error", error))
+            return None if self._running else self._fail(Fail("error", error))
         self.state = "sending"
         self.attempts += 1
         self._pick = pick
@@ -319,25 +325,25 @@ class Request:
         return pick
 
     def _answer(self, pick: Pick, now: float) -> Answer:
-        for other in self._out:
+        for other in self._running:
             if other is not pick:
                 if other is self._first:
-                    # It would have taken longer than this, and counts as such.
+                    # Its time so far counts as its latency, which would have been longer.
                     self._calls.took(now - other.started_at, now)
                 self._calls.give_back(other, now, "cancelled")
-        self._out = ()
+        self._running = ()
         self.state = "answered"
-        self._left()
+        self._count_end()
         return ANSWER
 
     def _fail(self, end: Fail) -> Fail:
         self._calls.leave(self)
         self.state = "failed"
-        self._out = ()
-        self._left()
+        self._running = ()
+        self._count_end()
         return end
 
-    def _left(self) -> None:
+    def _count_end(self) -> None:
         calls = self._calls
         calls.under_way -= 1
         if calls.on_idle is not None and not calls.under_way:
@@ -356,7 +362,7 @@ class Request:
         return self._pause("listing", now + calls.startup_timeout_s)
 
     def _queue(self, error: SaturatedError, now: float) -> Step:
-        if self._out:
+        if self._running:
             return None
         calls = self._calls
         if self.state == "queued":
@@ -399,7 +405,7 @@ class Request:
             calls.look_for_room(now)
         if calls.queue.is_called(self):
             step = self._send(now, in_turn=True)
-            if step is not wait:
+            if step is not wait:  # the same object: there was still no room
                 calls.leave(self)
                 return step
         return self._fail(Fail("error", calls.no_room())) if is_over else wait
@@ -418,12 +424,12 @@ class Request:
 
     def _rejected(self, pick: Pick, status: int, retry_after_s: float | None, now: float) -> Step:
         """Decide on a response whose status may be retried."""
-        tried = self._with(pick)
-        is_alone = len(self._out) <= 1
+        tried = self._tried_with(pick)
+        is_alone = len(self._running) <= 1
         wait_s = self._retry_wait_s(status, tried, retry_after_s, now) if is_alone else 0.0
         if wait_s is None:
             return ANSWER
-        self._over(pick, tried)
+        self._remove(pick, tried)
         self._note(pick, f"status {status}")
         calls = self._calls
         pick.answered(now, ok=status not in calls.pool.failing, status=status)
@@ -479,9 +485,9 @@ class Request:
         hedge = self._calls.hedge
         assert hedge is not None
         self._first = self._first or pick
-        self._out = (*self._out, pick)
+        self._running = (*self._running, pick)
         self.wake_at = None
-        if len(self._out) > 1 or self.attempts >= self._retry.max_attempts:
+        if len(self._running) > 1 or self.attempts >= self._retry.max_attempts:
             return
         if self._replayable and self._method in hedge.methods:
             delay_s = self._calls.hedge_delay_s()
@@ -494,7 +500,7 @@ class Request:
         self.wake_at = None
         calls = self._calls
         # A hedge does not overtake requests that wait for room.
-        if calls.queue.count or not calls.pool.has_room_beside(self._known()):
+        if calls.queue.count or not calls.pool.has_room_beside(self._tried_or_running()):
             return None
         return self._send(now) if calls.budget.take(now) else None
 
@@ -503,20 +509,20 @@ class Request:
     def _is_late(self, now: float) -> bool:
         return now >= self.deadline_at - _ROUNDING_S
 
-    def _all_out(self) -> tuple[Pick, ...]:
+    def _running_picks(self) -> tuple[Pick, ...]:
         if self._hedged:
-            return self._out
+            return self._running
         return (self._pick,) if self._pick is not None and self.state == "sending" else ()
 
-    def _known(self) -> tuple[str, ...]:
+    def _tried_or_running(self) -> tuple[str, ...]:
         """Return the ids of the instances that were tried, and of those where attempts are out."""
-        return (*self._tried, *(pick.instance.id for pick in self._out))
+        return (*self._tried, *(pick.instance.id for pick in self._running))
 
-    def _with(self, pick: Pick) -> tuple[str, ...]:
+    def _tried_with(self, pick: Pick) -> tuple[str, ...]:
         id_ = pick.instance.id
         return self._tried if id_ in self._tried else (*self._tried, id_)
 
-    def _over(self, pick: Pick, tried: tuple[str, ...]) -> None:
+    def _remove(self, pick: Pick, tried: tuple[str, ...]) -> None:
         self._tried = tried
-        if self._out:
-            self._out = tuple(out for out in self._out if out is not pick)
+        if self._running:
+            self._running = tuple(out for out in self._running if out is not pick)

@@ -218,16 +218,16 @@ class Watcher(Protocol):
     """Learns how a body ended."""
 
     def ended(self, body: Body) -> None:
-        """Take the end: the body was closed. Called once."""
+        """Called once, when the body was closed."""
 
     def dropped(self) -> None:
-        """Take that the body was dropped and never closed; from a finalizer."""
+        """Called from a finalizer: the body was dropped and never closed."""
 
 
 class Body:
     """The body of a response, over the library's own stream. It reports its end to a watcher.
 
-    Its number is among the open ones until it has been closed to the end.
+    The transport remembers its number until it has been closed without an error.
 
     Args:
         stream: the library's.

@@ -148,7 +148,7 @@ class _Exchange:
             ),
         }
         if response.is_closed:
-            # A custom transport gave the whole body at once; its stream is not closed again.
+            # A custom transport gave the whole body at once. No one will close its stream.
             service.ended(pick, "success")
         return response
 
@@ -219,7 +219,7 @@ class _Exchange:
         """Have a response's body end the attempt."""
         body = response.stream
         if response.is_closed:
-            # A custom transport gave the whole body at once; its stream is not closed again.
+            # A custom transport gave the whole body at once. No one will close its stream.
             self.side.connections.give_back(attempt.inner)
         else:
             if not isinstance(body, Body):
@@ -262,7 +262,7 @@ class _Attempt:
         self.inner = inner
 
     def opened(self, backend: Any) -> None:
-        """Take that a connection for it is open: the instance's latency begins now."""
+        """Called when its connection is open: the instance's latency begins now."""
         if backend is getattr(self.inner.transport, "backend", None):
             service = self._exchange.service
             with service.lock:
