@@ -168,3 +168,12 @@ class TestWatching:
         path.unlink()
         with pytest.raises(RegistryUnavailableError):
             await next_with(listings, [])
+
+
+def test_names_that_differ_by_case_only_are_refused(tmp_path):
+    path = tmp_path / "services.json"
+    path.write_text('{"billing": ["h:1"], "Billing": ["h:2"], "orders": ["h:3"]}')
+    for name in ("billing", "Billing", "BILLING."):
+        with pytest.raises(RegistryRequestError, match="'Billing', 'billing' differ by case only"):
+            fetched(path, name)
+    assert len(fetched(path).instances) == 1

@@ -3,6 +3,7 @@
 import pytest
 
 from trimtab import ConfigurationError, Instance
+from trimtab.errors import RegistryRequestError
 from trimtab.registries import WatchableRegistry, connect
 from trimtab.registries.static import StaticRegistry, from_url
 from trimtab_sim.loop import run
@@ -81,3 +82,13 @@ def test_equal_lists_are_one_registry():
     assert from_url("static://a:1").key == from_url("static://a:1/").key
     assert from_url("static://a:1").key != from_url("static://a:1;weight=2").key
     assert from_url("static://a:1").key != from_url("static://a:1;zone=x").key
+
+
+def test_names_of_services_compare_as_hosts_do():
+    one = Instance(host="h", port=1)
+    registry = StaticRegistry(services={"Billing_API": [one]})
+    for name in ("billing_api", "BILLING_API", "billing_api."):
+        assert run(registry.fetch(name)).instances == (one,)
+    several = StaticRegistry(services={"Billing": [one], "billing": [one]})
+    with pytest.raises(RegistryRequestError, match="'Billing', 'billing' differ by case only"):
+        run(several.fetch("billing"))

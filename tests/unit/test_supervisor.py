@@ -35,9 +35,9 @@ def now():
 
 
 @asynccontextmanager
-async def supervising(registry, *, seed=1, store=None, **settings):
+async def supervising(registry, *, seed=1, store=None, service="orders", **settings):
     supervisor = Supervisor(
-        registry, "orders", DiscoverySettings(**settings), rng=Random(seed), store=store
+        registry, service, DiscoverySettings(**settings), rng=Random(seed), store=store
     )
     task = asyncio.get_running_loop().create_task(supervisor.run())
     try:
@@ -954,3 +954,103 @@ def test_of_many_merged_addresses_few_are_told(caplog):
     assert len(run(main())) == 1000
     assert len(caplog.messages) <= 100
     assert all(len(message) < 1000 for message in caplog.messages)
+
+
+# Names compare as those of URLs
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("registered", "called"),
+    [
+        ("Billing_API", "billing_api"),
+        ("BILLING", "billing"),
+        ("billing", "billing."),
+        ("Billing.", "billing"),
+        ("größe-Ä", "größe-ä"),
+        ("billing", "Billing"),
+    ],
+)
+def test_a_service_is_found_however_it_is_spelled(kind, registered, called):
+    async def main():
+        registry = kind()
+        registry.set(registered, SIX)
+        registry.set("another", ())
+        async with supervising(registry, service=called) as supervisor:
+            first = (await supervisor.first(5.0)).instances
+            registry.set(registered, SIX[:5])
+            await asyncio.sleep(30)
+            return first, supervisor.snapshot.instances
+
+    assert run(main()) == (SIX, SIX[:5])
+
+
+@BOTH
+def test_a_service_that_is_registered_later_is_found_however_it_is_spelled(kind):
+    async def main():
+        registry = kind()
+        registry.set("another", SIX)
+        async with supervising(registry, service="billing_api") as supervisor:
+            assert (await supervisor.first(5.0)).instances == ()
+            await asyncio.sleep(100)
+            registry.set("Billing_API", SIX)
+            await asyncio.sleep(200)
+            return supervisor.snapshot.instances
+
+    assert run(main()) == SIX
+
+
+@BOTH
+def test_names_that_differ_by_case_only_are_an_error_that_names_them(kind):
+    async def main():
+        registry = kind()
+        registry.set("Billing", SIX)
+        registry.set("BILLING", SIX)
+        async with supervising(registry, service="billing") as supervisor:
+            with pytest.raises(DiscoveryError, match="'BILLING', 'Billing' differ by case only"):
+                await supervisor.first(5.0)
+
+    run(main())
+
+
+@BOTH
+def test_a_name_that_is_right_asks_for_no_others(kind):
+    class Asking(kind):
+        asked = 0
+
+        async def services(self):
+            self.asked += 1
+            return await super().services()
+
+    async def main():
+        registry = Asking()
+        registry.set("orders", SIX)
+        async with supervising(registry) as supervisor:
+            await supervisor.first(5.0)
+            registry.set("orders", ())
+            await asyncio.sleep(300)
+        return registry.asked
+
+    assert run(main()) == 0
+
+
+@BOTH
+@pytest.mark.parametrize("error", [RegistryRequestError("cannot"), RuntimeError("a bug"), None])
+def test_a_registry_that_does_not_name_its_services_is_asked_now_and_then(kind, error):
+    class Silent(kind):
+        asked = 0
+
+        async def services(self):
+            self.asked += 1
+            if error is None:
+                await asyncio.sleep(1e6)
+            raise error
+
+    async def main():
+        registry = Silent()
+        async with supervising(registry, poll_interval_s=0.1) as supervisor:
+            assert (await supervisor.first(5.0)).instances == ()
+            await asyncio.sleep(100)
+            return registry.asked
+
+    assert 1 <= run(main()) <= 21

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from trimtab.background import on_fork
 from trimtab.discovery.last_known_good import LastKnownGood
+from trimtab.discovery.spelling import Names
 from trimtab.discovery.supervisor import READS_AT_ONCE, Supervisor
 from trimtab.errors import ConfigurationError
 from trimtab.registries import Registry, WatchableRegistry, connect
@@ -109,6 +110,7 @@ class RegistryHold:
     def __init__(self, hub: Hub, registry: Registry, *, owned: bool) -> None:
         self.registry = registry
         self.gate = asyncio.Semaphore(READS_AT_ONCE)
+        self.names = Names(registry)
         self.holders = 0
         self._hub = hub
         self._owned = owned
@@ -139,7 +141,7 @@ class _Supervised:
             )
         self.leases = 0
         self.supervisor = Supervisor(
-            hold.registry, service, settings, rng=rng, store=store, gate=hold.gate
+            hold.registry, service, settings, rng=rng, store=store, gate=hold.gate, names=hold.names
         )
         self._task = asyncio.get_running_loop().create_task(
             self.supervisor.run(), name=f"trimtab supervisor of {service}"

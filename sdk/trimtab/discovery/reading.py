@@ -13,6 +13,7 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from trimtab.calls import Backoff
+from trimtab.discovery.spelling import Names, Spelling
 from trimtab.errors import (
     RegistryCursorLostError,
     RegistryDeniedError,
@@ -81,9 +82,11 @@ class Reader:
         rng: Random,
         receiver: Receiver,
         gate: asyncio.Semaphore,
+        names: Names | None = None,
     ) -> None:
         self._registry = registry
         self._service = service
+        self._spelling = Spelling(names or Names(registry), service)
         self._settings = settings
         self._rng = rng
         self._receiver = receiver
@@ -157,7 +160,7 @@ class Reader:
             try:
                 async with asyncio.timeout(timeout_s):
                     with self._as_a_failure():
-                        listing = await self._registry.fetch(self._service)
+                        listing = await self._fetch_by_name()
             except TimeoutError:
                 raise RegistryUnavailableError(
                     f"{self._registry.url} gave no answer within {timeout_s:g} s"
@@ -166,6 +169,18 @@ class Reader:
             return None
         self._newest = ticket
         return listing
+
+    async def _fetch_by_name(self) -> Listing:
+        """Ask under the name that the registry knows; look for it where nothing is listed."""
+        try:
+            listing = await self._registry.fetch(self._spelling.name)
+        except RegistryRequestError:
+            if not await self._spelling.has_changed():
+                raise
+        else:
+            if self._spelling.is_proven_by(listing) or not await self._spelling.has_changed():
+                return listing
+        return await self._registry.fetch(self._spelling.name)
 
     # -- the watch ---------------------------------------------------------------------------
 
@@ -200,8 +215,31 @@ class Reader:
                     await self._wait_after(error, backoff)
 
     async def _watch(self, registry: WatchableRegistry) -> AsyncGenerator[Listing, None]:
-        """Watch; the first list is a full read like any other."""
-        async with aclosing(registry.watch(self._service)) as listings:  # type: ignore[type-var]
+        """Watch; begin again where the registry has another spelling of the name."""
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            try:
+                async with aclosing(self._watch_name(registry)) as listings:
+                    async for listing in listings:
+                        is_proven = self._spelling.is_proven_by(listing)
+                        has_changed = not is_proven and await self._has_other_name()
+                        if has_changed:
+                            break
+                        yield listing
+            except RegistryRequestError:
+                has_changed = await self._has_other_name()
+                if not has_changed:
+                    raise
+
+    async def _has_other_name(self) -> bool:
+        async with self._gate, asyncio.timeout(self._settings.fetch_timeout_s):
+            return await self._spelling.has_changed()
+
+    async def _watch_name(self, registry: WatchableRegistry) -> AsyncGenerator[Listing, None]:
+        """Watch under the present name; the first list is a full read like any other."""
+        watch = registry.watch(self._spelling.name)
+        async with aclosing(watch) as listings:  # type: ignore[type-var]
             async with self._gate:
                 listing = await self._next(listings)
             while listing is not None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from trimtab.discovery.last_known_good import Store
     from trimtab.discovery.settings import DiscoverySettings
+    from trimtab.discovery.spelling import Names
     from trimtab.instance import Instance
     from trimtab.registries import Listing, Registry
 
@@ -68,6 +69,7 @@ class Supervisor:
         rng: Random,
         store: Store | None = None,
         gate: asyncio.Semaphore | None = None,
+        names: Names | None = None,
     ) -> None:
         self.service = service
         self.snapshot: Snapshot | None = None
@@ -80,6 +82,7 @@ class Supervisor:
             rng=rng,
             receiver=self,
             gate=gate or asyncio.Semaphore(READS_AT_ONCE),
+            names=names,
         )
         self._admission = Admission(registry.url, service, settings)
         self._guard = LossGuard(settings.grace_s)

@@ -12,7 +12,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from trimtab.errors import ConfigurationError, InvalidInstanceError, RegistryAnswerError
+from trimtab.errors import (
+    ConfigurationError,
+    InvalidInstanceError,
+    RegistryAnswerError,
+    RegistryRequestError,
+)
 from trimtab.instance import Instance, Status
 
 if TYPE_CHECKING:
@@ -23,8 +28,10 @@ __all__ = [
     "MOST_ENTRIES",
     "Complaints",
     "StatusWords",
+    "check_case",
     "check_protocol",
     "gather",
+    "plain_name",
     "read_entry",
     "text_or_json",
     "usual_fields",
@@ -197,6 +204,26 @@ def usual_fields(entry: Mapping[Any, Any]) -> dict[str, Any]:
         if field not in found or _RANK_OF[plain] < found[field][0]:
             found[field] = (_RANK_OF[plain], value)
     return {field: value for field, (_, value) in found.items()}
+
+
+def plain_name(service: str) -> str:
+    """Return a service's name as names compare: without case, and without a dot at its end."""
+    return service.lower().removesuffix(".")
+
+
+def check_case(place: str, service: str, names: Iterable[str]) -> None:
+    """Refuse a name that may mean several services.
+
+    Raises:
+        RegistryRequestError: several names differ by case only from this one.
+    """
+    wanted = plain_name(service)
+    found = sorted({name for name in names if plain_name(name) == wanted})
+    if len(found) > 1:
+        raise RegistryRequestError(
+            f"{place}: {', '.join(map(repr, found))} differ by case only, and {service!r} may mean "
+            "each of them: in URLs names have no case; rename all but one"
+        )
 
 
 def check_protocol(protocol: str) -> None:

@@ -28,7 +28,13 @@ from trimtab.errors import (
 )
 from trimtab.registries.asking import LONGEST_NUMBER, whole_number
 from trimtab.registries.composed import ComposedRegistry
-from trimtab.registries.entries import Complaints, StatusWords, gather, read_entry
+from trimtab.registries.entries import (
+    Complaints,
+    StatusWords,
+    check_case,
+    gather,
+    read_entry,
+)
 from trimtab.registries.protocol import Listing
 from trimtab.registries.urls import Settings, digest, flag, read_options
 
@@ -136,6 +142,7 @@ class FileReader:
         """Do nothing: nothing stays open."""
 
     def _listing(self, service: str, table: dict[str, Any]) -> Listing:
+        check_case(str(self._path), service, table)
         if service not in table:
             named = ", ".join(sorted(table)) or "no service at all"
             raise RegistryRequestError(f"{self._path}: no service {service!r}; it names: {named}")

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from trimtab.errors import ConfigurationError
 from trimtab.instance import Instance
+from trimtab.registries.entries import check_case, plain_name
 from trimtab.registries.protocol import Listing
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ __all__ = ["StaticRegistry", "from_url"]
 
 class StaticRegistry:
     """A fixed list of instances: the same for every service, or one per service.
+
+    Names of services compare as the hosts of URLs do, without case and a dot at their end.
 
     Args:
         instances: what every service name resolves to.
@@ -31,13 +34,20 @@ class StaticRegistry:
     ) -> None:
         self._any = _distinct(instances)
         self._services = {name: _distinct(list_) for name, list_ in (services or {}).items()}
+        self._names = {plain_name(name): name for name in self._services}
         self.url = "static://" + ",".join(instance.address for instance in self._any)
         # Equal lists are the same registry; weights and zones are part of the list.
         self.key = f"static {self._any!r} {self._services!r}"
 
     async def fetch(self, service: str) -> Listing:
-        """Return the list of the service."""
-        return Listing(instances=self._services.get(service, self._any), version="static")
+        """Return the list of the service.
+
+        Raises:
+            RegistryRequestError: two services differ by case only.
+        """
+        check_case(self.url, service, self._services)
+        name = self._names.get(plain_name(service), service)
+        return Listing(instances=self._services.get(name, self._any), version="static")
 
     async def services(self) -> list[str]:
         """Name the services that have a list of their own."""
