@@ -2,7 +2,7 @@
 
 import pytest
 
-from trimtab.discovery.cache import ServiceCache
+from trimtab.discovery.lists import ServiceCache
 from trimtab.testing import ManualClock
 
 

@@ -9,11 +9,11 @@ and `changes` finds the differences between two lists and makes events of them.
 
 from __future__ import annotations
 
-from trimtab.discovery.cache import ServiceCache
 from trimtab.discovery.changes import emit_events, list_events
 from trimtab.discovery.directory import Directory, SyncDirectory
 from trimtab.discovery.home import Home
 from trimtab.discovery.hub import Lease
+from trimtab.discovery.lists import ServiceCache
 from trimtab.discovery.settings import DiscoverySettings, DiscoveryState
 
 __all__ = [

@@ -27,7 +27,6 @@ from trimtab.errors import (
     RegistryUnavailableError,
 )
 from trimtab.registries.asking import LONGEST_NUMBER, whole_number
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import (
     Complaints,
     StatusWords,
@@ -35,7 +34,7 @@ from trimtab.registries.entries import (
     gather,
     read_entry,
 )
-from trimtab.registries.protocol import Listing
+from trimtab.registries.protocol import ComposedRegistry, Listing
 from trimtab.registries.urls import Settings, digest, flag, read_options
 
 if TYPE_CHECKING:

@@ -29,7 +29,6 @@ from trimtab.errors import (
 )
 from trimtab.hiding import shown
 from trimtab.registries.asking import Answer, Asker, parse_any, parse_json, refusal
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import (
     FIELDS,
     Complaints,
@@ -39,7 +38,7 @@ from trimtab.registries.entries import (
     usual_fields,
 )
 from trimtab.registries.members import MemberSettings
-from trimtab.registries.protocol import Listing
+from trimtab.registries.protocol import ComposedRegistry, Listing
 from trimtab.registries.urls import Tls, above_zero, duration_s, read_options
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.consul.reader import Agents, ConsulReader, PreparedReader
 from trimtab.registries.consul.settings import ConsulSettings
 from trimtab.registries.consul.watch import ConsulWatch
 from trimtab.registries.consul.writer import ConsulWriter
+from trimtab.registries.protocol import ComposedRegistry
 
 if TYPE_CHECKING:
     from random import Random

@@ -34,7 +34,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.hiding import shown
 
 if TYPE_CHECKING:
-    from trimtab.registries.composed import ComposedRegistry
+    from trimtab.registries.protocol import ComposedRegistry
 
 __all__ = ["from_url"]
 

@@ -11,11 +11,10 @@ from dns.rdatatype import RdataType
 
 from trimtab.errors import ConfigurationError, RegistryRequestError, RegistryUnavailableError
 from trimtab.hiding import shown
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.dns.nameservers import Nameservers
 from trimtab.registries.dns.records import AddressRecords, SrvRecords
 from trimtab.registries.entries import Complaints
-from trimtab.registries.protocol import Listing
+from trimtab.registries.protocol import ComposedRegistry, Listing
 from trimtab.registries.urls import (
     Settings,
     above_zero,

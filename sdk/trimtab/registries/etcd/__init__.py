@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from random import Random
 
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.etcd.gateway import Gateway
 from trimtab.registries.etcd.reader import EtcdReader, EtcdWatch
 from trimtab.registries.etcd.settings import EtcdSettings
 from trimtab.registries.etcd.writer import EtcdWriter
+from trimtab.registries.protocol import ComposedRegistry
 
 __all__ = ["EtcdSettings", "from_url", "make"]
 

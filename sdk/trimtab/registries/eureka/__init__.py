@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from trimtab.registries.eureka.registry import EurekaSettings, make
 
 if TYPE_CHECKING:
-    from trimtab.registries.composed import ComposedRegistry
+    from trimtab.registries.protocol import ComposedRegistry
 
 __all__ = ["EurekaSettings", "from_url", "make"]
 

@@ -19,7 +19,6 @@ from trimtab.errors import (
 )
 from trimtab.hiding import shown
 from trimtab.registries.asking import Answer, refusal
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import Complaints
 from trimtab.registries.eureka.entries import (
     read_application,
@@ -28,7 +27,7 @@ from trimtab.registries.eureka.entries import (
     status_word,
 )
 from trimtab.registries.members import Members, MemberSettings, read_members
-from trimtab.registries.protocol import Listing
+from trimtab.registries.protocol import ComposedRegistry, Listing
 from trimtab.registries.urls import TLS_OPTIONS, digest, duration_s, split_options
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.kubernetes.reader import KubernetesReader, KubernetesWatch
 from trimtab.registries.kubernetes.settings import KubernetesSettings
+from trimtab.registries.protocol import ComposedRegistry
 
 if TYPE_CHECKING:
     from random import Random

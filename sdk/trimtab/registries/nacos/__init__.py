@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from trimtab.registries.nacos.registry import NacosSettings, make
 
 if TYPE_CHECKING:
-    from trimtab.registries.composed import ComposedRegistry
+    from trimtab.registries.protocol import ComposedRegistry
 
 __all__ = ["NacosSettings", "from_url", "make"]
 

@@ -18,7 +18,6 @@ from trimtab.errors import (
     RegistryRequestError,
 )
 from trimtab.registries.asking import Answer, parse_json, refusal
-from trimtab.registries.composed import ComposedRegistry
 from trimtab.registries.entries import Complaints
 from trimtab.registries.members import Members, MemberSettings, read_members
 from trimtab.registries.nacos.api import (
@@ -29,7 +28,7 @@ from trimtab.registries.nacos.api import (
     registration,
     result_of,
 )
-from trimtab.registries.protocol import Listing
+from trimtab.registries.protocol import ComposedRegistry, Listing
 from trimtab.registries.urls import TLS_OPTIONS, above_zero, digest, duration_s, split_options
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from trimtab.errors import ConfigurationError
 if find_spec("kazoo") is None:
     raise ConfigurationError("zk:// needs kazoo: pip install 'trimtab[zookeeper]'")
 
-from trimtab.registries.composed import ComposedRegistry
+from trimtab.registries.protocol import ComposedRegistry
 from trimtab.registries.zookeeper.ensemble import Ensemble
 from trimtab.registries.zookeeper.reader import ZooKeeperReader, ZooKeeperWatch
 from trimtab.registries.zookeeper.settings import ZooKeeperSettings

@@ -8,8 +8,7 @@ from importlib import import_module
 import pytest
 
 from trimtab.registries import Registrar, Registry, WatchableRegistry, connect
-from trimtab.registries.composed import ComposedRegistry
-from trimtab.registries.protocol import CheckingRegistrar
+from trimtab.registries.protocol import CheckingRegistrar, ComposedRegistry
 from trimtab.registries.urls import Settings, Tls
 
 SECRET = "hunter2"
