@@ -141,8 +141,12 @@ def _judge(
             )
             for number in range(experiment.reps)
         ]
-        mapped = map if executor is None else executor.map
-        found += list(mapped(experiment.measure, trials))
+        if executor is None:
+            found += map(experiment.measure, trials)
+        else:
+            # Not `map`: interrupted, it cancels futures that the pool then cannot end.
+            futures = [executor.submit(experiment.measure, trial) for trial in trials]
+            found += [future.result() for future in futures]
         rows = [_row(oracle, found, quick=quick) for oracle in experiment.oracles]
         if not any(row.verdict == "undecided" for row in rows):
             break

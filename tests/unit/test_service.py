@@ -1,6 +1,7 @@
 """A service in use: the machine under its lock and clock, its list, what it tells."""
 
 import threading
+from random import Random
 
 import pytest
 
@@ -9,10 +10,12 @@ from trimtab import (
     ClosedError,
     ConcurrencyLimits,
     DiscoveryTimeoutError,
+    EnvoyOutliers,
     HealthSettings,
     NoEligibleInstanceError,
     NoInstancesError,
     SaturatedError,
+    Snapshot,
 )
 from trimtab.calls import ANSWER, Fail, Wait
 from trimtab.pool import Pick
@@ -288,3 +291,38 @@ def test_a_listener_that_fails_is_logged_and_disturbs_nobody(caplog):
         "service 'orders': a listener to events failed"
     ] * 3  # two probes, and panic
     assert isinstance(begin(service)[1], Pick)
+
+
+@pytest.mark.parametrize(
+    ("outliers", "instances", "wanted"),
+    [
+        ("envoy", "abcd", 1),
+        ("envoy", "abcdefghi", 1),
+        ("envoy", "abcdefghij", 0),
+        ("envoy", "a", 0),
+        (EnvoyOutliers(max_ejected_ratio=0.5), "abc", 0),
+        (EnvoyOutliers(max_ejected_ratio=0.2), "abcd", 1),
+        (EnvoyOutliers(max_ejected_ratio=0.0), "abcd", 0),
+        (EnvoyOutliers(always_eject_one=True), "abc", 0),
+        ("grpc_a50", "abc", 0),
+        (None, "abc", 0),
+    ],
+)
+def test_ejection_without_an_effect_is_told_once(caplog, outliers, instances, wanted):
+    service = service_of(instances, health=HealthSettings(outliers=outliers))
+    service._update(Snapshot(service="orders", instances=tuple(map(instance, instances))))
+    told = [record.getMessage() for record in caplog.records if "ejects none" in record.message]
+    assert len(told) == wanted
+    for line in told:
+        assert "orders" in line
+        assert "grpc_a50" in line
+
+
+def test_what_is_told_of_ejection_is_true():
+    for few, many in ((9, 10), (2, 11)):
+        for members, ejects in ((few, False), (many, True)):
+            settings = EnvoyOutliers(consecutive_failures=1)
+            detector = settings.detector(Random(1))
+            detector.update([str(number) for number in range(members)], 0.0)
+            assert detector.note("0", 500, 0.0) is ejects
+            assert (settings.why_never(members) is None) is ejects

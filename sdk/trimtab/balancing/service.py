@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from trimtab.calls import Calls, Request
 from trimtab.discovery import DiscoveryState, list_events
 from trimtab.errors import DiscoveryTimeoutError, PickError, SaturatedError
+from trimtab.health import EnvoyOutliers
 from trimtab.pool import Pool
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Service:
         self._on_removed = on_removed
         self.lock = threading.Lock()
         self._is_let_go = False
+        self._has_warned = False
 
     def __repr__(self) -> str:
         return f"<Service {self.name} instances={len(self._pool)}>"
@@ -321,8 +323,18 @@ class Service:
                 self.calls.listed()
             self.calls.call_idle()
         self._tell()
+        self._warn_if_none_is_ejected(len(self._pool))
         if removed:
             self._on_removed(removed)
+
+    def _warn_if_none_is_ejected(self, members: int) -> None:
+        """Say once that ejection is switched on, and has no effect with so few instances."""
+        outliers = self.policies.health.outliers
+        if self._has_warned or not isinstance(outliers, EnvoyOutliers):
+            return
+        if (why := outliers.why_never(members)) is not None:
+            self._has_warned = True
+            logger.warning("service %r: %s", self.name, why)
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class EnvoyOutliers:
             one per whole interval without ejection.
         max_ejection_jitter_s: the greatest random addition to a duration.
         max_ejected_ratio: an ejection that would raise the ejected share above this is skipped.
+            With the default, none of fewer than ten members is ejected; a warning is logged once.
         always_eject_one: one may be ejected whatever the share.
         success_rate: eject members with a success ratio below `mean - factor * stdev` of the
             interval.
@@ -84,6 +85,21 @@ class EnvoyOutliers:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def why_never(self, members: int) -> str | None:
+        """Return why none of so many members can be ejected, or None if one can.
+
+        A single member is never missed, and a ratio of 0 is somebody's wish.
+        """
+        least_percent = 100 / members if members > 1 else 0
+        allowed = percent(self.max_ejected_ratio)
+        if self.always_eject_one or not 0 < allowed < least_percent:
+            return None
+        return (
+            f"Envoy's outlier ejection ejects none of {members} instances: one of them is more "
+            f"than max_ejected_ratio={self.max_ejected_ratio:g}; use outliers='grpc_a50', or "
+            "EnvoyOutliers(always_eject_one=True)"
+        )
 
     def detector(self, rng: Random) -> EnvoyDetector:
         """Make the detector; `rng` draws the jitter."""
