@@ -1,8 +1,8 @@
 """Registries: one adapter per scheme, behind one protocol (`protocol`), found by URL.
 
 `connect("consul://127.0.0.1:8500")` makes one (`connecting`) of a reader, a watch and a writer
-(`composed`), which take the settings of the URL (`urls`). `asking` asks servers over HTTP,
-`members` chooses one of several, `entries` reads instances. The schemes:
+(`protocol` joins them), which take the settings of the URL (`urls`). `asking` asks servers over
+HTTP, `members` chooses one of several, `entries` reads instances. The schemes:
 
 | scheme                         | module       | how it follows changes       | registers |
 |--------------------------------|--------------|------------------------------|-----------|
