@@ -1,9 +1,15 @@
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import trimtab_sim
+from trimtab_sim.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BARE = """
 import sys
@@ -43,3 +49,16 @@ def test_without_the_extra_the_package_imports_and_names_it():
     assert lines[1].endswith("run: pip install 'trimtab[sim]'")
     assert lines[2] == "2"
     assert "pip install 'trimtab[sim]'" in done.stderr
+
+
+def test_every_package_of_the_extra_is_asked_for_before_anything_runs(monkeypatch, capsys):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"]["sim"]
+    packages = [re.split(r"[<>=\[ ]", each)[0].replace("-", "_") for each in extra]
+    assert packages
+    for package in packages:
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, package, None)
+            assert main(["list"]) == 2
+        said = capsys.readouterr().err
+        assert f"needs {package}, which is not installed" in said
