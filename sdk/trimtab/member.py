@@ -25,7 +25,7 @@ other members.
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from trimtab.errors import ConfigurationError, PickDoneError
@@ -110,6 +110,8 @@ class Member:
         in_flight: requests picked and not yet done.
         picks, successes, failures, cancelled: counts; `picks` is always the sum of the others and
             `in_flight`.
+        answered_at: when it last answered a request or a probe well; minus infinity if never, or
+            if it has failed since.
         unanswered: the picks without a response, with the times of their begin, oldest first.
         connect_s: how long the last new connection took to open, in seconds; None: none yet.
         is_removed: it left the list; requests in flight go on, no new ones come.
@@ -122,6 +124,7 @@ class Member:
         "_latency_s",
         "_learned_s",
         "_measured",
+        "answered_at",
         "cancelled",
         "connect_s",
         "failures",
@@ -150,6 +153,7 @@ class Member:
         self._fleet.count += 1
         self._faded_at = now
         self._measured = False
+        self.answered_at = -inf
         # An ordinary dict would walk over the gaps of its removed entries to find the oldest.
         self.unanswered: OrderedDict[object, float] = OrderedDict()
 
@@ -180,6 +184,7 @@ class Member:
             self._latency_s += rtt_s * (1.0 - kept)
         self._learned_s = self._latency_s
         self._measured = True
+        self.answered_at = now
 
     def abandon(self, pick: object, now: float, *, failed: bool) -> None:
         """Learn from a request without a response: it failed, or the caller gave up."""
@@ -235,6 +240,7 @@ class Member:
 
     def _learn_failure(self, now: float) -> None:
         self._fade(now)
+        self.answered_at = -inf
         added = min(FAILURE_LOAD, MAX_FAILURE_LOAD - self._failure_load)
         self._failure_load += added
         if not self.is_removed:

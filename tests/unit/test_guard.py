@@ -217,3 +217,75 @@ def test_at_the_release_it_is_believed_whatever_the_rounding(now, grace_s):
     guard = LossGuard(grace_s)
     if guard.decide(SIX, (), now):
         assert guard.decide(SIX, (), guard.release_at) == ()
+
+
+# Who still answers after trouble
+
+
+class Answers:
+    """Says who answers, and notes since when it was asked."""
+
+    def __init__(self, *ids):
+        self.ids, self.moments = set(ids), []
+
+    def __call__(self, id_, moment):
+        self.moments.append(moment)
+        return id_ in self.ids
+
+
+def vouched(answers, **settings):
+    return LossGuard(5.0, answers_since=answers, **{"doubt_max_s": 60.0, **settings})
+
+
+def test_after_trouble_who_still_answers_is_kept_on_for_a_bounded_time():
+    answers = Answers("i1", "i2", "i3")
+    guard = vouched(answers)
+    guard.alarm()
+    listed, kept = SIX, []
+    for now in range(10, 90, 2):
+        listed = guard.decide(listed, (), float(now))
+        kept.append((now, len(listed)))
+    assert {count for now, count in kept if now < 15} == {6}
+    assert {count for now, count in kept if 15 <= now < 70} == {3}
+    assert {count for now, count in kept if now >= 70} == {0}
+    assert guard.release_at is None
+
+
+def test_who_no_longer_answers_goes_at_the_next_reading():
+    answers = Answers("i1", "i2")
+    guard = vouched(answers)
+    guard.alarm()
+    listed = guard.decide(SIX, (), 10.0)
+    listed = guard.decide(listed, (), 15.0)
+    assert [each.id for each in listed] == ["i1", "i2"]
+    assert answers.moments[-1] == 10.0
+    answers.ids = {"i2"}
+    listed = guard.decide(listed, (), guard.release_at)
+    assert [each.id for each in listed] == ["i2"]
+    assert guard.decide(listed, SIX, 22.0) == SIX
+    assert guard.release_at is None
+
+
+def test_trouble_again_and_again_does_not_make_it_longer():
+    guard = vouched(Answers(*(each.id for each in SIX)))
+    listed = SIX
+    for now in range(10, 200):
+        if now < 190 and now % 3 == 0:
+            guard.alarm()
+        listed = guard.decide(listed, (), float(now))
+    assert listed == ()
+
+
+@pytest.mark.parametrize("after", [SIX[:5], SIX[:3], SIX[:2], ()])
+def test_in_calm_times_answers_keep_nobody(after):
+    guard = vouched(Answers(*(each.id for each in SIX)))
+    listed = guard.decide(SIX, after, 10.0)
+    assert guard.decide(listed, after, 15.0) == after
+
+
+@pytest.mark.parametrize("settings", [{"doubt_max_s": 0.0}, {"answers_since": None}])
+def test_without_it_the_grace_is_all(settings):
+    guard = LossGuard(5.0, **{"doubt_max_s": 60.0, "answers_since": Answers("i1"), **settings})
+    guard.alarm()
+    assert guard.decide(SIX, (), 10.0) == SIX
+    assert guard.decide(SIX, (), 15.0) == ()

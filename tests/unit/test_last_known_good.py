@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab import Instance, Status
+from trimtab.discovery import last_known_good as module
 from trimtab.discovery.last_known_good import LastKnownGood, OffLoop
 from trimtab.testing import ManualClock
 
@@ -329,3 +330,20 @@ def test_an_error_of_the_store_costs_one_save_alone(caplog):
 
     assert asyncio.run(main()) == ["good"]
     assert "cannot be kept on disk" in caplog.text
+
+
+def test_a_disk_that_hangs_holds_up_no_closing(monkeypatch, caplog):
+    monkeypatch.setattr(module, "_CLOSE_WITHIN_S", 0.05)
+    slow = Slow()
+
+    async def main():
+        disk = OffLoop(slow)
+        disk.save("one")
+        await asyncio.sleep(0.01)
+        disk.save("two")
+        await disk.aclose()
+        assert slow.saved == []
+        slow.released.set()
+
+    asyncio.run(main())
+    assert "has not written" in caplog.text

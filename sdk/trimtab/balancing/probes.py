@@ -54,6 +54,7 @@ class ProbeRunner:
         members: see `Members`.
         judge: see `Judge`.
         rng: the source of chance.
+        heard: called with the id of an instance each time that a probe of it passes.
         refusal_of: says why an address may not be called, and so not probed either.
     """
 
@@ -64,11 +65,13 @@ class ProbeRunner:
         members: Members,
         judge: Judge,
         rng: Random,
+        heard: Callable[[str], None] | None = None,
         refusal_of: Callable[[str], str | None] | None = None,
     ) -> None:
         self._settings = settings
         self._members = members
         self._judge = judge
+        self._heard = heard
         self._rng = rng
         self._network = NetworkCarrier(refusal_of=refusal_of)
         self._carrier = settings.carrier or self._network
@@ -120,6 +123,8 @@ class ProbeRunner:
             return probe(settings.check, probed.instance, self._carrier)
 
         def tell(result: ProbeResult, verdict: bool | None) -> None:  # noqa: FBT001 - as repeat has it
+            if result.ok and self._heard is not None:
+                self._heard(probed.instance.id)
             if verdict is None:
                 return
             was_well, probed.was_well = probed.was_well, verdict

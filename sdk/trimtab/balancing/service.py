@@ -226,6 +226,16 @@ class Service:
             self.calls.call_idle()
         self._tell()
 
+    def heard(self, id_: str) -> None:
+        """Take a probe that has passed; see `Pool.heard`."""
+        with self.lock:
+            self._pool.heard(id_, self.clock())
+
+    def answers_since(self, id_: str, moment: float) -> bool:
+        """Return whether an instance answers this client; see `Pool.answers_since`."""
+        with self.lock:
+            return self._pool.answers_since(id_, moment)
+
     # -- figures -----------------------------------------------------------------------------
 
     @property

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from trimtab.balancing.policies import Policies
-    from trimtab.discovery import DiscoverySettings, DiscoveryState, Home
+    from trimtab.discovery import DiscoverySettings, DiscoveryState, Home, Lease
     from trimtab.health.probing import ProbeSettings
     from trimtab.member import Member
     from trimtab.pool import PoolStatistics
@@ -130,14 +130,18 @@ class Services:
     def _new(self, name: str) -> tuple[Service, Callable[[], None]]:
         seeds = [self._rng.getrandbits(64) for _ in range(2)]
         probing_seed = self._rng.getrandbits(64) if self._policies.probe is not None else 0
+
+        def take_lease() -> Lease:
+            lease = self.home.hub.lease(self._registry, name, self._settings, rng=Random(seeds[0]))
+            lease.vouch(service.answers_since)
+            return lease
+
         service = Service(
             name,
             policies=self._policies,
             settings=self._settings,
             home=self.home,
-            take_lease=lambda: self.home.hub.lease(
-                self._registry, name, self._settings, rng=Random(seeds[0])
-            ),
+            take_lease=take_lease,
             rng=Random(seeds[1]),
             on_removed=self._on_removed,
         )
@@ -178,6 +182,7 @@ class Services:
             settings,
             members=service.suspects if settings.only_ejected else service.instances,
             judge=judge,
+            heard=service.heard,
             rng=Random(seed),
             refusal_of=NetworkPolicy(self._settings.allow_networks).refusal_of,
         )

@@ -7,7 +7,10 @@ of them critical because their heartbeats are missing. Such an answer looks like
 The rule: an *alarm* is a failure, a reset, a lost cursor, or more than half of the instances gone
 in one answer. It starts a time of `grace_s` in which no instance is lost: an instance that is
 missing or has turned critical stays in use as it was, and every other change counts at once.
-After that time, a fresh read is believed.
+After that time, a fresh read is believed, with one exception: an instance that still answers
+requests or probes of this program stays in use for as long as it does, at most `doubt_max_s`. A
+registry that has lost its memory lists the instances again as they register again, which may take
+longer than `grace_s`.
 
 Without an alarm, the loss of up to a half counts at once. So does, at any time, a change that
 somebody makes on purpose: draining, or a weight of 0. Only instances that turn critical stay in
@@ -32,7 +35,7 @@ from trimtab.health import reason_against
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trimtab.instance import Instance
 
@@ -57,9 +60,20 @@ class LossGuard:
     Args:
         grace_s: how long; longer than the heartbeat interval of the instances. 0: a loss counts at
             once.
+        doubt_max_s: how long after the trouble instances stay in use that still answer.
+        answers_since: returns whether an instance, by id, has answered well since a moment.
     """
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(
+        self,
+        grace_s: float,
+        *,
+        doubt_max_s: float = 0.0,
+        answers_since: Callable[[str, float], bool] | None = None,
+    ) -> None:
+        self._doubt_max_s = doubt_max_s
+        self._answers_since = answers_since
+        self._doubt_until = -math.inf
         self.release_at: float | None = None
         self.settle_at: float | None = None
         self._grace_s = grace_s
@@ -87,11 +101,22 @@ class LossGuard:
         elif lost:
             self.release_at, self.settle_at = self._calm_at, None
             return _merged(before, after, lost)
+        alive = self._alive(lost, now)
+        if alive:
+            self.release_at = min(now + self._grace_s, self._doubt_until)
+            self.settle_at = None
+            return _merged(before, after, alive)
         # A loss that was doubted is now believed; it does not have to settle too.
         was_doubted = self.release_at is not None
         self.release_at, self._has_halved = None, False
         sick = set() if was_doubted else lost.intersection(each.id for each in after)
         return _merged(before, after, sick) if self._settles(sick, now) else after
+
+    def _alive(self, lost: set[str], now: float) -> set[str]:
+        """Return the lost instances that stay in use because they still answer."""
+        if self.release_at is None or now >= self._doubt_until or self._answers_since is None:
+            return set()
+        return {id_ for id_ in lost if self._answers_since(id_, now - self._grace_s)}
 
     def _settles(self, sick: set[str], now: float) -> bool:
         """Return whether the instances that turned critical stay in use for now."""
@@ -105,6 +130,8 @@ class LossGuard:
         alarmed, self._alarmed = self._alarmed, False
         if alarmed and self._renewals <= MOST_RENEWALS:
             self._renewals += 1
+            if self.release_at is None and self._grace_s:
+                self._doubt_until = now + self._doubt_max_s
         elif not halved or self._has_halved:
             return
         self._has_halved = self._has_halved or halved

@@ -190,6 +190,10 @@ class Lease:
         """Call `subscriber` on the hub's loop with each new list, until the lease is closed."""
         self._unsubscribes.append(self.supervisor.subscribe(subscriber))
 
+    def vouch(self, answers_since: Callable[[str, float], bool]) -> None:
+        """Vouch for instances that answer, until the lease ends; see `Supervisor.vouch`."""
+        self._unsubscribes.append(self.supervisor.vouch(answers_since))
+
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
         return self.supervisor.state(self._hub.loop.time())

@@ -39,6 +39,7 @@ Found = tuple[tuple[Instance, ...], float]
 _FORMAT = 1
 _MAX_BYTES = 256 * 2**20
 _LEFT_BEHIND_S = 3600.0
+_CLOSE_WITHIN_S = 5.0
 
 
 class _File(msgspec.Struct):
@@ -86,9 +87,12 @@ class OffLoop:
         return await _in_a_thread(self._store.load)
 
     async def aclose(self) -> None:
-        """Wait until everything is saved."""
+        """Wait until everything is saved, unless the disk hangs."""
         if self._writing is not None:
-            await asyncio.wait([self._writing])
+            _, hanging = await asyncio.wait([self._writing], timeout=_CLOSE_WITHIN_S)
+            if hanging:
+                logger.warning("a list is not kept: the disk has not written it so far")
+                return
         if self._waiting is not None:  # The writer was cancelled: its loop ends.
             waiting, self._waiting = self._waiting, None
             waiting()

@@ -16,7 +16,7 @@ __all__ = ["DiscoverySettings", "DiscoveryState"]
 
 _MODES = ("auto", "push", "poll")
 _NO_NUMBERS = ("mode", "last_known_good", "allow_networks")
-_MAY_BE_ZERO = ("grace_s", "jitter_ratio", "resync_interval_s")
+_MAY_BE_ZERO = ("doubt_max_s", "grace_s", "jitter_ratio", "resync_interval_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class DiscoverySettings:
         grace_s: how long an instance stays in use that vanishes right after trouble with the
             registry, or together with more than half of the others; then a new read may confirm
             it. Longer than the heartbeat interval of the instances. 0: a loss counts at once.
+        doubt_max_s: how long, after trouble with the registry, an instance that was lost stays in
+            use while its own requests or probes succeed.
         max_services: how many services are kept at a time; the least recently used is dropped
             first.
         idle_s: a service that is not used for so long is dropped.
@@ -59,6 +61,7 @@ class DiscoverySettings:
     backoff_first_s: float = 0.1
     backoff_max_s: float = 5.0
     grace_s: float = 5.0
+    doubt_max_s: float = 60.0
     max_services: int = 1024
     idle_s: float = 600.0
     max_instances: int = 100_000

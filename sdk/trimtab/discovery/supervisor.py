@@ -85,7 +85,10 @@ class Supervisor:
             names=names,
         )
         self._admission = Admission(registry.url, service, settings)
-        self._guard = LossGuard(settings.grace_s)
+        self._vouchers: list[Callable[[str, float], bool]] = []
+        self._guard = LossGuard(
+            settings.grace_s, doubt_max_s=settings.doubt_max_s, answers_since=self._answers_since
+        )
         self._merged = Complaints()
         self._held: int | None = None
         self._settling: asyncio.TimerHandle | None = None
@@ -139,6 +142,23 @@ class Supervisor:
                 self._subscribers.remove(subscriber)
 
         return unsubscribe
+
+    def vouch(self, answers_since: Callable[[str, float], bool]) -> Callable[[], None]:
+        """Ask `answers_since` whether an instance answers; return the way out.
+
+        It takes an id and a moment of the loop's clock, and says whether that instance has answered
+        well since then, to a request or a probe.
+        """
+        self._vouchers.append(answers_since)
+
+        def withdraw() -> None:
+            if answers_since in self._vouchers:
+                self._vouchers.remove(answers_since)
+
+        return withdraw
+
+    def _answers_since(self, id_: str, moment: float) -> bool:
+        return any(answers_since(id_, moment) for answers_since in self._vouchers)
 
     def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
         """Return the error that there is no list, with the registry's last error."""

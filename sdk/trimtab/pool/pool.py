@@ -225,6 +225,15 @@ class Pool:
         self._monitor.probed(id_, now, is_well=is_well, why=why)
         self.review(now)
 
+    def heard(self, id_: str, now: float) -> None:
+        """Note that a probe of a member has passed; an unknown member is ignored."""
+        if id_ in self._members:
+            self._members[id_].answered_at = now
+
+    def answers_since(self, id_: str, moment: float) -> bool:
+        """Return whether a member has answered well since then, and not failed afterwards."""
+        return id_ in self._members and self._members[id_].answered_at >= moment
+
     @property
     def takes_reports(self) -> bool:
         """Whether the strategy weighs members by the load that they report."""

@@ -224,9 +224,10 @@ class Asker:
 
     async def _whole(self, response: httpx.Response) -> Answer:
         body = bytearray()
-        async for chunk in self._raw(response):
-            body += chunk
-            self._check_size(body, "the answer")
+        async with aclosing(self._raw(response)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                self._check_size(body, "the answer")
         return Answer(response.status_code, response.headers, bytes(body), response.request)
 
     async def _lines(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
