@@ -34,7 +34,8 @@ def create_app(*, rng: random.Random | None = None, **settings: Any) -> Starlett
     """Make the registry as an ASGI application, for a server of your own choice.
 
     It reads its state and runs checks from the start of its lifespan to the end. The server must
-    support the lifespan protocol and run the application in one process.
+    support the lifespan protocol and run the application in one process. How many connections there
+    are, and what idle ones may hold, is up to that server; `EmbeddedRegistry` and `serve` bound it.
 
     Args:
         rng: the source of randomness, for tests.

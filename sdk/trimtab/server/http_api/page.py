@@ -37,7 +37,8 @@ async def overview(request: Request) -> HTMLResponse:
         entries = views.health_entries(state.catalog, name)
         rows += len(entries)
         parts.append(_service(name, entries[: max(0, _MAX_ROWS - rows + len(entries))]))
-    count = f"{len(parts)} services, {rows} instances, index {state.catalog.indexes.last}"
+    numbers = (_counted(len(parts), "service"), _counted(rows, "instance"))
+    count = f"{', '.join(numbers)}, index {state.catalog.indexes.last}"
     if rows > _MAX_ROWS:
         count += f"; the first {_MAX_ROWS} instances are shown"
     body = "".join(parts) or "<p class=none>No service is registered yet.</p>"
@@ -47,6 +48,10 @@ async def overview(request: Request) -> HTMLResponse:
         f"<style>{_STYLE}</style><h1>Trimtab registry</h1><small>{count}</small>{body}</html>",
         headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _service(name: str, entries: list[HealthEntry]) -> str:
