@@ -25,7 +25,7 @@ def kit(tmp_path_factory):
     certificate = folder / "server.pem"
     authority.issue_cert(*HOSTS).private_key_and_cert_chain_pem.write_to_path(certificate)
     with (
-        HttpServer("behind", host="0.0.0.0", ssl_certfile=str(certificate)) as server,  # noqa: S104 - four loopback addresses
+        HttpServer("behind", host="0.0.0.0", ssl_certfile=str(certificate)) as server,
         ProxyServer() as proxy,
     ):
         yield SimpleNamespace(server=server, proxy=proxy, context=context)

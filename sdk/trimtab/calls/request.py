@@ -9,7 +9,8 @@ The rules, in the order in which a request meets them:
 3. If every eligible instance is full, the request queues for room: first come, first served, at
    most `max_pending` of them, each at most `max_wait_s`. A hedge does not queue.
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
-   allows, after a wait. All but refused connections are charged to the budget.
+   allows, after a wait. All are charged to the budget but refused connections and what a server
+   says it did not process.
 5. `Retry-After` is obeyed: the instance that sent it gets no request for so long, and if no other
    instance is left (or the policy says "service"), the retry waits so long. A status that is about
    the caller (`HealthSettings.caller_statuses`) counts against no instance, and pauses none.
@@ -65,6 +66,8 @@ __all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait"]
 
 State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
 
+_BLAMELESS = frozenset({"caller", "unprocessed"})
+"""The failures that are not the instance's."""
 _BLAME_RATIO = 0.5
 _ROUNDING_S = 1e-9
 """Waits end within a rounding error of their time."""
@@ -141,6 +144,7 @@ class Request:
         "_replayable",
         "_retry",
         "_tried",
+        "_unprocessed",
         "_wait",
         "attempts",
         "deadline_at",
@@ -175,6 +179,7 @@ class Request:
         self._first: Pick | None = None
         self._out: tuple[Pick, ...] = ()
         self._tried: tuple[str, ...] = ()
+        self._unprocessed = 0
         self._wait: Wait | None = None
         self.deadline_at = deadline_at
         self.state: State = "new"
@@ -242,7 +247,7 @@ class Request:
         tried = self._with(pick)
         self._over(pick, tried)
         calls = self._calls
-        is_blamed = failure != "caller" and not calls.is_closed
+        is_blamed = failure not in _BLAMELESS and not calls.is_closed
         calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
         if self._out:
             return None
@@ -440,15 +445,18 @@ class Request:
         no wait begins that would end after the deadline.
         """
         policy, calls = self._retry, self._calls
-        if not policy.allows(
-            cause, self.attempts, method=self._method, replayable=self._replayable
-        ):
+        attempts = self.attempts - self._unprocessed
+        if cause == "unprocessed":
+            self._unprocessed += 1
+            attempts = self._unprocessed
+        if not policy.allows(cause, attempts, method=self._method, replayable=self._replayable):
             return None
-        was_sent = policy.was_sent(cause)
+        was_connected = policy.was_connected(cause)
         has_other = calls.pool.has_other(tried)
-        if not has_other and not was_sent:
+        if not has_other and not was_connected:
             return None
-        wait_s = self._backoff_s() if was_sent else 0.0
+        is_free = not was_connected or (cause == "unprocessed" and has_other)
+        wait_s = 0.0 if is_free else self._backoff_s()
         is_instances = policy.retry_after == "instance" and cause not in calls.pool.callers
         if retry_after_s is not None and not (has_other and is_instances):
             wait_s = retry_after_s
