@@ -186,6 +186,11 @@ class Lease:
         """Have `subscriber` called on the hub's loop with each new list, until the lease ends."""
         self._unsubscribes.append(self.supervisor.subscribe(subscriber))
 
+    def refresh(self) -> None:
+        """Ask for a fresh list, since requests fail with this one; see `Supervisor.refresh`."""
+        if not self._closed:
+            self.supervisor.refresh()
+
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
         return self.supervisor.state(self._hub.loop.time())

@@ -122,6 +122,11 @@ class Supervisor:
 
         return unsubscribe
 
+    def refresh(self) -> None:
+        """Ask for a fresh list, since requests fail with this one; at most about once a second."""
+        if self.snapshot is not None and not self._ended:
+            self._reader.refresh()
+
     def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
         """Return the error that there is no list, with what the registry said last."""
         why = f"the last error was: {self._last_error}" if self._last_error else "it is silent"
