@@ -163,6 +163,10 @@ class Given:
         self.snapshot = None
         self.take = None
         self.last_error = ""
+        self.refreshed = 0
+
+    def refresh(self):
+        self.refreshed += 1
 
     def subscribe(self, take):
         self.take = take

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import httpx
@@ -15,12 +16,14 @@ from transport_kit import (
     every,
     figures,
     listing,
+    refusing_instance,
     unique,
 )
 from trimtab import (
     BalancedTransport,
     ConcurrencyLimits,
     ConfigurationError,
+    DiscoverySettings,
     EnvoyOutliers,
     HealthSettings,
     HedgePolicy,
@@ -28,6 +31,7 @@ from trimtab import (
     RetryPolicy,
     SaturatedError,
 )
+from trimtab.testing import FakePolledRegistry
 
 STATUSES = RetryPolicy(statuses=(429, 503), backoff_first_s=0.001, backoff_max_s=0.001)
 WHO = "http://orders/who"
@@ -291,3 +295,30 @@ def test_settings_of_the_wrong_kind_are_told_of_at_once():
         BalancedTransport("static://h:1", concurrency=httpx.Limits())
     with pytest.raises(ConfigurationError, match="deadline_s is 0; it must be above 0"):
         BalancedTransport("static://h:1", deadline_s=0)
+
+
+@every(FLAVOURS)
+async def test_when_all_that_are_listed_refuse_a_fresh_list_is_read(flavour, kit):
+    kit.a.ails = None
+    settings = DiscoverySettings(grace_s=0, poll_interval_s=1000.0, resync_interval_s=1000.0)
+    with refusing_instance() as gone:
+        registry = FakePolledRegistry(unique("test"))
+        registry.set("orders", [gone])
+        transport = flavour.transport(registry, discovery=settings)
+        async with flavour.client(transport) as client:
+            with pytest.raises(flavour.family.ConnectError):
+                await client.get(WHO)
+            registry.set("orders", [kit.a.instance()])
+            fetched = registry.calls["fetch"]
+            end, failed = time.monotonic() + 10.0, 0
+            while time.monotonic() < end:
+                try:
+                    assert (await client.get(WHO)).text == "a"
+                except flavour.family.ConnectError:
+                    failed += 1
+                    await flavour.pause()
+                else:
+                    break
+            else:
+                raise AssertionError(f"{failed} calls failed, and no fresh list came")
+            assert registry.calls["fetch"] - fetched <= 3

@@ -285,7 +285,10 @@ def test_every_kind_of_failure_has_its_row():
     never, usual = {kind for kind, (_, again) in told.items() if again == "no"}, RetryPolicy()
     assert never == {"caller", "unknown"}
     assert set(usual.failures) == FAILURES - never - {"timeout"}
-    assert {kind for kind, (counts, _) in told.items() if counts == "no"} == {"caller"}
+    assert {kind for kind, (counts, _) in told.items() if counts == "no"} == {
+        "caller",
+        "unprocessed",
+    }
 
 
 def test_every_reason_is_told():

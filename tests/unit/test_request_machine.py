@@ -328,6 +328,41 @@ def test_where_it_is_repeated_its_retry_after_applies_to_every_instance():
     assert call.answered(429, 6.0) is None
 
 
+# -- what was not processed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_was_not_processed_is_sent_again_whatever_the_method(method):
+    world = World("ab", retry=RetryPolicy(budget_ratio=0.0, budget_min_per_s=0.0))
+    call = world.begin(method=method)
+    first = call.pick
+    assert call.failed("unprocessed") == 0.0
+    assert call.pick.instance.id != first.instance.id
+    assert counts(first) == (0, 0, 1, 0)
+
+
+def test_it_is_sent_to_the_same_instance_if_there_is_no_other():
+    call = World("a").begin(method="POST")
+    assert call.failed("unprocessed") == 0.025
+    assert call.pick.instance.id == "a"
+
+
+def test_a_body_that_cannot_be_sent_twice_is_not_sent_again():
+    call = World("ab").begin(method="POST", replayable=False)
+    assert call.failed("unprocessed") is None
+
+
+def test_it_is_bounded_and_takes_no_attempt_from_others():
+    call = World("a", retry=RetryPolicy(max_unprocessed=4, max_attempts=2)).begin()
+    assert [call.failed("unprocessed") is None for _ in range(3)] == [False] * 3
+    assert call.failed("no_response") is not None
+    assert call.failed("no_response") is None
+    call = World("a", retry=RetryPolicy(max_unprocessed=4)).begin()
+    assert [call.failed("unprocessed") is None for _ in range(4)] == [False] * 3 + [True]
+    call = World("ab", retry=RetryPolicy(max_attempts=1)).begin()
+    assert call.failed("unprocessed") is None
+
+
 # -- the budget ----------------------------------------------------------------------------------
 
 

@@ -22,6 +22,11 @@ from trimtab.calls import IDEMPOTENT, Backoff, RetryBudget, RetryPolicy
         ("connect_timeout", 1, "POST", False, True),
         ("connect_timeout", 2, "GET", True, True),
         ("connect_timeout", 3, "GET", True, False),
+        # Not processed, as the server says: whatever the method, if the body can be sent again.
+        ("unprocessed", 1, "POST", True, True),
+        ("unprocessed", 29, "GET", True, True),
+        ("unprocessed", 30, "GET", True, False),
+        ("unprocessed", 1, "GET", False, False),
         # Broken off before the head: only what may be done twice, and can be sent twice.
         *(("no_response", 1, method, True, True) for method in ("GET", "HEAD", "OPTIONS", "TRACE")),
         ("no_response", 1, "PUT", True, True),
@@ -43,7 +48,10 @@ def test_the_policy_table(failure, attempts, method, replayable, again):
 
 @pytest.mark.parametrize(
     ("failure", "charged"),
-    [("refused", False), ("connect_timeout", True), ("no_response", True), ("timeout", True)],
+    [
+        *(("refused", False), ("unprocessed", False)),
+        *(("connect_timeout", True), ("no_response", True), ("timeout", True)),
+    ],
 )
 def test_what_is_charged(failure, charged):
     assert RetryPolicy().is_charged(failure) is charged
@@ -99,16 +107,19 @@ def test_methods_and_failures_are_the_callers_to_add():
 
 
 ATTEMPTS = (
-    "max_attempts is {} and max_refused {}; each must be 1 or more (max_attempts=1 means no retry)"
+    "max_attempts is {}, max_refused {} and max_unprocessed {}; each must be 1 or more "
+    "(max_attempts=1 means no retry)"
 )
+KNOWN = "connect_timeout, no_response, refused, timeout, unprocessed"
 BUDGET = "budget_ratio is {} and budget_min_per_s {}; neither may be negative"
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"max_attempts": 0}, ATTEMPTS.format(0, 10)),
-        ({"max_refused": 0}, ATTEMPTS.format(3, 0)),
+        ({"max_attempts": 0}, ATTEMPTS.format(0, 10, 30)),
+        ({"max_refused": 0}, ATTEMPTS.format(3, 0, 30)),
+        ({"max_unprocessed": 0}, ATTEMPTS.format(3, 10, 0)),
         ({"budget_ratio": -0.1}, BUDGET.format(-0.1, 10.0)),
         ({"budget_ratio": float("nan")}, BUDGET.format("nan", 10.0)),
         ({"budget_min_per_s": -1}, BUDGET.format(0.2, -1)),
@@ -120,7 +131,7 @@ BUDGET = "budget_ratio is {} and budget_min_per_s {}; neither may be negative"
         *[
             (
                 {"failures": {"refused", kind}},
-                f"failures has {kind!r}; known are connect_timeout, no_response, refused, timeout",
+                f"failures has {kind!r}; known are {KNOWN}",
             )
             for kind in ("caller", "unknown", "Refused")
         ],
@@ -150,7 +161,7 @@ def test_the_defaults():
     assert (policy.backoff_first_s, policy.backoff_max_s) == (0.025, 0.25)
     assert (policy.retry_after, policy.max_retry_after_s) == ("instance", 5.0)
     assert (policy.budget_ratio, policy.budget_min_per_s) == (0.2, 10.0)
-    assert policy.failures == {"refused", "connect_timeout", "no_response"}
+    assert policy.failures == {"refused", "connect_timeout", "unprocessed", "no_response"}
     assert (policy.methods, policy.statuses) == (IDEMPOTENT, frozenset())
 
 

@@ -100,8 +100,9 @@ def test_who_shares_an_address_is_hashed_with_the_id():
         Member(Instance(host="a", port=port, id=id_), 0.0)
         for port, id_ in ((1, "x"), (1, "y"), (2, "z"))
     ]
-    assert hash_keys(twins) == ["a:1 x", "a:1 y", "a:2"]
-    pool = Pool(strategy="ring_hash", rng=Random(1))
+    assert hash_keys(twins, "address") == ["a:1 x", "a:1 y", "a:2"]
+    assert hash_keys(twins) == hash_keys(twins, "id") == ["x", "y", "z"]
+    pool = Pool(strategy="ring_hash(hash_by=address)", rng=Random(1))
     pool.update([member.instance for member in twins], 0.0)
     assert {pool.pick(0.0, key=str(n)).instance.id for n in range(50)} == {"x", "y", "z"}
 
@@ -303,3 +304,64 @@ def test_the_greatest_settings_are_allowed():
 def test_the_hash_is_that_of_the_reference_implementation():
     assert hash_of("") == 0xEF46DB3751D8E999
     assert hash_of("a") == 0xD24EC4F1A98C6E5B
+
+
+# -- what stands for an instance -----------------------------------------------------------------
+
+NAMED = ("ring_hash", "ring_hash(points=160)", "ring_hash(load_factor=1.5)", "maglev")
+
+
+def owners(pool, count=2000):
+    found = {}
+    for number in range(count):
+        pick = pool.pick(0.0, key=f"customer-{number}")
+        found[number] = pick.instance.id
+        pick.done(0.0, "success")
+    return found
+
+
+def moved(strategy, before, after):
+    """The share of the keys whose instance is another one after a list has replaced another."""
+    pool = Pool(strategy=strategy, rng=Random(1))
+    pool.update(before, 0.0)
+    first = owners(pool)
+    pool.update(after, 1.0)
+    second = owners(pool)
+    return sum(first[number] != second[number] for number in first) / len(first)
+
+
+def named(*hosts):
+    return [Instance(host=host, port=80, id=f"orders-{n}") for n, host in enumerate(hosts)]
+
+
+@pytest.mark.parametrize("strategy", NAMED)
+def test_the_same_ids_at_new_addresses_keep_their_keys(strategy):
+    before = named(*(f"10.0.0.{n}" for n in range(1, 9)))
+    for after in (
+        named(*(f"10.9.7.{n}" for n in range(21, 29))),
+        [*before[:4], *named(*(f"10.9.7.{n}" for n in range(8)))[4:]],
+        before[::-1],
+    ):
+        assert moved(strategy, before, after) == 0.0
+    by_address = f"{strategy.removesuffix(')')}{', ' if '(' in strategy else '('}hash_by=address)"
+    assert moved(by_address, before, named(*(f"10.9.7.{n}" for n in range(21, 29)))) > 0.5
+
+
+@pytest.mark.parametrize("strategy", NAMED)
+def test_without_ids_of_its_own_an_instance_is_hashed_by_its_address(strategy):
+    hosts = [f"10.0.0.{n}" for n in range(1, 7)]
+    plain = [Instance(host=host, port=80) for host in hosts]
+    found = []
+    for by in ("id", "address"):
+        pool = Pool(
+            strategy=f"{strategy.removesuffix(')')}{', ' if '(' in strategy else '('}hash_by={by})"
+        )
+        pool.update(plain, 0.0)
+        found.append(owners(pool))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("factory", [RingHash, Maglev])
+def test_nothing_else_can_stand_for_an_instance(factory):
+    with pytest.raises(ConfigurationError, match="hash_by is 'zone'; it must be 'id' or 'address'"):
+        factory(hash_by="zone")

@@ -14,8 +14,10 @@ from trimtab import (
     HealthSettings,
     NoEligibleInstanceError,
     NoInstancesError,
+    RetryPolicy,
     SaturatedError,
     Snapshot,
+    Status,
 )
 from trimtab.calls import ANSWER, Fail, Wait
 from trimtab.pool import Pick
@@ -326,3 +328,49 @@ def test_what_is_told_of_ejection_is_true():
             detector.update([str(number) for number in range(members)], 0.0)
             assert detector.note("0", 500, 0.0) is ejects
             assert (settings.why_never(members) is None) is ejects
+
+
+# -- fresh lists ---------------------------------------------------------------------------------
+
+
+def refreshes(service):
+    """Carry out what was to be done at home; return how often a fresh list was asked for."""
+    while service._home.soon:
+        service._home.soon.pop()()
+    return service.lease.refreshed
+
+
+@pytest.mark.parametrize(
+    ("failure", "asks"),
+    [("refused", 1), ("connect_timeout", 1), ("no_response", 0), ("timeout", 0), ("caller", 0)],
+)
+def test_a_fresh_list_is_asked_for_when_no_instance_can_be_reached(failure, asks):
+    service = service_of("ab", retry=RetryPolicy(budget_min_per_s=100.0))
+    request, step = begin(service)
+    while isinstance(step, (Pick, Wait)):
+        if isinstance(step, Wait):
+            service._home.clock.advance(step.until - service.clock())
+            step = service.resumed(request)
+            continue
+        assert refreshes(service) == 0
+        step = service.failed(request, step, failure)
+    assert refreshes(service) == asks
+
+
+@pytest.mark.parametrize("ids", ["", [instance("a", status=Status.CRITICAL)]])
+def test_a_fresh_list_is_asked_for_when_none_may_be_picked(ids):
+    service = service_of(ids)
+    for _ in range(100):
+        begin(service)
+    assert refreshes(service) == 1
+    service._home.clock.advance(1.0)
+    begin(service)
+    assert refreshes(service) == 2
+
+
+def test_one_that_is_refused_while_another_answers_asks_for_none():
+    service = service_of("ab")
+    request, step = begin(service)
+    step = service.failed(request, step, "refused")
+    service.completed(request, step, 200)
+    assert refreshes(service) == 0

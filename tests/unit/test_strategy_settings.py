@@ -74,7 +74,8 @@ def test_a_third_party_has_settings_too(third_party, text, settings):
     [
         ("ring_hash(load=2)", r"'load=2' is unknown or given twice; its settings are load_factor"),
         ("ring_hash(2, load_factor=3)", "'load_factor=3' is unknown or given twice"),
-        ("ring_hash(1, 2, 3, 4, 5)", "'5' is unknown"),
+        ("ring_hash(2, 2, 3, 4, id, 6)", "'6' is unknown"),
+        ("ring_hash(hash_by=zone)", "hash_by is 'zone'; it must be 'id' or 'address'"),
         ("ring_hash(1", "must end with the bracket that it opens"),
         ("ring_hash(1) or so", "must end with the bracket"),
         ("ring_hash(min_size=(1)", "a bracket or a quote is not closed"),

@@ -1010,6 +1010,41 @@ def test_names_that_differ_by_case_only_are_an_error_that_names_them(kind):
             with pytest.raises(DiscoveryError, match="'BILLING', 'Billing' differ by case only"):
                 await supervisor.first(5.0)
 
+
+# -- fresh lists, since requests fail ------------------------------------------------------------
+
+
+class NotingWatched(FakeRegistry):
+    """Notes when it is asked for a whole list, beside its watch."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.asked = []
+
+    async def fetch(self, service):
+        self.asked.append(now())
+        return await super().fetch(service)
+
+
+@pytest.mark.parametrize("kind", [Noting, NotingWatched])
+def test_a_fresh_list_is_read_at_once_and_then_about_once_a_second(kind):
+    async def main():
+        registry = kind()
+        registry.set("orders", SIX)
+        settings = {"poll_interval_s": 1000.0, "resync_interval_s": 0.0}
+        async with supervising(registry, **settings) as supervisor:
+            await supervisor.first(1.0)
+            await asyncio.sleep(1500.0)
+            registry.asked.clear()
+            began = now()
+            for _ in range(1000):
+                supervisor.refresh()
+                await asyncio.sleep(0.01)
+            asked = [at - began for at in registry.asked]
+            assert asked[0] == 0.0
+            assert 5 <= len(asked) <= 10
+            assert all(1.0 <= later - at <= 2.02 for at, later in pairwise(asked))
+
     run(main())
 
 
@@ -1054,3 +1089,24 @@ def test_a_registry_that_does_not_name_its_services_is_asked_now_and_then(kind, 
             return registry.asked
 
     assert 1 <= run(main()) <= 21
+
+
+def test_a_fresh_list_is_used_and_a_failed_read_keeps_the_old_one():
+    async def main():
+        registry = Noting()
+        registry.set("orders", SIX[:1])
+        async with supervising(registry, poll_interval_s=1000.0, grace_s=0.0) as supervisor:
+            supervisor.refresh()  # Before the first list there is nothing to refresh.
+            await supervisor.first(1.0)
+            registry.set("orders", SIX[1:])
+            supervisor.refresh()
+            await asyncio.sleep(0.1)
+            assert supervisor.snapshot.instances == SIX[1:]
+            registry.fail(RegistryDeniedError("no"))
+            await asyncio.sleep(2.0)
+            supervisor.refresh()
+            await asyncio.sleep(0.1)
+            assert supervisor.snapshot.instances == SIX[1:]
+            assert supervisor.state(now()).failures == 1
+
+    run(main())

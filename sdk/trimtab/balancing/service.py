@@ -14,7 +14,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
-from trimtab.calls import Calls, Request
+from trimtab.calls import Calls, Fail, Request
 from trimtab.discovery import DiscoveryState, list_events
 from trimtab.errors import DiscoveryTimeoutError, PickError, SaturatedError
 from trimtab.health import EnvoyOutliers
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.balancing.policies import Policies
-    from trimtab.calls import Fail, Failure, RetryPolicy, Step
+    from trimtab.calls import Failure, RetryPolicy, Step
     from trimtab.discovery import DiscoverySettings, Home, Lease
     from trimtab.events import Event
     from trimtab.instance import Instance, Snapshot
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Service"]
 
 logger = logging.getLogger("trimtab.balancing")
+
+_UNREACHABLE = frozenset({"refused", "connect_timeout"})
+_REFRESH_EVERY_S = 0.1
+"""How often a fresh list is asked for; how often it is read is for the supervisor to bound."""
 
 
 class Service:
@@ -80,6 +84,7 @@ class Service:
         self._home = home
         self._take_lease = take_lease
         self._asking: asyncio.Task[None] | None = None
+        self._refresh_at = -inf
         # A deque can be added to without a lock.
         self._dropped: deque[Pick] = deque()
         self._events: deque[Event] = deque()
@@ -145,6 +150,8 @@ class Service:
             step = request.begin(now)
         if not self.calls.is_listed:
             self._home.do(self._ask)
+        if step.__class__ is Fail:
+            self._refresh(now)
         if self._events:
             self._tell()
         return step
@@ -159,7 +166,10 @@ class Service:
     ) -> Step:
         """Take the failure of an attempt."""
         with self.lock:
-            step = request.failed(pick, failure, self.clock(), words)
+            now = self.clock()
+            step = request.failed(pick, failure, now, words)
+        if failure in _UNREACHABLE and step.__class__ is Fail:
+            self._refresh(now)
         if self._events:
             self._tell()
         return step
@@ -309,6 +319,16 @@ class Service:
         """Have the requests that wait for the first list learn of a refusal. Runs at home."""
         if self._asking is None or self._asking.done():
             self._asking = self._home.loop.create_task(self._await_first())
+
+    def _refresh(self, now: float) -> None:
+        """Ask for a fresh list, since no listed instance can be called; the registry may know more.
+
+        Any thread may call it. Source: gRPC's `ResolveNow`, after a failed connection.
+        """
+        if now < self._refresh_at or self.lease is None:
+            return
+        self._refresh_at = now + _REFRESH_EVERY_S
+        self._home.soon_from_anywhere(self.lease.refresh)
 
     async def _await_first(self) -> None:
         try:

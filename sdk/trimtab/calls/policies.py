@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FAILURES", "IDEMPOTENT", "Failure", "HedgePolicy", "RetryPolicy"]
 
 Failure: TypeAlias = Literal[
-    "refused", "connect_timeout", "no_response", "timeout", "caller", "unknown"
+    "refused", "connect_timeout", "unprocessed", "no_response", "timeout", "caller", "unknown"
 ]
 """How an attempt failed.
 
@@ -25,12 +25,13 @@ Failure: TypeAlias = Literal[
 |-------------------|-------------------------------------------------|----------------------|
 | `refused`         | the connection failed at once; nothing was sent | yes                  |
 | `connect_timeout` | no connection in time; nothing was sent         | yes                  |
+| `unprocessed`     | the server says that it did not process it      | no                   |
 | `no_response`     | the connection broke before a response's head   | yes                  |
 | `timeout`         | the answer took longer than the caller allows   | yes                  |
 | `caller`          | the caller's mistake, or a cancellation         | no                   |
 | `unknown`         | an error that is none of these                  | counts as such       |
 
-The first four can be tried again. `caller` and `unknown` never are: another instance would not
+The first five can be tried again. `caller` and `unknown` never are: another instance would not
 help, or it is not known whether the request was sent.
 """
 
@@ -39,7 +40,11 @@ IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
 """The methods that may be sent twice. Source: RFC 9110, 9.2.2."""
 
 _UNSENT = frozenset({"refused", "connect_timeout"})
-_RETRIED: frozenset[Failure] = frozenset({"refused", "connect_timeout", "no_response"})
+_RETRIED: frozenset[Failure] = frozenset(
+    {"refused", "connect_timeout", "unprocessed", "no_response"}
+)
+_FREE = frozenset({"refused", "unprocessed"})
+"""The failures whose repetition costs next to nothing."""
 _FIRST_STATUS, _LAST_STATUS = 400, 599
 
 
@@ -52,7 +57,9 @@ class RetryPolicy:
     time-out is charged to it: servers that cannot accept connections in time are overloaded, and
     more connections make it worse. What was sent is tried again for idempotent methods only, if the
     body can be sent a second time, within the budget and after a wait (exponential, full jitter).
-    By default that is a connection that broke before the response. Time-outs and statuses are for
+    By default that is a connection that broke before the response. What a server of HTTP/2 says it
+    did not process (GOAWAY, REFUSED_STREAM) is tried again whatever the method, outside the budget,
+    if the body can be sent a second time. Time-outs and statuses are for
     the caller to add: a time-out has already used its time, and a 500 may be the right answer.
 
     A retry goes to an instance that was not tried, while one is eligible; otherwise, if something
@@ -62,6 +69,8 @@ class RetryPolicy:
         max_attempts: attempts per request, the first and hedges included; 1 means no retry.
         max_refused: attempts per request as long as they are refused at once: half of a fleet
             may be gone. At least `max_attempts`, unless that is 1.
+        max_unprocessed: how many attempts of a request may be unprocessed. They are not counted
+            as `max_attempts`, nor the others here.
         methods: the methods that may be sent twice, upper case.
         failures: the kinds of failure that are tried again; see `Failure`.
         statuses: the statuses that are, from 400 to 599, such as {429, 502, 503, 504}; the last
@@ -79,6 +88,7 @@ class RetryPolicy:
 
     max_attempts: int = 3
     max_refused: int = 10
+    max_unprocessed: int = 30
     methods: Collection[str] = IDEMPOTENT
     failures: Collection[Failure] = _RETRIED
     statuses: Collection[int] = frozenset()
@@ -90,10 +100,11 @@ class RetryPolicy:
     budget_min_per_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.max_refused < 1:
+        if min(self.max_attempts, self.max_refused, self.max_unprocessed) < 1:
             raise ConfigurationError(
-                f"max_attempts is {self.max_attempts} and max_refused {self.max_refused}; each "
-                "must be 1 or more (max_attempts=1 means no retry)"
+                f"max_attempts is {self.max_attempts}, max_refused {self.max_refused} and "
+                f"max_unprocessed {self.max_unprocessed}; each must be 1 or more (max_attempts=1 "
+                "means no retry)"
             )
         if not (self.budget_ratio >= 0 and self.budget_min_per_s >= 0):
             raise ConfigurationError(
@@ -110,7 +121,7 @@ class RetryPolicy:
 
         Args:
             cause: how the last attempt failed, or the status of its response.
-            attempts: how many were made.
+            attempts: how many were made; those that were not processed are counted by themselves.
             method: the request's method, upper case.
             replayable: whether the body can be sent a second time.
         """
@@ -119,6 +130,8 @@ class RetryPolicy:
                 return False
         elif cause not in self.failures:
             return False
+        if cause == "unprocessed":
+            return replayable and self.max_attempts > 1 and attempts < self.max_unprocessed
         if cause == "refused" and self.max_attempts > 1:
             return attempts < max(self.max_attempts, self.max_refused)
         if attempts >= self.max_attempts:
@@ -127,12 +140,12 @@ class RetryPolicy:
 
     @staticmethod
     def is_charged(cause: Failure | int) -> bool:
-        """Return whether a retry is charged to the budget: all but refused ones."""
-        return cause != "refused"
+        """Return whether a retry is charged to the budget: all but those that cost nothing."""
+        return cause not in _FREE
 
     @staticmethod
-    def was_sent(cause: Failure | int) -> bool:
-        """Return whether the server may have seen the attempt."""
+    def was_connected(cause: Failure | int) -> bool:
+        """Return whether the server was connected to, and so may be asked again."""
         return cause not in _UNSENT
 
     def _check_sets(self) -> None:

@@ -10,7 +10,8 @@ The rules, in the order in which a request meets them:
 3. If no such instance has room, the request queues: first come, first served, at most `max_pending`
    requests, each for at most `max_wait_s`. A hedge does not queue.
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
-   allows, after a wait. Every retry but that of a refused connection is charged to the budget.
+   allows, after a wait. Every retry is charged to the budget but that of a refused connection, and
+   of a request that the server says it did not process.
 5. After a `Retry-After`, the instance that sent it gets no request for so long. If no other
    instance is left (or the policy says "service"), the retry waits so long. A status that is about
    the caller (`HealthSettings.caller_statuses`) counts against no instance, and pauses none.
@@ -70,6 +71,8 @@ __all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait"]
 
 State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
 
+_BLAMELESS = frozenset({"caller", "unprocessed"})
+"""The failures that are not the instance's."""
 _BLAME_RATIO = 0.5
 _ROUNDING_S = 1e-9
 """Waits end within a rounding error of their time."""
@@ -146,6 +149,7 @@ class Request:
         "_retry",
         "_running",
         "_tried",
+        "_unprocessed",
         "_unreachable",
         "_wait",
         "attempts",
@@ -183,6 +187,7 @@ class Request:
         self._running: tuple[Pick, ...] = ()
         self._tried: tuple[str, ...] = ()
         self._unreachable: tuple[str, ...] = ()
+        self._unprocessed = 0
         self._wait: Wait | None = None
         self.deadline_at = deadline_at
         self.state: State = "new"
@@ -249,11 +254,11 @@ class Request:
             # The deadline had shortened this time-out.
             return self.deadline_passed(now)
         tried = self._tried_with(pick)
-        if not self._retry.was_sent(failure):
+        if not self._retry.was_connected(failure):
             self._unreachable = (*self._unreachable, pick.instance.id)
         self._remove(pick, tried)
         calls = self._calls
-        is_blamed = failure != "caller" and not calls.is_closed
+        is_blamed = failure not in _BLAMELESS and not calls.is_closed
         calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
         if self._running:
             return None
@@ -451,15 +456,18 @@ class Request:
         no wait begins that would end after the deadline.
         """
         policy, calls = self._retry, self._calls
-        if not policy.allows(
-            cause, self.attempts, method=self._method, replayable=self._replayable
-        ):
+        attempts = self.attempts - self._unprocessed
+        if cause == "unprocessed":
+            self._unprocessed += 1
+            attempts = self._unprocessed
+        if not policy.allows(cause, attempts, method=self._method, replayable=self._replayable):
             return None
-        was_sent = policy.was_sent(cause)
+        was_connected = policy.was_connected(cause)
         has_other = calls.pool.has_other(tried)
-        if not has_other and not was_sent:
+        if not has_other and not was_connected:
             return None
-        wait_s = self._backoff_s() if was_sent else 0.0
+        is_free = not was_connected or (cause == "unprocessed" and has_other)
+        wait_s = 0.0 if is_free else self._backoff_s()
         is_instances = policy.retry_after == "instance" and cause not in calls.pool.callers
         if retry_after_s is not None and not (has_other and is_instances):
             wait_s = retry_after_s

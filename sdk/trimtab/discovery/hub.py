@@ -194,6 +194,11 @@ class Lease:
         """Vouch for instances that answer, until the lease ends; see `Supervisor.vouch`."""
         self._unsubscribes.append(self.supervisor.vouch(answers_since))
 
+    def refresh(self) -> None:
+        """Ask for a fresh list, since requests fail with this one; see `Supervisor.refresh`."""
+        if not self._closed:
+            self.supervisor.refresh()
+
     def state(self) -> DiscoveryState:
         """Return how fresh the list is."""
         return self.supervisor.state(self._hub.loop.time())

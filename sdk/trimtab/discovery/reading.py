@@ -37,6 +37,8 @@ logger = logging.getLogger("trimtab.discovery")
 LASTING = (RegistryDeniedError, RegistryRequestError)
 """Errors that will probably not end by waiting."""
 _LASTING_WAIT_S = 5.0
+_REFRESH_EVERY_S = 1.0
+"""The least time between two reads that failing requests ask for; by chance up to twice as much."""
 
 
 class Receiver(Protocol):
@@ -96,6 +98,8 @@ class Reader:
         self._watching = asyncio.timeout(None)
         self._tasks: asyncio.TaskGroup | None = None
         self._confirming: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_at = -math.inf
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -112,6 +116,21 @@ class Reader:
         assert self._tasks is not None
         if self._confirming is None or self._confirming.done():
             self._confirming = self._tasks.create_task(self._confirm(release_at))
+
+    def refresh(self) -> None:
+        """Read the list once more now, unless that was done a moment ago or is under way."""
+        now = asyncio.get_running_loop().time()
+        is_reading = self._refreshing is not None and not self._refreshing.done()
+        if self._tasks is None or is_reading or now < self._refresh_at:
+            return
+        self._refresh_at = now + _REFRESH_EVERY_S * (1 + self._rng.random())
+        self._refreshing = self._tasks.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self._read()
+        except Exception as error:  # noqa: BLE001 - a bug in an adapter must not end discovery
+            self._receiver.fail(error)
 
     async def _confirm(self, release_at: Callable[[], float | None]) -> None:
         loop, backoff = asyncio.get_running_loop(), self._backoff()

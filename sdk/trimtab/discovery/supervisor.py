@@ -160,6 +160,11 @@ class Supervisor:
     def _answers_since(self, id_: str, moment: float) -> bool:
         return any(answers_since(id_, moment) for answers_since in self._vouchers)
 
+    def refresh(self) -> None:
+        """Ask for a fresh list, since requests fail with this one; at most about once a second."""
+        if self.snapshot is not None and not self._ended:
+            self._reader.refresh()
+
     def no_list(self, kind: type[DiscoveryError], what: str) -> DiscoveryError:
         """Return the error that there is no list, with the registry's last error."""
         why = (

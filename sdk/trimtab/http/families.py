@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from trimtab.errors import TrimtabError
+from trimtab.http.http2 import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +45,11 @@ _FAILURES: dict[str, Failure] = {
 }
 """What each error means. The library beneath has errors of the very same names."""
 
+_UNPROCESSED = "is_unprocessed"
+"""An attribute of errors."""
+
 _LOGIN_WANTED = "407"
-"""A proxy's answer to CONNECT that no other instance changes: the caller has no login there."""
+"""The proxy's answer to a caller without a login there, whichever the instance."""
 
 _TIMEOUTS = {
     "ConnectTimeout": "no connection within the client's connect time-out",
@@ -88,8 +92,23 @@ class Family:
         kind = next(each for each in type(error).__mro__ if each in self._translations)
         return self._translations[kind](str(error))  # type: ignore[no-any-return]
 
-    def failure(self, error: BaseException) -> Failure:
-        """Return how an attempt failed; what is no `Exception` is a cancellation."""
+    def unprocessed(self, message: str) -> Exception:
+        """Return the error of a request that its server has not processed."""
+        error: Exception = self.module.RemoteProtocolError(message)
+        error.__dict__[_UNPROCESSED] = True
+        return error
+
+    def failure(self, error: BaseException, request: Any = None) -> Failure:
+        """Return how an attempt failed; what is no `Exception` is a cancellation.
+
+        Args:
+            error: what it raised.
+            request: what was sent; without it every complaint about HTTP/2 is the caller's.
+        """
+        if isinstance(error, self.module.ProtocolError):
+            failure = self._http2_failure(error, request)
+            if failure is not None:
+                return failure
         if isinstance(error, self.module.ProxyError) and str(error).startswith(_LOGIN_WANTED):
             return "caller"
         for kind in type(error).__mro__:
@@ -97,6 +116,13 @@ class Family:
                 return self._failures[kind]
         is_callers = isinstance(error, TrimtabError) or not isinstance(error, Exception)
         return "caller" if is_callers else "unknown"
+
+    @staticmethod
+    def _http2_failure(error: BaseException, request: Any) -> Failure | None:
+        if getattr(error, _UNPROCESSED, False):
+            return "unprocessed"
+        cause = error.__cause__
+        return None if cause is None or request is None else failure_of(cause, request)
 
     def words(self, error: BaseException) -> str:
         """Return what an error is about.

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import anyio
 
-from trimtab.http.backends import AsyncBackend, Backend
+from trimtab.http.backends import AsyncBackend, Backend, Course, present_course
 from trimtab.http.tls import SharedContext
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class _Inner:
 
     Attributes:
         backend: opens its connections; see `OPENED`.
+        is_leaving: whether a server has said, by GOAWAY, that it takes no new requests on one of
+            these connections. What is under way goes on; others go to a new transport.
     """
 
     _pool_name: ClassVar[str]
@@ -84,7 +86,13 @@ class _Inner:
     ) -> None:
         core, module = family.core, family.module
         limits = limits or module.Limits(**_LIMITS)
-        self.backend = self._backend(core, refusal_of, network)
+        self.backend = self._backend(
+            core,
+            refusal_of,
+            network,
+            on_goaway=self._leave if http2 else None,
+            only_http2=http2 and not http1,
+        )
         self._settings = {
             "max_connections": limits.max_connections,
             "max_keepalive_connections": limits.max_keepalive_connections,
@@ -94,6 +102,8 @@ class _Inner:
             "local_address": local_address,
             "network_backend": self.backend,
         }
+        self.is_leaving = False
+        self._http2 = http2
         self._tls = tls or SharedContext()
         self._family = family
         self._errors = family.core_errors
@@ -105,6 +115,25 @@ class _Inner:
         self._secure: Any = None
         # Adding to a set and discarding from it are atomic.
         self._open: set[int] = set()
+
+    def _leave(self) -> None:
+        self.is_leaving = True
+
+    @staticmethod
+    def _begin(request: Any) -> Course:
+        """Begin the course of a request over HTTP/2."""
+        course = Course(request.extensions.get("trace"))
+        present_course.set(course)
+        return course
+
+    def _translated(self, error: Exception, course: Course | None) -> Exception:
+        """Return an error of the library beneath as the family's own."""
+        if course is not None and course.is_refused:
+            # However httpcore came to notice it.
+            return self._family.unprocessed(
+                f"the server did not process this request (stream {course.stream})"
+            )
+        return self._family.translated(error)
 
     @property
     def is_quiet(self) -> bool:
@@ -157,10 +186,14 @@ class InnerTransport(_Inner):
         """Send a request, and return the response with its body to come."""
         scheme = request.url.raw_scheme
         pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool_for(scheme)
+        course, asked = None, self._asked(request, scheme)
+        if self._http2:
+            course = self._begin(request)
+            asked.extensions = {**request.extensions, "trace": course.trace}
         try:
-            answer = pool.handle_request(self._asked(request, scheme))
+            answer = pool.handle_request(asked)
         except self._errors as error:
-            raise self._family.translated(error) from error
+            raise self._translated(error, course) from error
         return self._response(
             answer.status,
             headers=answer.headers,
@@ -191,10 +224,14 @@ class AsyncInnerTransport(_Inner):
         """Send a request, and return the response with its body to come."""
         scheme = request.url.raw_scheme
         pool = (self._secure if scheme in _OVER_TLS else self._plain) or self._pool_for(scheme)
+        course, asked = None, self._asked(request, scheme)
+        if self._http2:
+            course = self._begin(request)
+            asked.extensions = {**request.extensions, "trace": course.trace_async}
         try:
-            answer = await pool.handle_async_request(self._asked(request, scheme))
+            answer = await pool.handle_async_request(asked)
         except self._errors as error:
-            raise self._family.translated(error) from error
+            raise self._translated(error, course) from error
         return self._response(
             answer.status,
             headers=answer.headers,

@@ -160,6 +160,9 @@ class Pool:
             if member is None:
                 member = Member(instance, now, self._fleet)
             elif member.instance is not instance:
+                if member.instance.address != instance.address:
+                    # Strategies may go by addresses, and must take the new ones.
+                    self._weights = []
                 member.replace(instance)
             members[instance.id] = member
         self._members = members

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from xxhash import xxh64_intdigest
 
+from trimtab.errors import ConfigurationError
 from trimtab.strategies.settings import require
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConsistentHash",
+    "HashBy",
     "HashTable",
     "InFlightTotal",
+    "check_hash_by",
     "check_load_factor",
     "hash_keys",
     "hash_of",
@@ -41,12 +44,23 @@ def hash_of(text: str, seed: int = 0) -> int:
     return xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed)
 
 
-def hash_keys(members: Sequence[Member]) -> list[str]:
-    """Return the text that stands for each member in a hash table: its address, as in Envoy.
+HashBy: TypeAlias = Literal["id", "address"]
+"""What stands for an instance in a hash table.
 
-    Members that share an address get their ids appended. With equal hashes, one of them would
-    get no traffic.
+`id`: a restart at a new address moves no key. Where a registry gives no ids of its own, such as
+DNS, the id is the address. `address`: as Envoy does; for clients of several registries that must
+agree, and where every start makes up a new id.
+"""
+
+
+def hash_keys(members: Sequence[Member], by: HashBy = "id") -> list[str]:
+    """Return the text that stands for each member in a hash table.
+
+    Members that share an address get their ids appended to it. With equal hashes, one of them
+    would get no traffic.
     """
+    if by == "id":
+        return [member.id for member in members]
     addresses = [member.instance.address for member in members]
     times = Counter(addresses)
     if len(times) == len(addresses):
@@ -90,6 +104,7 @@ class ConsistentHash:
         rng: places requests that have no key.
         table: makes the table from the keys of instances (sorted) and their weights.
         load_factor: the bound, above 1; None for no bound.
+        hash_by: what stands for an instance.
     """
 
     def __init__(
@@ -98,8 +113,10 @@ class ConsistentHash:
         table: Callable[[tuple[str, ...], tuple[float, ...]], HashTable],
         *,
         load_factor: float | None = None,
+        hash_by: HashBy = "id",
     ) -> None:
         self._rng = rng
+        self._hash_by = hash_by
         self._make_table = table
         self._load_factor = load_factor
         self._members: Sequence[Member] = ()
@@ -109,7 +126,8 @@ class ConsistentHash:
 
     def update(self, members: Sequence[Member]) -> None:
         """Take the eligible members and make the table of their weights."""
-        keyed = sorted(zip(hash_keys(members), members, strict=True), key=lambda pair: pair[0])
+        keys = hash_keys(members, self._hash_by)
+        keyed = sorted(zip(keys, members, strict=True), key=lambda pair: pair[0])
         self._members = [member for _, member in keyed]
         if not keyed:
             return
@@ -217,6 +235,16 @@ class InFlightTotal:
 
     def _sum(self) -> int:
         return sum(member.in_flight for member in self._members.values())
+
+
+def check_hash_by(strategy: str, by: str) -> None:
+    """Refuse what cannot stand for an instance.
+
+    Raises:
+        ConfigurationError: it is neither "id" nor "address".
+    """
+    if by not in get_args(HashBy):
+        raise ConfigurationError(f"{strategy}: hash_by is {by!r}; it must be 'id' or 'address'")
 
 
 def check_load_factor(strategy: str, factor: float | None) -> None:

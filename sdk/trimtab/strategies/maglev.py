@@ -9,7 +9,13 @@ from itertools import cycle, islice
 from math import ceil, isqrt
 from typing import TYPE_CHECKING
 
-from trimtab.strategies.consistent_hash import ConsistentHash, check_load_factor, hash_of
+from trimtab.strategies.consistent_hash import (
+    ConsistentHash,
+    HashBy,
+    check_hash_by,
+    check_load_factor,
+    hash_of,
+)
 from trimtab.strategies.settings import in_words, require
 
 if TYPE_CHECKING:
@@ -37,6 +43,9 @@ class Maglev:
             its share; above 1. None, as in Envoy: no bound.
         table_size: in slots, a prime of at most 5,000,011. With 100 slots per instance or more,
             the shares are within a percent.
+        hash_by: what stands for an instance: its "id", or its "address", as in Envoy. Where a
+            registry gives no ids of its own they are the same. By id, an instance that returns at
+            a new address keeps its keys.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -44,9 +53,11 @@ class Maglev:
 
     load_factor: float | None = None
     table_size: int = 65_537
+    hash_by: HashBy = "id"
 
     def __post_init__(self) -> None:
         check_load_factor("maglev", self.load_factor)
+        check_hash_by("maglev", self.hash_by)
         require(
             "maglev: table_size",
             self.table_size,
@@ -62,7 +73,7 @@ class Maglev:
     def __call__(self, rng: Random) -> ConsistentHash:
         """Make the strategy."""
         table = partial(_cached, size=self.table_size)
-        return ConsistentHash(rng, table, load_factor=self.load_factor)
+        return ConsistentHash(rng, table, load_factor=self.load_factor, hash_by=self.hash_by)
 
 
 class MaglevTable:

@@ -21,7 +21,13 @@ from itertools import accumulate, pairwise
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from trimtab.strategies.consistent_hash import ConsistentHash, check_load_factor, hash_of
+from trimtab.strategies.consistent_hash import (
+    ConsistentHash,
+    HashBy,
+    check_hash_by,
+    check_load_factor,
+    hash_of,
+)
 from trimtab.strategies.settings import in_words, require_whole
 
 if TYPE_CHECKING:
@@ -55,6 +61,9 @@ class RingHash:
             None: as many as fill the ring up to `min_size`.
         min_size: the least number of points of the ring, 1 or more.
         max_size: the greatest, 8 Mi at most. The lightest instances may then have no point.
+        hash_by: what stands for an instance: its "id", or its "address", as in Envoy. Where a
+            registry gives no ids of its own they are the same. By id, an instance that returns at
+            a new address keeps its keys.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -64,9 +73,11 @@ class RingHash:
     points: int | None = None
     min_size: int = 1024
     max_size: int = 65_536
+    hash_by: HashBy = "id"
 
     def __post_init__(self) -> None:
         check_load_factor("ring_hash", self.load_factor)
+        check_hash_by("ring_hash", self.hash_by)
         if self.points is not None:
             require_whole("ring_hash: points", self.points, 1, _MAX_SIZE)
         require_whole("ring_hash: min_size", self.min_size, 1, _MAX_SIZE)
@@ -80,14 +91,14 @@ class RingHash:
     def __call__(self, rng: Random) -> ConsistentHash:
         """Make the strategy."""
         table = partial(Ring.of, points=self.points, min_size=self.min_size, max_size=self.max_size)
-        return ConsistentHash(rng, table, load_factor=self.load_factor)
+        return ConsistentHash(rng, table, load_factor=self.load_factor, hash_by=self.hash_by)
 
 
 class Ring:
     """Points in ascending order, each with its owner.
 
     Attributes:
-        points: the hashes of `address_0`, `address_1`, ...
+        points: the hashes of `key_0`, `key_1`, ... of each instance's key.
         owners: the number of the instance that each point belongs to.
     """
 

@@ -78,8 +78,9 @@ class Connections:
         with self._lock:
             inner = self._inner.get(member)
             stale = None
-            if inner is None or inner.address != instance.address:
-                # The instance was registered again with the same id at another address.
+            if inner is None or inner.address != instance.address or inner.is_leaving:
+                # The instance was registered again with the same id at another address, or its
+                # server takes no new requests on these connections.
                 stale = inner
                 inner = self._begin(member, instance)
             inner.users += 1
@@ -188,6 +189,11 @@ class Inner:
         self.users = 0
         self.retired = False
         self.suspect = False
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server takes no new requests here; own transports need not know it."""
+        return getattr(self.transport, "is_leaving", False)
 
 
 class Ages(Generic[T]):

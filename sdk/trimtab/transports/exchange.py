@@ -120,7 +120,8 @@ class _Exchange:
         """Take an attempt's error."""
         self._error = error
         family = self.side.family
-        return self.service.failed(self.request, pick, family.failure(error), family.words(error))
+        failure = family.failure(error, self._http)
+        return self.service.failed(self.request, pick, failure, family.words(error))
 
     def finish(self, pick: Pick, response: Any) -> Any:
         """Complete the caller's response: it says how it came about."""
@@ -209,9 +210,10 @@ class _Exchange:
                 "check `verify` and `server_name` against the certificates of these instances, and "
                 "`cert` against those that they ask for"
             )
-        if family.failure(error) in {"refused", "connect_timeout"}:
+        failure = family.failure(error, self._http)
+        if failure in {"refused", "connect_timeout"}:
             return "check that these instances run and can be reached from here"
-        if family.failure(error) == "timeout":
+        if failure == "timeout":
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
 

@@ -1,0 +1,184 @@
+"""What HTTP/2 says about requests that were not processed, and what its errors mean.
+
+A server that closes a connection sends GOAWAY with the number of the last stream that it processes:
+streams up to it go on to their ends, later ones were not processed and may be sent again, whatever
+their method. A single stream is refused by RST_STREAM with REFUSED_STREAM. Source: RFC 9113, 6.8
+and 8.7.
+
+h2 takes GOAWAY for the end of everything: it refuses the responses that still come, and httpcore
+raises its complaint as `LocalProtocolError`, the caller's own mistake. Found with h2 4.4, httpcore
+1.0.9 and nginx 1.22, whose `keepalive_requests` closes connections so: 68 of 600 requests failed.
+So `Frames`, which stands between httpcore and the network, keeps GOAWAY to itself and refuses the
+streams that were not processed one by one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trimtab.calls import Failure
+
+__all__ = ["Frames", "failure_of"]
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_HEAD = 9
+_HEADERS, _RST_STREAM, _GOAWAY = 0x1, 0x3, 0x7
+_REFUSED_STREAM = 0x7
+_STREAM = 0x7FFFFFFF
+"""The bits of a stream's number."""
+
+
+class Frames:
+    """What passes on one connection, frame by frame. No I/O; one thread may read, another write.
+
+    Args:
+        on_goaway: called when the server has said that it takes no new streams.
+
+    Attributes:
+        last: the last stream that the server processes; None: it has not said so.
+    """
+
+    def __init__(self, on_goaway: Callable[[], None]) -> None:
+        self._on_goaway = on_goaway
+        self.last: int | None = None
+        # A stream that begins at the moment of a GOAWAY must be refused by one side or the other.
+        self._lock = threading.Lock()
+        self._refused: deque[int] = deque()
+        self._highest = 0
+        self._rest = b""
+        # How much of the present frame is still to come.
+        self._open = 0
+
+    def is_refused(self, stream: int) -> bool:
+        """Return whether the server has not processed a stream."""
+        return self.last is not None and stream > self.last
+
+    def outgoing(self, data: bytes) -> bytes:
+        """Take whole frames that are to be sent; return those that the server still takes."""
+        kept, place = [], 0
+        if data.startswith(_PREFACE):
+            place = len(_PREFACE)
+            kept.append(data[:place])
+        while place < len(data):
+            kind, stream, end = _frame(data, place)
+            if kind == _HEADERS:
+                self._begin(stream)
+            if not self.is_refused(stream):
+                kept.append(data[place:end])
+            place = end
+        return data if self.last is None else b"".join(kept)
+
+    def incoming(self, data: bytes) -> bytes:
+        """Take what was received, in pieces of any size; return what httpcore is to see of it."""
+        seen = []
+        if self._open:
+            part = data[: self._open]
+            self._open -= len(part)
+            seen.append(part)
+            data = data[len(part) :]
+        if not self._open:
+            seen.append(self.refusals())
+            seen.append(self._whole(self._rest + data))
+        return b"".join(seen)
+
+    def refusals(self) -> bytes:
+        """Return frames that refuse streams; empty in the middle of another frame."""
+        frames = []
+        while self._refused and not self._open:
+            frames.append(_refusal(self._refused.popleft()))
+        return b"".join(frames)
+
+    def _whole(self, data: bytes) -> bytes:
+        """Walk over frames from the beginning of one."""
+        seen, start, place, size = [], 0, 0, len(data)
+        while size - place >= _HEAD:
+            kind, _, end = _frame(data, place)
+            if kind != _GOAWAY:
+                self._open = max(end - size, 0)
+                place = min(end, size)
+                continue
+            if end > size:
+                break
+            self._take_goaway(int.from_bytes(data[place + _HEAD : place + _HEAD + 4]) & _STREAM)
+            seen += [data[start:place], self.refusals()]
+            start = place = end
+        self._rest = data[place:]
+        return b"".join((*seen, data[start:place]))
+
+    def _begin(self, stream: int) -> None:
+        with self._lock:
+            if stream > self._highest:
+                self._highest = stream
+                if self.is_refused(stream):
+                    self._refused.append(stream)
+
+    def _take_goaway(self, last: int) -> None:
+        with self._lock:
+            before = self._highest if self.last is None else min(self.last, self._highest)
+            # The client's streams have odd numbers.
+            self._refused.extend(range((last + 1) | 1, before + 1, 2))
+            self.last = last if self.last is None else min(last, self.last)
+        self._on_goaway()
+
+
+def _frame(data: bytes, place: int) -> tuple[int, int, int]:
+    """Return the kind, the stream and the end of the frame that begins at a place."""
+    length = int.from_bytes(data[place : place + 3])
+    stream = int.from_bytes(data[place + 5 : place + _HEAD]) & _STREAM
+    return data[place + 3], stream, place + _HEAD + length
+
+
+def _refusal(stream: int) -> bytes:
+    head = (4).to_bytes(3) + bytes((_RST_STREAM, 0)) + stream.to_bytes(4)
+    return head + _REFUSED_STREAM.to_bytes(4)
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def failure_of(error: BaseException, request: Any) -> Failure | None:
+    """Return what an error of httpcore's over HTTP/2 means; None: it is none of h2's.
+
+    Args:
+        error: httpcore's.
+        request: the request that was sent, of either family.
+    """
+    cause = _cause_of(error)
+    if cause is None:
+        return None
+    if not isinstance(cause, BaseException):  # An event: the server has reset the stream.
+        return "unprocessed" if getattr(cause, "error_code", 0) == _REFUSED_STREAM else None
+    return "no_response" if _can_be_sent(request) else "caller"
+
+
+def _cause_of(error: BaseException) -> Any:
+    """Return the error or event of h2's that httpcore has wrapped; None: there is none."""
+    cause = error.args[0] if error.args else None
+    return cause if type(cause).__module__ in {"h2.exceptions", "h2.events"} else None
+
+
+def _can_be_sent(request: Any) -> bool:
+    """Return whether a fresh connection takes the request's headers: they are not at fault."""
+    from h2.connection import H2Connection  # noqa: PLC0415 - of an extra
+    from h2.exceptions import ProtocolError  # noqa: PLC0415 - as above
+
+    connection = H2Connection()
+    connection.initiate_connection()
+    own = [(name.lower(), value) for name, value in request.headers.raw]
+    headers = [
+        (b":method", request.method.encode()),
+        (b":authority", request.url.netloc),
+        (b":scheme", request.url.raw_scheme),
+        (b":path", request.url.raw_path),
+        *(each for each in own if each[0] not in {b"host", b"transfer-encoding"}),
+    ]
+    try:
+        connection.send_headers(1, headers, end_stream=True)
+    except ProtocolError:
+        return False
+    return True
