@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from trimtab import ConfigurationError, DiscoverySettings, Instance, RegistryAnswerError
-from trimtab.discovery.admission import Admission
+from trimtab.discovery.guard import Admission
 from trimtab.discovery.last_known_good import LastKnownGood
 from trimtab.discovery.supervisor import Supervisor
 from trimtab.testing import FakeRegistry

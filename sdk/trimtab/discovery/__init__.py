@@ -1,8 +1,8 @@
 """Discovery: lists of instances, kept fresh in the background. It does not know requests.
 
 `supervisor` keeps one list. `reading` asks the registry for it, under the name that `spelling`
-finds; `admission` and `guard` decide which instances of an answer are used, and `last_known_good`
-keeps the list on disk. `hub` shares supervisors among the users of one event loop; `home` calls
+finds; `guard` decides which instances of an answer are used, and `last_known_good` keeps the list
+on disk. `hub` shares supervisors among the users of one event loop; `home` calls
 that loop from anywhere. `directory` is the public way to the lists (`lists` keeps them per loop),
 and `changes` finds the differences between two lists and makes events of them.
 """

@@ -1,4 +1,7 @@
-"""Doubt lists that have suddenly lost instances.
+"""Which instances of an answer are used: those that are permitted, and those whose loss is doubted.
+
+`Admission` checks the number of instances and their addresses. `LossGuard` doubts lists that have
+suddenly lost instances.
 
 A registry that was restarted without its memory, was frozen, or is half partitioned, answers at
 once and wrongly: with no instances, with the few that have registered again so far, or with all
@@ -31,22 +34,84 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from trimtab.errors import RegistryAnswerError
 from trimtab.health import reason_against
 from trimtab.instance import Status
+from trimtab.networks import NetworkPolicy
+from trimtab.registries.entries import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from trimtab.discovery.settings import DiscoverySettings
     from trimtab.instance import Instance
 
-__all__ = ["MOST_RENEWALS", "LossGuard"]
+__all__ = ["MOST_RENEWALS", "Admission", "LossGuard"]
 
+_MOST_NAMED = 100
 _SETTLE_S = 0.5
 """How long instances that turned critical stay in use, to see whether others turn critical too."""
 
 MOST_RENEWALS = 5
 """How often an alarm may start the time again while an instance is kept. A registry that fails now
 and then for ever must not keep dead instances for ever."""
+
+
+class Admission:
+    """Checks each list of one service, from a registry or from disk.
+
+    An instance at an address that the settings do not permit is left out, and named in the log
+    once. A host name is permitted here: the address that it resolves to is checked when a client
+    connects to it.
+
+    Args:
+        place: how messages name the registry.
+        service: the service's name.
+        settings: `max_instances` and `allow_networks` are used.
+    """
+
+    def __init__(self, place: str, service: str, settings: DiscoverySettings) -> None:
+        self._place = f"{place}: {service!r}"
+        self._service = service
+        self._policy = NetworkPolicy(settings.allow_networks)
+        self._max_instances = settings.max_instances
+        self._complaints = Complaints()
+        self._refusals: dict[str, str | None] = {}
+
+    def permitted(self, instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+        """Return the instances that may be called.
+
+        Raises:
+            RegistryAnswerError: there are too many instances, or no address is permitted.
+        """
+        if len(instances) > self._max_instances:
+            raise RegistryAnswerError(
+                f"{self._place}: {len(instances)} instances are more than max_instances, "
+                f"{self._max_instances}; raise it if so many are right"
+            )
+        self._check(instances)
+        refused = [each for each in instances if self._refusals[each.host]]
+        if not refused:
+            self._complaints.about(self._service, ())
+            return instances
+        messages = tuple(map(self._message, refused[:_MOST_NAMED]))
+        if len(refused) == len(instances):
+            raise RegistryAnswerError(f"{messages[0]} (and no other instance is permitted)")
+        if len(refused) > _MOST_NAMED:
+            messages += (f"{self._place}: {len(refused)} instances are refused in all",)
+        self._complaints.about(self._service, messages)
+        return tuple(each for each in instances if not self._refusals[each.host])
+
+    def _check(self, instances: tuple[Instance, ...]) -> None:
+        """Check the hosts that were not in the list before."""
+        known, refusal_of = self._refusals, self._policy.refusal_of
+        self._refusals = {
+            host: known[host] if host in known else refusal_of(host)
+            for host in dict.fromkeys(each.host for each in instances)
+        }
+
+    def _message(self, instance: Instance) -> str:
+        return f"{self._place}: instance {instance.id!r} skipped: {self._refusals[instance.host]}"
 
 
 class LossGuard:

@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trimtab.calls import Backoff
-from trimtab.discovery.admission import Admission
-from trimtab.discovery.guard import LossGuard
+from trimtab.discovery.guard import Admission, LossGuard
 from trimtab.discovery.last_known_good import OffLoop
 from trimtab.discovery.reading import LASTING, Reader, is_cancelled
 from trimtab.discovery.settings import DiscoveryState
