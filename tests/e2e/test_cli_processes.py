@@ -283,7 +283,7 @@ def test_watch_on_a_terminal_is_a_live_table(registry):
         terminal(*COMMAND, "watch", "live", "--registry", registry) as (process, screen),
     ):
         shown = screen("● passing")
-        assert "live  1 instances" in shown
+        assert "live  1 instance" in shown
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) == 130
 

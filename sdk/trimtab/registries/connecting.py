@@ -46,8 +46,9 @@ def connect(url: str) -> Registry:
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigurationError(
-            f"registry URL {shown(url)!r} has no scheme; for a Consul or an embedded registry "
-            f"write {shown('consul://' + (url.lstrip('/') or '127.0.0.1:8500'))!r}"
+            f"registry URL {shown(url)!r} has no scheme; write it like "
+            f"{shown('consul://' + (url.lstrip('/') or '127.0.0.1:8500'))!r}, if it is a Consul or "
+            "an embedded registry"
         )
     if scheme in _BUILT_IN:
         return cast("Registry", import_module(_BUILT_IN[scheme]).from_url(url))
