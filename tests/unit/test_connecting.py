@@ -17,7 +17,7 @@ def test_a_scheme_names_the_registry(tmp_path):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("orders", "has no scheme; for a Consul or an embedded registry write 'consul://orders"),
+        ("orders", "has no scheme; write it like 'consul://orders"),
         ("", "has no scheme"),
         ("127.0.0.1:8500", "has no scheme"),
         ("euraka://h:1", "no registry has the scheme 'euraka'; known are static://"),

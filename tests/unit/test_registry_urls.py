@@ -64,7 +64,7 @@ def test_a_digest_tells_secrets_apart_and_hides_them():
     [
         (
             "127.0.0.1:8500",
-            "has no scheme; for a Consul or an embedded registry write 'consul://127.0.0.1:8500'",
+            "has no scheme; write it like 'consul://127.0.0.1:8500'",
         ),
         ("consule://h:1?token=s3cr3t", "no registry has the scheme 'consule'; known are static"),
         ("consul://h:1/?wiat=3&token=s3cr3t", "unknown option 'wiat'"),
