@@ -233,6 +233,6 @@ def begin(service, **options):
 
 
 def answered(service, request, pick, status):
-    """Take a response's head, as an exchange does."""
+    """Take a response's head, as a delivery does."""
     with service.lock:
         return request.answered(pick, status, service.clock())

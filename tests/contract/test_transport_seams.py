@@ -540,19 +540,19 @@ async def test_after_a_refusal_an_unknown_error_is_named_in_the_history(flavour,
         listing(*instances), inner=lambda _: flavour.family.MockTransport(fail)
     )
     async with flavour.client(transport) as client:
-        from trimtab.transports import exchange  # noqa: PLC0415
+        from trimtab.transports import delivery  # noqa: PLC0415
 
-        explained = exchange._Exchange._explained
+        explained = delivery._Delivery._explained
 
         def noted(self):
             seen.append(self.request.history)
             return explained(self)
 
-        exchange._Exchange._explained = noted
+        delivery._Delivery._explained = noted
         try:
             error, _ = await outcome(client.get, WHO)
         finally:
-            exchange._Exchange._explained = explained
+            delivery._Delivery._explained = explained
     assert type(error) is ValueError
     ((first, second),) = seen
     assert "refused" in first

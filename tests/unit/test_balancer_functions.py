@@ -40,7 +40,7 @@ from trimtab import (
     PickError,
     RetryPolicy,
 )
-from trimtab.balancing.functions import FunctionExchange
+from trimtab.balancing.functions import FunctionDelivery
 from trimtab.errors import RegistryDeniedError
 from trimtab.testing import FakePolledRegistry
 
@@ -447,20 +447,20 @@ def test_callers_that_wait_together_get_errors_of_their_own(way):
     way.run(main)
 
 
-def exchanges():
-    return {id(each) for each in gc.get_objects() if isinstance(each, FunctionExchange)}
+def deliveries():
+    return {id(each) for each in gc.get_objects() if isinstance(each, FunctionDelivery)}
 
 
 def test_an_error_leaves_no_circle_of_references(way, registry):
     async def main():
         async with way.made(registry) as balancer:
-            before = exchanges()
+            before = deliveries()
             gc.disable()
             try:
                 for error in (OursError, ConnectionResetError):
                     with pytest.raises(error):
                         await way.call(balancer, Backend(always=error), idempotent=True)
-                after = exchanges()
+                after = deliveries()
             finally:
                 gc.enable()
             assert after <= before

@@ -12,8 +12,8 @@ from weakref import WeakSet
 from trimtab.background import on_fork
 from trimtab.balancing.drivers import drive, drive_async
 from trimtab.balancing.functions import (
-    AsyncFunctionExchange,
-    FunctionExchange,
+    AsyncFunctionDelivery,
+    FunctionDelivery,
     Outcomes,
     is_async,
 )
@@ -194,16 +194,16 @@ class Balancer:
         if is_async(send):
             return self._call_async(service, send, options)
         services = self._services_at(Home.for_sync())
-        exchange = FunctionExchange(services, service, send, self._outcomes, options)
-        return drive(exchange, exchange.begin())
+        delivery = FunctionDelivery(services, service, send, self._outcomes, options)
+        return drive(delivery, delivery.begin())
 
     async def _call_async(
         self, service: str, send: Callable[[Instance], Any], options: dict[str, Any]
     ) -> Any:
         # Where this runs is known only when it is awaited.
         services = self._services_at(Home.for_async())
-        exchange = AsyncFunctionExchange(services, service, send, self._outcomes, options)
-        return await drive_async(exchange, exchange.begin())
+        delivery = AsyncFunctionDelivery(services, service, send, self._outcomes, options)
+        return await drive_async(delivery, delivery.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known. For async code.

@@ -2,7 +2,7 @@
 
 `drive` blocks its thread; `drive_async` runs on asyncio and trio. Both do what
 `trimtab.calls.request` says: send an attempt, wait, discard a response, end. How an attempt is
-sent, and what its end means, is said by an `Exchange`: over httpx in `trimtab.transports`, by the
+sent, and what its end means, is said by a `Delivery`: over httpx in `trimtab.transports`, by the
 user's own function in `Balancer`.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from trimtab.balancing.service import Service
     from trimtab.calls import Fail, Request, Step
 
-__all__ = ["Bell", "Exchange", "drive", "drive_async"]
+__all__ = ["Bell", "Delivery", "drive", "drive_async"]
 
 
-class Exchange(Protocol):
+class Delivery(Protocol):
     """One request of a caller: how its attempts are sent, and what comes of them.
 
     `send` and `discard` are async functions for `drive_async`. `send` returns the response, or
@@ -61,77 +61,77 @@ class Exchange(Protocol):
         """Return the error that the caller gets; its cause is set."""
 
 
-def drive(exchange: Exchange, step: Step) -> Any:
+def drive(delivery: Delivery, step: Step) -> Any:
     """Carry out a request in this thread, from its first step, and return its answer."""
     try:
         while True:
             if isinstance(step, Pick):
                 pick = step
                 try:
-                    response = exchange.send(pick)
+                    response = delivery.send(pick)
                 except Exception as error:  # noqa: BLE001 - the machine decides on it
-                    step = exchange.failed(pick, error)
+                    step = delivery.failed(pick, error)
                     continue
-                step = exchange.answered(pick, response)
+                step = delivery.answered(pick, response)
                 if step is ANSWER:
-                    return exchange.finish(pick, response)
+                    return delivery.finish(pick, response)
                 with suppress(Exception):
-                    exchange.discard(pick, response)
+                    delivery.discard(pick, response)
             elif isinstance(step, Wait):
-                step = _wait(exchange.service, exchange.request, step)
+                step = _wait(delivery.service, delivery.request, step)
             else:
-                raise exchange.error(_fail(step))  # noqa: TRY301 - the same end as any error
+                raise delivery.error(_fail(step))  # noqa: TRY301 - the same end as any error
     except BaseException:
-        exchange.service.cancelled(exchange.request)
+        delivery.service.cancelled(delivery.request)
         raise
 
 
-async def drive_async(exchange: Exchange, step: Step) -> Any:
+async def drive_async(delivery: Delivery, step: Step) -> Any:
     """Carry out a request in this task, from its first step, and return its answer."""
-    request, service = exchange.request, exchange.service
+    request, service = delivery.request, delivery.service
     try:
         if request.deadline_at == inf:
-            return await _drive(exchange, step)
+            return await _drive(delivery, step)
         before = native_cancellations()
         with anyio.move_on_after(request.deadline_at - service.clock()):
-            return await _drive(exchange, step)
+            return await _drive(delivery, step)
         _raise_swallowed(before)
     except BaseException:
         service.cancelled(request)
         raise
-    raise exchange.error(_fail(service.deadline_passed(request)))
+    raise delivery.error(_fail(service.deadline_passed(request)))
 
 
-async def _drive(exchange: Exchange, step: Step) -> Any:
-    request = exchange.request
+async def _drive(delivery: Delivery, step: Step) -> Any:
+    request = delivery.request
     while True:
         if isinstance(step, Pick):
             if request.wake_at is not None:
-                race = _Race(exchange)
+                race = _SideBySide(delivery)
                 step = await race.run(step)
                 if step is ANSWER:
-                    return exchange.finish(*race.answer)
+                    return delivery.finish(*race.answer)
                 continue
             pick = step
             try:
-                response = await exchange.send(pick)
+                response = await delivery.send(pick)
             except Exception as error:  # noqa: BLE001 - the machine decides on it
-                step = exchange.failed(pick, error)
+                step = delivery.failed(pick, error)
                 continue
-            step = exchange.answered(pick, response)
+            step = delivery.answered(pick, response)
             if step is ANSWER:
-                return exchange.finish(pick, response)
-            await _discard(exchange, pick, response)
+                return delivery.finish(pick, response)
+            await _discard(delivery, pick, response)
         elif isinstance(step, Wait):
-            step = await _wait_async(exchange.service, request, step)
+            step = await _wait_async(delivery.service, request, step)
         else:
-            raise exchange.error(_fail(step))
+            raise delivery.error(_fail(step))
 
 
-async def _discard(exchange: Exchange, pick: Pick, response: Any) -> None:
+async def _discard(delivery: Delivery, pick: Pick, response: Any) -> None:
     # The machine has decided on the next step; a deadline must not interrupt this.
     with anyio.CancelScope(shield=True), suppress(Exception):
-        await exchange.discard(pick, response)
+        await delivery.discard(pick, response)
 
 
 def _raise_swallowed(before: int) -> None:
@@ -207,7 +207,7 @@ class Bell:
 # -- attempts side by side -----------------------------------------------------------------------
 
 
-class _Race:
+class _SideBySide:
     """An attempt that may get a second one beside it.
 
     Each attempt runs in its own task and cancel scope. The caller's task is in none of these
@@ -219,8 +219,8 @@ class _Race:
 
     answer: tuple[Pick, Any]
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
         # Ends of attempts: their pick, response and error; None: the time for a hedge has come.
         self._ends: deque[tuple[Pick, Any, Exception | None] | None] = deque()
         self._news = anyio.Event()
@@ -257,7 +257,7 @@ class _Race:
         return step
 
     async def _settle(self, group: TaskGroup, step: Step) -> Step:
-        request = self._exchange.request
+        request = self._delivery.request
         while isinstance(step, Pick) or step is None:
             if step is not None:
                 self._start(group, self._try, step)
@@ -277,7 +277,7 @@ class _Race:
     async def _try(self, pick: Pick, scope: anyio.CancelScope) -> None:
         with scope:
             try:
-                response = await self._exchange.send(pick)
+                response = await self._delivery.send(pick)
             except Exception as error:  # noqa: BLE001 - the machine decides on it
                 self._ends.append((pick, None, error))
             except BaseException as error:
@@ -289,22 +289,22 @@ class _Race:
 
     async def _ring_at(self, at: float, scope: anyio.CancelScope) -> None:
         with scope:
-            await anyio.sleep(max(at - self._exchange.service.clock(), 0.0))
+            await anyio.sleep(max(at - self._delivery.service.clock(), 0.0))
             self._ends.append(None)
             self._news.set()
 
     async def _take(self, end: tuple[Pick, Any, Exception | None] | None) -> Step:
-        exchange = self._exchange
+        delivery = self._delivery
         if end is None:
-            return exchange.service.resumed(exchange.request)
+            return delivery.service.resumed(delivery.request)
         pick, response, error = end
         if error is not None:
-            return exchange.failed(pick, error)
-        step = exchange.answered(pick, response)
+            return delivery.failed(pick, error)
+        step = delivery.answered(pick, response)
         if step is ANSWER:
             self.answer = (pick, response)
         else:
-            await _discard(exchange, pick, response)
+            await _discard(delivery, pick, response)
         return step
 
     async def _discard_late(self) -> None:
@@ -312,4 +312,4 @@ class _Race:
         while self._ends:
             end = self._ends.popleft()
             if end is not None and end[2] is None:
-                await _discard(self._exchange, end[0], end[1])
+                await _discard(self._delivery, end[0], end[1])

@@ -1,7 +1,7 @@
 """The user's own functions in a `Balancer`: how they are called, and what their ends mean.
 
-`Outcomes` reads results and exceptions. `FunctionExchange` is one request whose attempts are calls
-of a blocking function, `AsyncFunctionExchange` the same for an async one.
+`Outcomes` reads results and exceptions. `FunctionDelivery` is one request whose attempts are calls
+of a blocking function, `AsyncFunctionDelivery` the same for an async one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trimtab.instance import Instance
     from trimtab.pool import Pick
 
-__all__ = ["AsyncFunctionExchange", "FunctionExchange", "Outcomes", "is_async"]
+__all__ = ["AsyncFunctionDelivery", "FunctionDelivery", "Outcomes", "is_async"]
 
 _USUAL_FAILURES: dict[type[BaseException], Failure] = {
     ConnectionRefusedError: "refused",
@@ -115,8 +115,8 @@ class Outcomes:
         return status
 
 
-class FunctionExchange:
-    """One request: calls of a blocking function. See `trimtab.balancing.drivers.Exchange`.
+class FunctionDelivery:
+    """One request: calls of a blocking function. See `trimtab.balancing.drivers.Delivery`.
 
     Args:
         services: where the service is found.
@@ -232,7 +232,7 @@ class FunctionExchange:
         return own
 
 
-class AsyncFunctionExchange(FunctionExchange):
+class AsyncFunctionDelivery(FunctionDelivery):
     """The same for an async function."""
 
     async def send(self, pick: Pick) -> Any:

@@ -23,7 +23,7 @@ from trimtab.http import Maker, family_of, usual_family
 from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import check_registry, shown_url
-from trimtab.transports.exchange import AsyncExchange, SyncExchange
+from trimtab.transports.delivery import AsyncDelivery, SyncDelivery
 from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
 from trimtab.transports.options import Options, key_reader
 from trimtab.transports.preparing import Addressing
@@ -219,8 +219,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         name = self._names[request.url.host]
         if name is None:
             return side.others.transport_for(request.url).handle_request(request)
-        exchange = SyncExchange(side, request, name)
-        return drive(exchange, exchange.begin())
+        delivery = SyncDelivery(side, request, name)
+        return drive(delivery, delivery.begin())
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of an asynchronous client; see httpx's `AsyncBaseTransport`."""
@@ -236,8 +236,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         name = self._names[request.url.host]
         if name is None:
             return await side.others.transport_for(request.url).handle_async_request(request)
-        exchange = AsyncExchange(side, request, name)
-        return await drive_async(exchange, exchange.begin())
+        delivery = AsyncDelivery(side, request, name)
+        return await drive_async(delivery, delivery.begin())
 
     async def ready(self, *services: str) -> None:
         """Wait until the lists of services are known, so that no request has to. For async code.

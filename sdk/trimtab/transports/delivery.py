@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trimtab.transports.connections import Inner
     from trimtab.transports.sides import Side
 
-__all__ = ["AsyncExchange", "CallInfo", "SyncExchange"]
+__all__ = ["AsyncDelivery", "CallInfo", "SyncDelivery"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ class CallInfo:
     list_source: str
 
 
-class _Exchange:
-    """What both kinds share. See `trimtab.balancing.drivers.Exchange`.
+class _Delivery:
+    """What both kinds share. See `trimtab.balancing.drivers.Delivery`.
 
     Args:
         side: the services and connections to use.
@@ -256,17 +256,17 @@ class _Exchange:
 class _Attempt:
     """One attempt, until its body has ended. The watcher of its connection and of its body."""
 
-    __slots__ = ("_exchange", "_pick", "inner")
+    __slots__ = ("_delivery", "_pick", "inner")
 
-    def __init__(self, exchange: _Exchange, pick: Pick, inner: Inner) -> None:
-        self._exchange = exchange
+    def __init__(self, delivery: _Delivery, pick: Pick, inner: Inner) -> None:
+        self._delivery = delivery
         self._pick = pick
         self.inner = inner
 
     def opened(self, backend: Any) -> None:
         """Called when its connection is open: the instance's latency begins now."""
         if backend is getattr(self.inner.transport, "backend", None):
-            service = self._exchange.service
+            service = self._delivery.service
             with service.lock:
                 self._pick.opened(service.clock())
 
@@ -278,21 +278,21 @@ class _Attempt:
             outcome = "failure" if isinstance(error, Exception) else "cancelled"
         elif body.is_whole:
             outcome = "success"
-        exchange = self._exchange
-        service = exchange.service
+        delivery = self._delivery
+        service = delivery.service
         with service.lock:
-            exchange.request.ended(self._pick, outcome, service.clock())
-        exchange.side.connections.give_back(self.inner, is_clean=body.is_clean)
+            delivery.request.ended(self._pick, outcome, service.clock())
+        delivery.side.connections.give_back(self.inner, is_clean=body.is_clean)
 
     def dropped(self) -> None:
         """Give them back from a finalizer, where no lock may be waited for."""
-        exchange = self._exchange
+        delivery = self._delivery
         if not self._pick.is_done:
-            exchange.service.drop(self._pick)
-        exchange.side.connections.drop(self.inner)
+            delivery.service.drop(self._pick)
+        delivery.side.connections.drop(self.inner)
 
 
-class SyncExchange(_Exchange):
+class SyncDelivery(_Delivery):
     """A request of a synchronous client."""
 
     _body_of = staticmethod(sync_body)
@@ -320,7 +320,7 @@ class SyncExchange(_Exchange):
         self.service.ended(pick, "cancelled")
 
 
-class AsyncExchange(_Exchange):
+class AsyncDelivery(_Delivery):
     """A request of an asynchronous client."""
 
     _body_of = staticmethod(async_body)
