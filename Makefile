@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 # A worker that has nothing left takes over half of what another one still has.
 BOTH := -n 2 --dist worksteal
+# Tests against real servers wait for them most of the time, so that more workers than cores pay.
+FOUR := -n 4 --dist worksteal
 STAMP := $(VENV)/.installed
 EXTRAS := all
 
@@ -48,7 +50,7 @@ unit: $(STAMP)
 test: $(STAMP) lint servers
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m coverage erase
-	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" $(BOTH) --cov --cov-report= --ignore tests/bench tests
+	@REQUIRE_REGISTRIES=1 $(PYTEST) -m "not soak" $(FOUR) --cov --cov-report= --ignore tests/bench tests
 	@$(BIN)/coverage report --format=total --fail-under=95 > /dev/null || ($(BIN)/coverage report --fail-under=95; exit 1)
 	@$(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/calls/*' > /dev/null \
 	  || ($(BIN)/coverage report --fail-under=100 --include='sdk/trimtab/pool/*,sdk/trimtab/strategies/*,sdk/trimtab/health/*,sdk/trimtab/calls/*'; exit 1)

@@ -23,6 +23,8 @@ TTL_S = 6.0
 # Longer than any registrant needs to come back: a heartbeat that hangs, a backoff, a heartbeat.
 SETTINGS = DiscoverySettings(grace_s=12.0)
 CALM_S = 1.0
+OTHERS = ("asyncio_", "Trio thread")
+"""Names of worker threads of the libraries, which come and go by themselves."""
 LIMIT_S = 100.0
 
 
@@ -82,7 +84,7 @@ class Witness:
 
 def leftovers():
     """The tasks and threads of this program but those of `asyncio.to_thread`."""
-    threads = {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+    threads = {each for each in threading.enumerate() if not each.name.startswith(OTHERS)}
     return asyncio.all_tasks(), threads
 
 
@@ -91,7 +93,7 @@ class Newcomer:
 
     def __init__(self, url, port):
         self._registration = register(
-            url, "orders", Instance(id="new", host="127.0.0.1", port=port), ttl_s=TTL_S
+            url, "orders", Instance(id="new", host="localhost", port=port), ttl_s=TTL_S
         )
         self._wish = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()))
@@ -113,7 +115,7 @@ class Newcomer:
 def changes_flow(witness, fleet, wait_until):
     """Have somebody register, and wait until the client is told; give the seconds it took."""
     begun_s = witness.load.now_s
-    # It serves as well as any: it shares a backend with one of the others.
+    # It shares a backend with one of the others, by another name: one address is one instance.
     with Newcomer(fleet.url, fleet.backends["b1"].port):
         wait_until(lambda: witness.told and "new" in witness.told[-1], 60.0)
         seen_s = witness.load.now_s - begun_s

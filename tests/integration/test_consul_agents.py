@@ -209,7 +209,7 @@ class TestProtocol:
             await asyncio.to_thread(consul.put, "/v1/catalog/register", place)
         registry = consul_registry(consul.url)
         found = await registry.fetch("shared-id")
-        assert [each.id for each in found.instances] == ["same@ext-1", "same@ext-2"]
+        assert [each.id for each in found.instances] == ["same", "same@ext-2"]
         for node in ("ext-1", "ext-2"):
             await asyncio.to_thread(consul.put, "/v1/catalog/deregister", {"Node": node})
         await registry.aclose()

@@ -28,6 +28,8 @@ DOWN_S = pytest.mark.parametrize(
     [pytest.param(0.5, id="short"), pytest.param(30.0, id="soak", marks=pytest.mark.soak)],
 )
 NUMBERS = count(9000)
+OTHERS = ("asyncio_", "Trio thread")
+"""Names of worker threads of the libraries, which come and go by themselves."""
 
 
 @asynccontextmanager
@@ -51,7 +53,7 @@ async def fleet(home, *urls):
 
 def own_tasks_and_threads():
     """All but the threads of `asyncio.to_thread`."""
-    threads = {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+    threads = {each for each in threading.enumerate() if not each.name.startswith(OTHERS)}
     return asyncio.all_tasks(), threads
 
 

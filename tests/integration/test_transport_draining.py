@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from transport_kit import FLAVOURS, HttpServer, every, figures, listing, unique
+from trimtab import Instance
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +109,14 @@ async def test_a_transport_that_does_not_close_keeps_nothing_else_from_closing(f
     def make(_):
         return Stubborn(lambda _: flavour.family.Response(200))
 
-    registry = listing(kit.stays.instance(id="one"), kit.stays.instance(id="two"))
+    one, two, three = (Instance(host="h", port=port, id=f"{port}") for port in (1, 2, 3))
+    registry = listing(one, two)
     transport = flavour.transport(registry, inner=make, strategy="round_robin")
     async with flavour.client(transport) as client:
         for _ in range(2):
             await client.get("http://orders/")
-        registry.set("orders", [kit.stays.instance(id="three")])
-        await flavour.until(lambda: "three" in figures(transport).members)
+        registry.set("orders", [three])
+        await flavour.until(lambda: "3" in figures(transport).members)
         await client.get("http://orders/")
         await flavour.until(lambda: len(closed) == 2)
     assert len(closed) == 3

@@ -181,7 +181,7 @@ async def test_a_base_without_nodes_has_no_services(open_):
 
 
 async def test_dubbos_providers_are_followed(open_, plain, base):
-    name = "dubbo%3A%2F%2F10.0.0.1%3A20880%2Fa.Greeter%3Fversion%3D1.0%26weight%3D50"
+    name = "rest%3A%2F%2F10.0.0.1%3A20880%2Fa.Greeter%3Fversion%3D1.0%26weight%3D50"
     plain.create(f"{base}/a.Greeter/providers/{name}", b"10.0.0.1", makepath=True)
     plain.ensure_path(f"{base}/metadata")
     registry = open_("dubbo")
