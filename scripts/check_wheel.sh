@@ -11,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m build --wheel --outdir "$work/dist" "$root" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 wheel=$(echo "$work"/dist/trimtab-*.whl)
-extras=$(sed -n 's/^pip install "\.\(\[[a-z0-9,]*\]\)".*/\1/p' README.md)
+extras=$(sed -n '/^pip install "\.\[/{s/^pip install "\.\(\[[a-z0-9,]*\]\)".*/\1/p;q}' README.md)
 cp tests/packaging/*.py README.md "$work/"
 [ $# = 0 ] || { mkdir -p "$1" && cp "$wheel" "$1/"; }
 cd "$work"

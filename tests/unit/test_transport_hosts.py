@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import httpx2
 import pytest
+from packaging.version import Version
 
 from trimtab import BalancedTransport, ConfigurationError
 from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
@@ -157,7 +158,7 @@ def environments(exemptions):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_other_hosts_go_through_the_proxies_that_a_plain_client_uses(family, proxy_of, monkeypatch):
     exemptions = EXEMPTIONS if family is httpx else EXEMPTIONS + MODERN
-    if family is httpx2 and tuple(map(int, httpx2.__version__.split("."))) >= (2, 16, 2):
+    if family is httpx2 and Version(httpx2.__version__) >= Version("2.16.2"):
         exemptions = exemptions + NEWEST
     for environment in environments(exemptions):
         with monkeypatch.context() as patch:
