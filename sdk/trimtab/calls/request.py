@@ -372,6 +372,9 @@ class Request:
         calls = self._calls
         if self.state == "queued":
             calls.queue.back()
+            if calls.pool.has_room and not calls.queue.is_first(self):
+                # There is room, though not for this one: an earlier one keeps its turn.
+                calls.queue.call()
             return self._wait
         if not calls.queue.join(self):
             return self._fail(Fail("error", error))

@@ -55,6 +55,10 @@ class RoomQueue:
         """Return whether it is this request's turn."""
         return request in self._called
 
+    def is_first(self, request: Request) -> bool:
+        """Return whether no other waits before this request."""
+        return next(iter(self._waiting), None) is request
+
     def call(self) -> None:
         """Give the first one its turn."""
         if self._waiting:
