@@ -220,10 +220,13 @@ class Calls:
         return True
 
     def leave(self, request: Request) -> None:
-        """Wait no longer; if it was this request's turn, the next one gets it."""
+        """Wait no longer; if it held back those behind it, the next one gets its turn."""
         self._unlisted.pop(request, None)
         self._paused.pop(request, None)
-        if self.queue.count and self.queue.leave(request) and self.pool.has_room:
+        if not self.queue.count:
+            return
+        had_turn = self.queue.leave(request)
+        if (had_turn or not self.queue.has_called) and self.pool.has_room:
             self.queue.call()
 
     # -- latencies ---------------------------------------------------------------------------
