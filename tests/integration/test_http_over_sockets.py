@@ -127,8 +127,8 @@ async def test_every_time_limit_has_the_familys_error(flavour, kit):
         with pytest.raises(family.ReadTimeout):
             await client.get(f"{kit.plain.url}/silent/{unique()}", timeout=timeout(read=TIMEOUT_S))
         request = client.build_request("GET", f"{kit.plain.url}/held/{unique()}")
-        request.extensions["timeout"]["read"] = TIMEOUT_S
         response = await client.send(request, stream=True)
+        request.extensions["timeout"]["read"] = TIMEOUT_S
         with pytest.raises(family.PoolTimeout):
             await client.get(f"{kit.plain.url}/who", timeout=timeout(pool=TIMEOUT_S))
         with pytest.raises(family.ReadTimeout):
