@@ -44,7 +44,7 @@ lint: $(STAMP)
 	@$(BIN)/pyright --warnings
 
 unit: $(STAMP)
-	@$(PYTEST) tests/unit tests/property -q $(BOTH)
+	@$(PYTEST) -m "not soak" tests/unit tests/property -q $(BOTH)
 
 # All tests but the minutes-long ones; coverage of what runs in the tests' own process.
 test: $(STAMP) lint servers
