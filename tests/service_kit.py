@@ -171,6 +171,9 @@ class Given:
     def subscribe(self, take):
         self.take = take
 
+    async def aclose(self):
+        self.take = None
+
     def set(self, *ids):
         self.snapshot = Snapshot(service="orders", instances=tuple(instances(*ids)))
         self.take(self.snapshot)

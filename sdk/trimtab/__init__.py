@@ -31,7 +31,7 @@ from trimtab.errors import (
 )
 from trimtab.events import InstanceChanged, RegistryChanged, ServiceChanged
 from trimtab.health import EnvoyOutliers, GrpcOutliers, HealthSettings, SlowStart
-from trimtab.health.probing import ProbeSettings
+from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.instance import Instance, Snapshot, Status
 from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
@@ -79,6 +79,7 @@ __all__ = [
     "PoolStatistics",
     "ProbeSettings",
     "RandomSubset",
+    "ReconnectSettings",
     "Registration",
     "RegistryAnswerError",
     "RegistryChanged",

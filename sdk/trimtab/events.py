@@ -33,6 +33,8 @@ InstanceChange = Literal[
     "returned",
     "probe_failed",
     "probe_passed",
+    "unreachable",
+    "reachable",
 ]
 """What can happen to an instance.
 
@@ -43,6 +45,7 @@ InstanceChange = Literal[
 | `changed` | another field that the registry gives has changed |
 | `ejected`, `returned` | outlier ejection began or ended |
 | `probe_failed`, `probe_passed` | `fall` probes failed, or `rise` probes passed, in a row |
+| `unreachable`, `reachable` | no connection to it opened in the background, or one opened again |
 """
 
 

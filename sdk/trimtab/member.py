@@ -2,24 +2,28 @@
 
 The rules of its figures:
 
-* *Peak EWMA* of the time to a response. A slower answer counts at once, a faster one gradually,
-  and without answers the figure fades, so that an idle instance is tried again:
-  `w = exp(-dt/tau)`, then `v = rtt` if `rtt > v`, else `v = rtt*(1-w) + v*w`; tau is 10 s.
-* *An unanswered request is evidence*: `v` is never less than the age of the oldest one.
-* *Failures weigh like requests in flight*: each adds to a failure load, which fades. The time of a
-  failure does not count as a latency, because an instance that fails fast must not look fast. Each
-  failure also sets the latency back to its value at the last good answer: during a long outage the
-  latency would fade faster than the failure load, and attract traffic again.
-* Only *the excess over the mean of the other members* counts. When many or all fail at once, no
-  member is avoided for it. Otherwise those that failed first would get no traffic long after they
-  have recovered, and the remaining few would be overloaded.
-* An instance that has never answered counts as 30 ms, and as 1 s while its first requests are
-  unanswered. So a newcomer is tried, and not flooded. Until its first pick the 30 ms fade within
-  seconds, so that it is also tried among peers of 1 ms.
+* *Latency* is a mean of the times to a response, in which the last ten seconds count most:
+  `v += (x - v) * (1 - exp(-dt/tau))`, tau 10 s. One slow answer among fast ones is no news: a
+  sample counts as at most four times `v`. What two of the last three answers show is: when their
+  median is beyond four times `v`, or below a quarter of it, `v` becomes that median at once. It is
+  known from the third answer on, since the first ones pay for what is done once.
+* *An unanswered request is evidence*: the latency is at least the age of the oldest one. A request
+  that was given up before its answer counts as an answer that took as long.
+* *A failure says nothing of the latency*, because an instance that fails fast must not look fast.
+  After a failure a member is *avoided*: other members are preferred, but for one *trial* at a time.
+  The first trial is soon, each failed one doubles the time to the next, up to `TRIAL_S`. One that
+  succeeds is believed. Failures of requests that were sent before the last failure was known are
+  one with it.
+* *What is avoided is tried again*, so that no estimate outlives its cause; as rarely as it costs:
+  one that is slower gets one request in fifty to two hundred, by how much slower it is; one that
+  fails, hangs or needs more than a second one in two hundred, and not more than one in `TRIAL_S`.
+  Among many members it is less.
 
-Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs` (and its PR #134 for the 30 ms). Deviations:
-the oldest-unanswered rule, and failures counted in units of requests in flight, relative to the
-other members.
+Sources: Finagle `PeakEwma` and tower `load/peak_ewma.rs` for the mean and its time constant; Kratos
+and go-zero, which take the loser of a pair when it has not been picked for 3 or 1 s; circuit
+breakers, which let one request through and believe its success. Deviations: no peaks, since one
+answer of 30 ms among those of 1 ms kept a healthy instance without traffic for half a minute; and
+trials are counted in requests, so that they cost the same share at any rate.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from trimtab.errors import ConfigurationError, PickDoneError
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["FleetFailures", "Member", "Observer", "Outcome", "Pick"]
+__all__ = ["Fleet", "Member", "Observer", "Outcome", "Pick"]
 
 Outcome: TypeAlias = Literal["success", "failure", "cancelled"]
 """How a request ended. `cancelled` is the caller's doing and does not count for the instance."""
@@ -42,54 +46,37 @@ _OUTCOMES = frozenset(get_args(Outcome))
 _OK, _SERVER_ERROR = 200, 500
 DECAY_S = 10.0
 """Time constant of the latency."""
-FAILURE_DECAY_S = 20.0
-"""Time constant of the failure load."""
-UNMEASURED_S = 0.030
-"""Latency assumed of an instance that has never answered."""
-UNTRIED_DECAY_S = 0.5
-"""Time constant of the latency of an instance that has never been picked."""
+JUMP = 4.0
+"""A change by more than this factor is believed at once, if two of three answers show it."""
+KNOWN_FROM = 3
+"""How many answers make a latency known."""
 UNANSWERED_S = 1.0
-"""Latency assumed of an instance that has never answered, while requests wait for it."""
-FAILURE_LOAD = 40.0
-"""What a failure adds to the load, in requests in flight."""
-MAX_FAILURE_LOAD = 80.0
-"""The greatest failure load. When many instances fail now and then, avoiding them for long would
-overload the others."""
-_PAIR = 2
-_LEAST_LOAD = 0.01
-"""A failure load below this is ignored."""
+"""Latency assumed of an instance of unknown latency, while requests wait for it."""
+FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
+"""The least time to the first trial after a failure, and between later ones."""
+FIRST_TRIAL_PICKS, TRIAL_PICKS = 20, 205
+"""The same in requests to the service: 205 keep a hung instance below half a percent."""
+SLOW_PICKS, LEAST_SLOW_PICKS = 8, 50
+"""An instance that is only slow gets one of so many requests to the service: the first number for
+each time that it is slower, at least the second, and at most as one that fails."""
+PICKS_PER_MEMBER = 10
+"""In a large service, the requests between trials are at least so many for each member."""
+VERY_SLOW_S = 1.0
+"""An instance that needs longer than this is tried as rarely as one that fails."""
 
 
-class FleetFailures:
-    """The sum of the failure loads of a pool's members. O(1), because they all fade alike.
+class Fleet:
+    """What the members of a pool share.
 
     Attributes:
         count: how many members there are.
+        picks: how many requests were sent to any of them.
     """
 
-    __slots__ = ("_faded_at", "_load", "count")
+    __slots__ = ("count", "picks")
 
     def __init__(self) -> None:
-        self.count = 0
-        self._load = self._faded_at = 0.0
-
-    def add(self, load: float, now: float) -> None:
-        """Add a change of a member's load, which may be negative."""
-        self._fade(now)
-        self._load += load
-
-    def excess(self, load: float, now: float) -> float:
-        """Return by how much a member's present load exceeds the mean of the others, 0 or more."""
-        if self.count < _PAIR:
-            return load
-        self._fade(now)
-        return max(load - (self._load - load) / (self.count - 1), 0.0)
-
-    def _fade(self, now: float) -> None:
-        passed = now - self._faded_at
-        if passed > 0:
-            self._load *= exp(-passed / FAILURE_DECAY_S)
-            self._faded_at = now
+        self.count = self.picks = 0
 
 
 class Member:
@@ -101,7 +88,7 @@ class Member:
     Args:
         instance: as the registry gives it.
         now: the time, seconds.
-        fleet: the failures of its pool's members; None: it has no pool.
+        fleet: what the members of its pool share; None: it has no pool.
 
     Attributes:
         instance: the value from the latest snapshot; updates replace it and keep the statistics.
@@ -110,6 +97,10 @@ class Member:
         in_flight: requests picked and not yet done.
         picks, successes, failures, cancelled: counts; `picks` is always the sum of the others and
             `in_flight`.
+        failed_in_row: how many failures there were since the last success.
+        fleet: what the members of its pool share.
+        picked_at: the number of its last pick among those of its pool; 0: it was never picked.
+        picked_s: the time of its last pick.
         answered_at: when it last answered a request or a probe well; minus infinity if never, or
             if it has failed since.
         unanswered: the picks without a response, with the times of their begin, oldest first.
@@ -118,20 +109,26 @@ class Member:
     """
 
     __slots__ = (
-        "_faded_at",
-        "_failure_load",
-        "_fleet",
+        "_before",
+        "_before_that",
+        "_failed_at",
+        "_known",
         "_latency_s",
-        "_learned_s",
-        "_measured",
+        "_learned_at",
+        "_trial_at",
+        "_trial_pick",
         "answered_at",
         "cancelled",
         "connect_s",
+        "failed_in_row",
         "failures",
+        "fleet",
         "id",
         "in_flight",
         "instance",
         "is_removed",
+        "picked_at",
+        "picked_s",
         "picks",
         "since",
         "successes",
@@ -139,7 +136,7 @@ class Member:
         "weight",
     )
 
-    def __init__(self, instance: Instance, now: float, fleet: FleetFailures | None = None) -> None:
+    def __init__(self, instance: Instance, now: float, fleet: Fleet | None = None) -> None:
         self.id = instance.id
         self.instance = instance
         self.weight = instance.weight
@@ -147,12 +144,17 @@ class Member:
         self.is_removed = False
         self.connect_s: float | None = None
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
-        self._latency_s = self._learned_s = UNMEASURED_S
-        self._failure_load = 0.0
-        self._fleet = fleet or FleetFailures()
-        self._fleet.count += 1
-        self._faded_at = now
-        self._measured = False
+        self.fleet = fleet or Fleet()
+        self.fleet.count += 1
+        self.picked_at = 0
+        self.picked_s = -inf
+        # The samples: how many count up to three, the mean, and the last two of them.
+        self._known = 0
+        self._latency_s = self._before = self._before_that = inf
+        self._learned_at = now
+        self.failed_in_row = 0
+        self._failed_at = self._trial_at = -inf
+        self._trial_pick = 0
         self.answered_at = -inf
         # An ordinary dict would walk over the gaps of its removed entries to find the oldest.
         self.unanswered: OrderedDict[object, float] = OrderedDict()
@@ -162,91 +164,107 @@ class Member:
         self.instance = instance
         self.weight = instance.weight
 
-    def leave(self, now: float) -> None:
-        """Leave the list: its failures no longer count for the other members."""
+    def leave(self) -> None:
+        """Leave the list."""
         self.is_removed = True
-        self._fleet.add(-self.failure_load(now), now)
-        self._fleet.count -= 1
+        self.fleet.count -= 1
+
+    # -- what requests tell ------------------------------------------------------------------
 
     def answer(self, pick: object, now: float, *, ok: bool) -> None:
         """Learn from a response's head; `ok` is false when the response is itself a failure."""
-        rtt_s = now - self.unanswered.pop(pick)
+        sent_at = self.unanswered.pop(pick)
         if not ok:
-            self._learn_failure(now)
+            self._fail(sent_at, now)
             return
-        before = self._latency_s
-        self._fade(now)
-        if not self._measured or rtt_s > before:
-            self._latency_s = rtt_s
-        else:
-            # Fading has multiplied the old value by w; the sample's share is the rest, 1 - w.
-            kept = self._latency_s / before if before else 0.0
-            self._latency_s += rtt_s * (1.0 - kept)
-        self._learned_s = self._latency_s
-        self._measured = True
+        self._learn(now - sent_at, now)
         self.answered_at = now
+        self.failed_in_row = 0
 
     def abandon(self, pick: object, now: float, *, failed: bool) -> None:
         """Learn from a request without a response: it failed, or the caller gave up."""
-        started = self.unanswered.pop(pick)
+        sent_at = self.unanswered.pop(pick)
         if failed:
-            self._learn_failure(now)
-        else:
-            self._fade(now)
-            self._latency_s = max(self._latency_s, now - started)
+            self._fail(sent_at, now)
+        elif self._known < KNOWN_FROM or now - sent_at > self._latency_s:
+            self._learn(now - sent_at, now)
 
-    def break_off(self, now: float) -> None:
+    def break_off(self, started_at: float, now: float) -> None:
         """Learn from a response whose body failed after a good head."""
-        self._learn_failure(now)
+        self._fail(started_at, now)
 
-    def cost(self, now: float) -> float:
-        """Estimate the latency of one more request here, in seconds times queue length."""
-        passed = now - self._faded_at
-        if passed > 0:
-            # As in `_fade`: a call of it here would be made twice per request.
-            self._latency_s *= exp(-passed / (DECAY_S if self.picks else UNTRIED_DECAY_S))
-            if self._failure_load:
-                self._failure_load *= exp(-passed / FAILURE_DECAY_S)
-            self._faded_at = now
-        unanswered = self.unanswered
-        if unanswered:
-            age = now - next(iter(unanswered.values()))
-            self._latency_s = max(self._latency_s, age)
-        latency = self._latency_s
-        if unanswered and not self._measured:
-            latency = max(latency, UNANSWERED_S)
-        load = self._failure_load
-        if load > _LEAST_LOAD:
-            return latency * (self.in_flight + 1 + self._fleet.excess(load, now))
-        return latency * (self.in_flight + 1)
+    def forgive(self) -> None:
+        """Forget the failures: it is known to be well again, and gets its share."""
+        self.failed_in_row = 0
 
-    def latency_s(self, now: float) -> float | None:
-        """Return the peak EWMA of the time to a response, or None before the first one."""
-        self._fade(now)
-        return self._latency_s if self._measured else None
+    def _learn(self, sample_s: float, now: float) -> None:
+        older, old = self._before_that, self._before
+        self._before_that, self._before = old, sample_s
+        mean = self._latency_s
+        if self._known < KNOWN_FROM:
+            # The least of them: the others may have paid for what is done once.
+            self._known += 1
+            self._latency_s = min(mean, sample_s)
+        else:
+            median = max(min(older, old), min(max(older, old), sample_s))
+            if median > JUMP * mean or median * JUMP < mean:
+                self._latency_s = median
+            else:
+                share = 1.0 - exp((self._learned_at - now) / DECAY_S)
+                self._latency_s += (min(sample_s, JUMP * mean) - mean) * share
+        self._learned_at = now
 
-    def failure_load(self, now: float) -> float:
-        """Return the present weight of past failures, in requests in flight, without others'."""
-        self._fade(now)
-        return self._failure_load
-
-    def _fade(self, now: float) -> None:
-        passed = now - self._faded_at
-        if passed > 0:
-            self._latency_s *= exp(-passed / (DECAY_S if self.picks else UNTRIED_DECAY_S))
-            if self._failure_load:
-                self._failure_load *= exp(-passed / FAILURE_DECAY_S)
-            self._faded_at = now
-
-    def _learn_failure(self, now: float) -> None:
-        self._fade(now)
+    def _fail(self, sent_at: float, now: float) -> None:
         self.answered_at = -inf
-        added = min(FAILURE_LOAD, MAX_FAILURE_LOAD - self._failure_load)
-        self._failure_load += added
-        if not self.is_removed:
-            self._fleet.add(added, now)
-        # The fading since the last good answer would make it look fast.
-        self._latency_s = max(self._latency_s, self._learned_s)
+        if sent_at >= self._failed_at:
+            self.failed_in_row += 1
+            self._failed_at = now
+            self.plan_trial(now, 2.0 ** (self.failed_in_row - 1))
+
+    def plan_trial(self, now: float, delay: float) -> None:
+        """Let the next trial be no sooner than the first one times a factor."""
+        fleet = self.fleet
+        most = max(TRIAL_PICKS, PICKS_PER_MEMBER * fleet.count)
+        self._trial_at = now + min(FIRST_TRIAL_S * delay, TRIAL_S)
+        self._trial_pick = fleet.picks + int(min(FIRST_TRIAL_PICKS * delay, most))
+
+    # -- what strategies ask -----------------------------------------------------------------
+
+    def is_avoided(self, now: float) -> bool:
+        """Return whether it has failed, and it is not time for a trial."""
+        return self.failed_in_row > 0 and (
+            now < self._trial_at or self.fleet.picks < self._trial_pick
+        )
+
+    def is_due(self, ratio: float, now: float) -> bool:
+        """Return whether it has got nothing for so long that a slow answer costs little.
+
+        Args:
+            ratio: how many times slower it is.
+            now: the time.
+        """
+        fleet = self.fleet
+        since = fleet.picks - self.picked_at
+        least = min(max(SLOW_PICKS * ratio, LEAST_SLOW_PICKS), TRIAL_PICKS)
+        if since < least or since < PICKS_PER_MEMBER * fleet.count:
+            return False
+        if not self.unanswered and self._latency_s <= VERY_SLOW_S:
+            return True
+        return since >= TRIAL_PICKS and now - self.picked_s >= TRIAL_S
+
+    def expected_s(self, now: float) -> float:
+        """Return the time that an answer takes now, in seconds; 0 while it is not known."""
+        unanswered = self.unanswered
+        known = self._known >= KNOWN_FROM
+        if not unanswered:
+            return self._latency_s if known else 0.0
+        age = now - next(iter(unanswered.values()))
+        return max(self._latency_s if known else UNANSWERED_S, age)
+
+    @property
+    def latency_s(self) -> float | None:
+        """The mean time to a response, or None before the first one."""
+        return self._latency_s if self._known else None
 
     def __repr__(self) -> str:
         return f"<Member {self.id} in_flight={self.in_flight}>"
@@ -294,9 +312,16 @@ class Pick:
         self.is_done = False
         self._answer: bool | None = None
         self._observer = observer
+        fleet = member.fleet
+        fleet.picks += 1
+        member.picked_at = fleet.picks
+        member.picked_s = now
         member.picks += 1
         member.in_flight += 1
         member.unanswered[self] = now
+        if member.failed_in_row:
+            # No second trial while this one is not over, unless it hangs.
+            member.plan_trial(now, inf)
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "in flight"
@@ -366,7 +391,7 @@ class Pick:
             if self._answer is None:
                 member.abandon(self, now, failed=True)
             else:
-                member.break_off(now)
+                member.break_off(self.started_at, now)
             self._note(None, now)
         elif outcome == "success":
             member.successes += 1

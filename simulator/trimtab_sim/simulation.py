@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import simpy
 
-from trimtab.balancing import Policies, Services
+from trimtab.balancing import Policies, Services, reconnect_settings
 from trimtab.discovery import Home
 from trimtab.errors import ClosedError, DiscoveryError
 from trimtab.health import reason_against
@@ -177,8 +177,11 @@ class _Execution:
         view = view_type(world.registry, place, stream(seed, "registry"))
         arguments = dict(world.scenario.balancer_arguments)
         arguments["strategy"] = self._strategy
+        carrier = probe_from(world, place)
         if "probe" in arguments:
-            arguments["probe"] = replace(arguments["probe"], carrier=probe_from(world, place))
+            arguments["probe"] = replace(arguments["probe"], carrier=carrier)
+        reconnect = reconnect_settings(arguments.get("reconnect"), by_default=True)
+        arguments["reconnect"] = reconnect and replace(reconnect, carrier=carrier)
         client = self._make(group, place, view, arguments, seed)
         world.clients.append(client)
         world.spawn(self._start(client, group.start))

@@ -450,13 +450,14 @@ def test_a_break_before_the_head_is_repeated_for_get_alone(flavour, behaviour, k
 async def test_error_statuses_pass_through_and_count_as_failures(flavour, kit):
     transport = flavour.transport(listing(kit.a.instance()))
     async with flavour.client(transport) as client:
-        for status in (500, 503, 429):
+        for number, status in enumerate((500, 503, 429), start=1):
             response = await client.get(f"http://orders/status/{status}")
             assert (response.status_code, response.text) == (status, "a")
+            assert figures(transport).members["a"].failed_in_row == number
         assert (await client.get("http://orders/status/404")).status_code == 404
         member = figures(transport).members["a"]
         assert (member.failures, member.successes) == (3, 1)
-        assert member.failure_load > 0
+        assert member.failed_in_row == 0
 
 
 @every(FLAVOURS)

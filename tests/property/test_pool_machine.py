@@ -168,9 +168,9 @@ class PoolMachine(RuleBasedStateMachine):
         assert figures.in_flight == len(self.open)  # on members that have left, too
         assert figures.eligible == len(self.pool.eligible)
         for each in figures.members.values():
-            assert each.failure_load >= 0
+            assert 0 <= each.failed_in_row <= each.picks
             assert each.latency_s is None or 0 <= each.latency_s < float("inf")
-            assert self.pool.members[each.id].cost(self.now) >= 0
+            assert self.pool.members[each.id].expected_s(self.now) >= 0
 
 
 # Its default table would take most of this test's time, and is no different.

@@ -1,6 +1,6 @@
-"""Golden figures of one member's statistics, on a clock moved by hand."""
+"""What one member learns, and when it is tried again, on a clock moved by hand."""
 
-from math import exp
+from math import exp, inf
 from random import Random
 
 import pytest
@@ -8,13 +8,15 @@ import pytest
 from trimtab import Instance
 from trimtab.member import (
     DECAY_S,
-    FAILURE_DECAY_S,
-    FAILURE_LOAD,
-    MAX_FAILURE_LOAD,
+    FIRST_TRIAL_PICKS,
+    FIRST_TRIAL_S,
+    LEAST_SLOW_PICKS,
+    PICKS_PER_MEMBER,
+    SLOW_PICKS,
+    TRIAL_PICKS,
+    TRIAL_S,
     UNANSWERED_S,
-    UNMEASURED_S,
-    UNTRIED_DECAY_S,
-    FleetFailures,
+    Fleet,
     Member,
 )
 from trimtab.pool import Pick
@@ -27,236 +29,252 @@ def member():
 
 def call(member, start, rtt_s, *, ok=True):
     pick = Pick(member, start)
-    member.answer(pick, start + rtt_s, ok=ok)
-    member.in_flight -= 1
+    pick.answered(start + rtt_s, ok=ok)
+    pick.done(start + rtt_s, "success")
+
+
+def others(member, count):
+    """Requests to the other members of its pool."""
+    member.fleet.picks += count
 
 
 def test_a_new_member(member):
     assert (member.id, member.weight, member.since) == ("10.0.0.7:80", 2.0, 100.0)
     assert (member.in_flight, member.picks, member.is_removed) == (0, 0, False)
-    assert member.latency_s(100.0) is None
-    assert member.failure_load(100.0) == 0.0
+    assert (member.latency_s, member.failed_in_row, member.picked_at) == (None, 0, 0)
+    assert not member.is_avoided(100.0)
     assert repr(member) == "<Member 10.0.0.7:80 in_flight=0>"
 
 
-def test_unmeasured_counts_as_30_ms_which_fade_until_it_is_tried(member):
-    assert member.cost(100.0) == UNMEASURED_S == 0.030
-    assert member.cost(102.0) == pytest.approx(0.030 * exp(-2.0 / UNTRIED_DECAY_S))
+# Latency
 
 
-def test_unmeasured_with_requests_waiting_counts_as_a_second(member):
+def test_it_is_known_from_the_third_answer_on_and_the_first_ones_least(member):
+    assert member.expected_s(100.0) == 0.0
+    for rtt_s, expected_s in ((0.3, 0.0), (0.02, 0.0), (0.05, 0.02)):
+        call(member, 100.0, rtt_s)
+        assert member.expected_s(101.0) == pytest.approx(expected_s)
+    assert member.latency_s == pytest.approx(0.02)
+
+
+def test_unknown_with_requests_waiting_it_is_a_second_or_their_age(member):
     Pick(member, 100.0)
-    assert member.cost(100.1) == pytest.approx(UNANSWERED_S * 2)
-    Pick(member, 100.1)
-    assert member.cost(100.1) == pytest.approx(UNANSWERED_S * 3)
+    assert member.expected_s(100.1) == UNANSWERED_S
+    assert member.expected_s(102.0) == 2.0
 
 
-def test_a_cancelled_first_request_leaves_30_ms_that_fade_as_any(member):
-    r1 = Pick(member, 100.0)
-    member.abandon(r1, 100.01, failed=False)
-    member.in_flight -= 1
-    before = member.cost(100.01)
-    assert before == pytest.approx(0.030, rel=1e-2)
-    assert member.cost(110.01) == pytest.approx(before * exp(-10.0 / DECAY_S))
+def test_it_is_a_mean_of_ten_seconds(member):
+    for start in (100.0, 100.0, 100.0, 105.0):
+        call(member, start, 0.2)
+    call(member, 110.0, 0.3)
+    share = 1 - exp(-(110.3 - 105.2) / DECAY_S)
+    assert member.latency_s == pytest.approx(0.2 + 0.1 * share)
 
 
-def test_the_first_sample_sets_the_latency(member):
-    call(member, 100.0, 0.005)
-    assert member.latency_s(100.005) == pytest.approx(0.005)
-    assert member.cost(100.005) == pytest.approx(0.005)
+def test_one_answer_beyond_all_others_is_no_news(member):
+    for start in (100.0, 101.0, 102.0):
+        call(member, start, 0.001)
+    call(member, 103.0, 5.0)
+    # It counts as four times the mean.
+    assert member.latency_s == pytest.approx(0.001 * (1 + 3 * (1 - exp(-5.999 / DECAY_S))))
 
 
-def test_a_peak_is_believed_at_once(member):
-    call(member, 100.0, 0.1)
-    call(member, 101.0, 0.5)
-    assert member.latency_s(101.5) == pytest.approx(0.5)
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.001, 0.030), (0.030, 0.001)])
+def test_two_of_three_answers_are_believed_at_once(before_s, after_s, member):
+    for start in (100.0, 100.1, 100.2):
+        call(member, start, before_s)
+    call(member, 100.3, after_s)
+    assert not after_s / 2 < member.latency_s < after_s * 2
+    call(member, 100.4, before_s)
+    call(member, 100.5, after_s)
+    assert member.latency_s == pytest.approx(after_s)
 
 
-def test_a_faster_answer_is_believed_gradually(member):
-    call(member, 100.0, 1.0)  # v = 1.0 at 101.0
-    call(member, 105.8, 0.2)  # answered at 106.0, 5 s later
-    w = exp(-5.0 / 10.0)
-    assert member.latency_s(106.0) == pytest.approx(0.2 * (1 - w) + 1.0 * w)
+def test_an_unanswered_request_is_evidence_from_its_age(member):
+    for start in (100.0, 100.1, 100.2):
+        call(member, start, 0.01)
+    first = Pick(member, 101.0)
+    Pick(member, 105.0)
+    assert member.expected_s(106.0) == 5.0
+    first.done(106.0, "cancelled")
+    assert member.expected_s(106.0) == 1.0
 
 
-def test_the_formula_holds_however_often_the_cost_is_asked_meanwhile(member):
-    call(member, 100.0, 1.0)
-    for step in range(1, 50):
-        member.cost(101.0 + step * 0.1)
-    # Fading in steps is fading at once; only the share of the new sample counts from the last.
-    assert member.latency_s(106.0) == pytest.approx(exp(-0.5))
+def test_requests_that_were_given_up_count_for_as_long_as_they_waited(member):
+    for start in (100.0, 100.1, 100.2):
+        call(member, start, 0.01)
+    for start in (101.0, 103.0):
+        Pick(member, start).done(start + 1.0, "cancelled")
+    assert member.latency_s == pytest.approx(1.0)
+    # Those that were given up sooner than an answer takes say nothing.
+    Pick(member, 104.0).done(104.1, "cancelled")
+    assert member.latency_s == pytest.approx(1.0)
 
 
-def test_without_answers_the_latency_fades(member):
-    call(member, 100.0, 1.0)
-    assert member.latency_s(111.0) == pytest.approx(exp(-1.0))
-    assert member.cost(121.0) == pytest.approx(exp(-2.0))
+def test_a_member_that_only_lets_requests_wait_is_known_as_slow(member):
+    for start in (100.0, 101.0, 102.0):
+        Pick(member, start).done(start + 1.0, "cancelled")
+    assert member.expected_s(103.0) == pytest.approx(1.0)
 
 
-def test_the_cost_grows_with_the_queue(member):
-    call(member, 100.0, 0.2)
-    assert member.cost(100.2) == pytest.approx(0.2)
-    Pick(member, 100.2)
-    Pick(member, 100.2)
-    assert member.cost(100.2) == pytest.approx(0.2 * 3)
-
-
-def test_the_oldest_unanswered_request_is_evidence(member):
-    call(member, 100.0, 0.2)
-    old = Pick(member, 100.2)
-    Pick(member, 103.0)
-    assert member.cost(104.2) == pytest.approx(4.0 * 3)
-    member.answer(old, 104.2, ok=True)  # the next oldest counts from here on
-    member.in_flight -= 1
-    assert member.latency_s(104.2) == pytest.approx(4.0)
-    assert member.cost(113.0) == pytest.approx(10.0 * 2)
-
-
-def test_a_long_wait_that_the_caller_gave_up_is_remembered(member):
-    call(member, 100.0, 0.2)
-    r1 = Pick(member, 101.0)
-    member.abandon(r1, 109.0, failed=False)
-    assert member.latency_s(109.0) == pytest.approx(8.0)
-
-
-def test_a_short_wait_that_the_caller_gave_up_is_not(member):
-    call(member, 100.0, 0.2)
-    r1 = Pick(member, 100.2)
-    member.abandon(r1, 100.2, failed=False)
-    assert member.latency_s(100.2) == pytest.approx(0.2)
-
-
-def test_a_failure_weighs_like_requests_in_flight(member):
-    call(member, 100.0, 0.2)
-    call(member, 100.2, 0.0, ok=False)
-    assert member.failure_load(100.2) == FAILURE_LOAD
-    assert member.latency_s(100.2) == pytest.approx(0.2)  # its own speed is no latency
-    assert member.cost(100.2) == pytest.approx(0.2 * (1 + FAILURE_LOAD))
-    assert member.failure_load(100.2 + FAILURE_DECAY_S) == pytest.approx(FAILURE_LOAD * exp(-1.0))
-
-
-def test_failures_add_up_to_a_limit(member):
-    loads = []
-    for _ in range(4):
-        call(member, 100.0, 0.0, ok=False)
-        loads.append(member.failure_load(100.0))
-    assert loads == [FAILURE_LOAD, MAX_FAILURE_LOAD, MAX_FAILURE_LOAD, MAX_FAILURE_LOAD]
-    call(member, 100.0, 0.1)  # a success takes nothing back: a gray failure is one of both
-    assert member.failure_load(100.1) == pytest.approx(
-        MAX_FAILURE_LOAD * exp(-0.1 / FAILURE_DECAY_S)
-    )
-
-
-def test_a_failure_takes_back_the_fading_since_the_last_good_answer(member):
-    call(member, 100.0, 0.2)
-    assert member.latency_s(130.2) == pytest.approx(0.2 * exp(-3.0))
-    call(member, 130.2, 0.0, ok=False)
-    assert member.latency_s(130.2) == pytest.approx(0.2)
-
-
-def test_a_newcomer_that_fails_at_once_costs_as_one_of_30_ms(member):
-    call(member, 160.0, 0.0, ok=False)
-    assert member.cost(160.0) == pytest.approx(UNMEASURED_S * (1 + FAILURE_LOAD))
-
-
-def fleet_of(count):
-    fleet = FleetFailures()
-    return [Member(Instance(host="10.0.0.7", port=1 + n), 0.0, fleet) for n in range(count)]
-
-
-def weight(member, now):
-    """What failures weigh in the cost, in requests in flight."""
-    return member.cost(now) / member.latency_s(now) - 1
-
-
-def fail(members, now):
-    for one in members:
-        call(one, now, 0.2)
-        call(one, now + 0.2, 0.0, ok=False)
-
-
-def test_the_only_one_that_fails_is_shunned_for_all_of_it():
-    members = fleet_of(3)
-    fail(members[:1], 100.0)
-    assert weight(members[0], 100.2) == FAILURE_LOAD
-
-
-def test_of_two_that_fail_each_excuses_the_other():
-    members = fleet_of(4)
-    fail(members[:2], 100.0)
-    left = FAILURE_LOAD * (1 - 1 / 3)
-    assert [weight(one, 100.2) for one in members[:2]] == pytest.approx([left, left])
-    left *= exp(-30 / FAILURE_DECAY_S)  # all fade alike
-    assert [weight(one, 130.2) for one in members[:2]] == pytest.approx([left, left])
-
-
-def test_when_all_fail_none_is_shunned():
-    members = fleet_of(5)
-    fail(members, 100.0)
-    assert [weight(one, 100.2) for one in members] == pytest.approx([0.0] * 5, abs=1e-12)
-    call(members[0], 100.2, 0.0, ok=False)
-    assert weight(members[0], 100.2) == pytest.approx(MAX_FAILURE_LOAD - FAILURE_LOAD)
-    # Less than the mean of the others is no merit.
-    assert weight(members[1], 100.2) == 0.0
-
-
-def test_who_leaves_excuses_nobody_any_more():
-    members = fleet_of(3)
-    fail(members, 100.0)
-    for gone in members[1:]:
-        gone.leave(110.0)
-        assert gone.is_removed
-        # What was in flight there may still fail.
-        fail([gone], 111.0)
-        assert gone.failure_load(111.2) > FAILURE_LOAD
-    assert weight(members[0], 112.0) == members[0].failure_load(112.0) > 0
-
-
-def test_a_load_that_has_faded_away_weighs_nothing():
-    members = fleet_of(2)
-    fail(members[:1], 100.0)
-    assert weight(members[0], 265.8) > 0
-    assert weight(members[0], 266.2) == 0  # 40 * exp(-165.9 / 20) is a hundredth
-    assert members[0].failure_load(266.2) == pytest.approx(0.01, rel=0.01)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_failures_of_a_fleet_are_those_of_its_members(seed):
-    chance, fleet, now = Random(seed), FleetFailures(), 0.0
-    members = [Member(Instance(host="h", port=1), now, fleet)]
-    for port in range(2, 200):
-        now += chance.expovariate(1.0)
-        turn = chance.random()
-        if turn < 0.2:
-            members.append(Member(Instance(host="h", port=port), now, fleet))
-        elif turn < 0.3 and len(members) > 1:
-            members.pop(chance.randrange(len(members))).leave(now)
-        else:
-            call(chance.choice(members), now, 0.0, ok=False)
-        loads = [one.failure_load(now) for one in members]
-        for load in loads:
-            others = (sum(loads) - load) / max(1, len(loads) - 1)
-            assert fleet.excess(load, now) == pytest.approx(max(load - others, 0.0), abs=1e-9)
-
-
-def test_a_body_that_breaks_off_is_a_failure_and_its_head_a_latency(member):
-    call(member, 100.0, 0.2)
-    member.break_off(105.0)
-    assert member.failure_load(105.0) == FAILURE_LOAD
-    assert member.latency_s(105.0) == pytest.approx(0.2)
+def test_a_failure_says_nothing_of_the_latency(member):
+    for start in (100.0, 100.1, 100.2):
+        call(member, start, 0.2)
+    call(member, 101.0, 0.001, ok=False)
+    Pick(member, 102.0).done(102.001, "failure")
+    assert member.latency_s == pytest.approx(0.2)
+    assert (member.failures, member.failed_in_row) == (2, 2)
 
 
 def test_a_clock_that_steps_back_harms_nothing(member):
-    call(member, 100.0, 0.2)
-    before = member.cost(101.0)
-    assert member.cost(99.0) == before
-    r1 = Pick(member, 101.0)
-    member.answer(r1, 100.5, ok=True)
-    assert 0.0 <= member.latency_s(101.0) <= 0.2
+    for start in (100.0, 100.1, 100.2):
+        call(member, start, 0.2)
+    pick = Pick(member, 101.0)
+    assert member.expected_s(99.0) >= 0
+    pick.answered(100.5)
+    assert 0.0 <= member.latency_s <= 0.2
 
 
 def test_replacing_the_instance_keeps_the_statistics(member):
     call(member, 100.0, 0.2)
     member.replace(member.instance.with_(weight=5.0))
     assert (member.weight, member.instance.weight, member.picks) == (5.0, 5.0, 1)
-    assert member.latency_s(100.2) == pytest.approx(0.2)
+    assert member.latency_s == pytest.approx(0.2)
+
+
+# Failures and trials
+
+
+def next_trial(member, now):
+    """Seconds, and requests to the pool, until it is no longer avoided."""
+    others(member, 10**6)
+    wait_s = 0.0
+    while member.is_avoided(now + wait_s):
+        wait_s += 0.01
+    member.fleet.picks -= 10**6
+    picks = 0
+    while member.is_avoided(now + 100.0):
+        others(member, 1)
+        picks += 1
+    member.fleet.picks -= picks
+    return pytest.approx(wait_s, abs=0.02), picks
+
+
+def test_trials_are_further_and_further_apart(member):
+    now, seen = 100.0, []
+    for _ in range(6):
+        call(member, now, 0.0, ok=False)
+        wait_s, picks = next_trial(member, now)
+        seen.append((wait_s, picks))
+        now += 10.0
+    assert seen == [
+        (min(FIRST_TRIAL_S * 2**n, TRIAL_S), min(FIRST_TRIAL_PICKS * 2**n, TRIAL_PICKS))
+        for n in range(6)
+    ]
+
+
+def test_failures_of_requests_sent_before_the_first_one_are_one_with_it(member):
+    picks = [Pick(member, 100.0) for _ in range(5)]
+    for pick in picks:
+        pick.done(101.0, "failure")
+    assert (member.failures, member.failed_in_row) == (5, 1)
+    Pick(member, 101.5).done(102.0, "failure")
+    assert member.failed_in_row == 2
+
+
+def test_one_trial_at_a_time_and_another_only_when_it_hangs(member):
+    call(member, 100.0, 0.0, ok=False)
+    others(member, FIRST_TRIAL_PICKS)
+    assert not member.is_avoided(101.0)
+    Pick(member, 101.0)
+    others(member, FIRST_TRIAL_PICKS)
+    assert member.is_avoided(101.5)
+    others(member, TRIAL_PICKS)
+    assert member.is_avoided(101.0 + TRIAL_S - 0.01)
+    assert not member.is_avoided(101.0 + TRIAL_S)
+
+
+def test_a_trial_that_succeeds_is_believed(member):
+    for _ in range(9):
+        call(member, 100.0, 0.0, ok=False)
+    call(member, 200.0, 0.01)
+    assert (member.failed_in_row, member.is_avoided(200.01)) == (0, False)
+
+
+def test_it_is_forgiven_when_it_is_known_to_be_well(member):
+    call(member, 100.0, 0.0, ok=False)
+    assert member.is_avoided(100.0)
+    member.forgive()
+    assert not member.is_avoided(100.0)
+
+
+def test_a_body_that_breaks_off_is_a_failure(member):
+    pick = Pick(member, 100.0)
+    pick.answered(100.2)
+    pick.done(105.0, "failure")
+    assert (member.failed_in_row, member.latency_s) == (1, pytest.approx(0.2))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "latency_s", "picks"),
+    [
+        (2.5, 0.01, LEAST_SLOW_PICKS),
+        (12.0, 0.01, 12 * SLOW_PICKS),
+        (500.0, 0.5, TRIAL_PICKS),
+        (500.0, 1.5, TRIAL_PICKS),
+    ],
+)
+def test_a_slow_one_is_due_after_so_many_requests_to_others(ratio, latency_s, picks, member):
+    for start in (100.0, 110.0, 120.0):
+        call(member, start, latency_s)
+    others(member, picks - 1)
+    assert not member.is_due(ratio, 200.0)
+    others(member, 1)
+    assert member.is_due(ratio, 200.0)
+
+
+def test_one_that_hangs_or_needs_more_than_a_second_is_due_no_sooner_than_a_failing_one(member):
+    for start in (100.0, 110.0, 120.0):
+        call(member, start, 0.01)
+    Pick(member, 130.0)
+    others(member, TRIAL_PICKS - 1)
+    assert not member.is_due(2.0, 130.0 + TRIAL_S)
+    others(member, 1)
+    assert not member.is_due(2.0, 130.0 + TRIAL_S - 0.01)
+    assert member.is_due(2.0, 130.0 + TRIAL_S)
+
+
+def test_among_many_members_trials_are_rarer():
+    fleet = Fleet()
+    first, *_ = members = [
+        Member(Instance(host="10.0.0.7", port=port), 0.0, fleet) for port in range(1, 101)
+    ]
+    call(first, 1.0, 0.1)
+    others(first, PICKS_PER_MEMBER * len(members) - 1)
+    assert not first.is_due(2.5, 9.0)
+    others(first, 1)
+    assert first.is_due(2.5, 9.0)
+    for member in members[1:]:
+        member.leave()
+    assert (fleet.count, members[1].is_removed) == (1, True)
+
+
+def test_any_sequence_of_answers_leaves_sound_figures():
+    for seed in range(50):
+        chance, now = Random(seed), 100.0
+        member = Member(Instance(host="10.0.0.7", port=80), now)
+        out, least_s, most_s = [], inf, 0.0
+        for _ in range(200):
+            now += chance.expovariate(1.0)
+            if len(out) < 3:
+                out.append(Pick(member, now))
+            else:
+                pick = out.pop(chance.randrange(len(out)))
+                how = chance.choice(["success", "failure", "cancelled"])
+                if how != "failure":
+                    least_s = min(least_s, now - pick.started_at)
+                    most_s = max(most_s, now - pick.started_at)
+                pick.done(now, how)
+            if member.latency_s is not None:
+                assert least_s <= member.latency_s <= most_s, seed
+            assert member.in_flight == len(member.unanswered) == len(out), seed

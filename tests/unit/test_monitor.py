@@ -76,7 +76,7 @@ def test_reasons_of_the_registry(status, weight, reason):
 def test_reasons_have_words():
     assert [str(reason) for reason in Reason] == [
         *("critical", "draining", "weight 0", "ejected", "probe failed", "asked to wait"),
-        *("saturated", "outside the subset"),
+        *("unreachable", "saturated", "outside the subset"),
     ]
 
 
@@ -545,3 +545,79 @@ def test_an_empty_list_makes_no_event():
     pool = pool_of("ab", listener=events.append)
     pool.update([], 1.0)
     assert events == []
+
+
+# Out of reach
+
+
+def test_what_cannot_be_connected_to_is_not_picked_until_it_can():
+    pool = pool_of("abc")
+    pool.connected("a", 1.0, is_open=False, why="refused")
+    assert {pool.pick(1.0).instance.id for _ in range(9)} == {"b", "c"}
+    figures = pool.statistics(1.0).members["a"]
+    assert (figures.reason, figures.why) == ("unreachable", "refused")
+    assert [one.id for one in pool.suspects(1.0)] == ["a"]
+    pool.connected("a", 2.0, is_open=True)
+    assert {pool.pick(2.0).instance.id for _ in range(9)} == {"a", "b", "c"}
+    assert pool.statistics(2.0).members["a"].reason is None
+
+
+def test_one_that_is_back_in_reach_is_believed_and_one_that_never_left_is_not():
+    pool = pool_of("ab")
+    send(pool, "a", None)
+    pool.connected("a", 1.0, is_open=True)
+    assert pool.members["a"].failed_in_row == 1
+    pool.connected("a", 1.0, is_open=False)
+    pool.connected("a", 2.0, is_open=True)
+    assert pool.members["a"].failed_in_row == 0
+
+
+def test_when_none_is_in_reach_all_are_used():
+    pool = pool_of("abc")
+    for id_ in "abc":
+        pool.connected(id_, 1.0, is_open=False)
+    assert {pool.pick(1.0).instance.id for _ in range(9)} == {"a", "b", "c"}
+    pool.connected("b", 2.0, is_open=True)
+    assert {pool.pick(2.0).instance.id for _ in range(9)} == {"b"}
+
+
+def test_those_out_of_reach_are_no_part_of_panic():
+    pool = pool_of("abcde", panic_ratio=0.5)
+    for id_ in "abcd":
+        pool.connected(id_, 1.0, is_open=False)
+    assert not pool.is_panicking
+    assert [member.id for member in pool.eligible] == ["e"]
+    pool.probed("e", 2.0, is_well=False)
+    # All that can be reached, rather than none.
+    assert pool.is_panicking
+    assert [member.id for member in pool.eligible] == ["e"]
+
+
+def test_without_panic_an_ejected_one_is_no_reason_to_use_one_out_of_reach():
+    pool = pool_of("ab", panic_ratio=0.0)
+    pool.connected("a", 1.0, is_open=False)
+    pool.probed("b", 1.0, is_well=False)
+    assert pool.eligible == ()
+
+
+def test_who_leaves_or_moves_is_out_of_reach_no_longer():
+    pool = pool_of("abc")
+    for id_ in "abx":
+        pool.connected(id_, 1.0, is_open=False)
+    (a, b, c) = instances("abc")
+    pool.update([b.with_(port=81), c], 2.0)
+    pool.update([a, b.with_(port=81), c], 3.0)
+    assert [member.id for member in pool.eligible] == ["a", "b", "c"]
+
+
+def test_events_say_who_is_out_of_reach_and_who_is_back():
+    events = []
+    pool = pool_of("ab", listener=events.append)
+    events.clear()
+    pool.connected("a", 1.0, is_open=False, why="refused")
+    pool.connected("a", 2.0, is_open=False, why="refused")
+    pool.connected("a", 3.0, is_open=True)
+    assert [(event.kind, event.at) for event in events] == [
+        ("unreachable", 1.0),
+        ("reachable", 3.0),
+    ]

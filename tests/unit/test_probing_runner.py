@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from trimtab import Instance, Status
-from trimtab.balancing.probes import ProbeRunner
+from trimtab import ConfigurationError, Instance, Status
+from trimtab.balancing.probes import ProbeRunner, Reconnects
 from trimtab.check import Check
-from trimtab.health.probing import ProbeSettings
+from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.probing import ProbeResult
 from trimtab_sim.loop import run
 
@@ -245,3 +245,119 @@ def test_the_same_chance_gives_the_same_probes():
             return world.probes
 
     assert run(main()) == run(main())
+
+
+# Reconnecting
+
+
+class Reach:
+    """Instances that can be connected to or not, and what was told of it."""
+
+    def __init__(self, *members, **settings):
+        self.members = {one.id: one for one in members}
+        self.down, self.at, self.told = set(), [], []
+        self.reconnects = Reconnects(
+            ReconnectSettings(**{"carrier": self.carrier, **settings}),
+            find=self.members.get,
+            judge=lambda *told: self.told.append(told),
+            rng=Random(3),
+        )
+
+    async def carrier(self, check, instance):
+        assert check.kind == "tcp"
+        self.at.append((instance.id, asyncio.get_running_loop().time()))
+        if instance.id in self.down:
+            raise ConnectionRefusedError("refused")
+        return ProbeResult(Status.PASSING, "connected")
+
+    def gaps(self):
+        return [after - before for (_, before), (_, after) in pairwise(self.at)]
+
+
+def test_one_that_can_be_reached_is_connected_to_once():
+    async def main():
+        reach = Reach(A)
+        reach.reconnects.watch("a")
+        await asyncio.sleep(60)
+        assert reach.told == [("a", True, "connected")]
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
+
+
+def test_one_out_of_reach_is_connected_to_until_it_is_back():
+    async def main():
+        reach = Reach(A, B)
+        reach.down.add("a")
+        for _ in range(3):
+            reach.reconnects.watch("a")
+        await asyncio.sleep(200)
+        gaps = reach.gaps()
+        assert 0.08 <= gaps[0] <= 0.1
+        soon = [gap for gap, (_, at) in zip(gaps, reach.at, strict=False) if at < 60]
+        late = gaps[len(soon) :]
+        assert all(gap <= 0.8 for gap in soon)
+        assert len(soon) < 60 / 0.6
+        assert 8.0 <= max(late) <= 10.0
+        assert all(told == ("a", False, "ConnectionRefusedError: refused") for told in reach.told)
+        reach.down.clear()
+        await asyncio.sleep(10.0)
+        assert reach.told[-1] == ("a", True, "connected")
+        reach.reconnects.watch("a")
+        await asyncio.sleep(0)
+        assert len(reach.told) == len(reach.at)
+
+    run(main())
+
+
+def test_one_that_left_the_list_is_connected_to_no_more():
+    async def main():
+        reach = Reach(A)
+        reach.down.add("a")
+        reach.reconnects.watch("a")
+        await asyncio.sleep(5)
+        del reach.members["a"]
+        await asyncio.sleep(5)
+        count = len(reach.at)
+        await asyncio.sleep(60)
+        assert len(reach.at) == count
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
+
+
+def test_only_so_many_connections_open_at_once_and_closing_ends_all():
+    async def main():
+        opening = most = 0
+
+        async def carrier(_check, _instance):
+            nonlocal opening, most
+            opening += 1
+            most = max(opening, most)
+            try:
+                await asyncio.sleep(0.5)
+                raise OSError("unreachable")
+            finally:
+                opening -= 1
+
+        many = [Instance(host=f"10.0.0.{n}", port=80) for n in range(1, 11)]
+        reach = Reach(*many, carrier=carrier, max_at_once=4)
+        for one in many:
+            reach.reconnects.watch(one.id)
+        await asyncio.sleep(10)
+        assert most == 4
+        assert {id_ for id_, *_ in reach.told} == {one.id for one in many}
+        await reach.reconnects.aclose()
+        await reach.reconnects.aclose()
+        assert opening == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("first_s", 0), ("timeout_s", -1.0), ("max_s", 0.05), ("max_at_once", 0)]
+)
+def test_wrong_settings_of_reconnecting_are_refused_by_name(name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        ReconnectSettings(**{name: value})

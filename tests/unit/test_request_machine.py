@@ -290,7 +290,7 @@ def test_a_status_about_the_caller_counts_as_a_good_answer(way, status):
     assert world.eligible() == ["a", "b"]
     for member in world.pool.members.values():
         assert (member.successes, member.failures, member.in_flight) == (25, 0, 0)
-        assert member.failure_load(world.now) == 0.0
+        assert member.failed_in_row == 0
 
 
 def test_other_statuses_count_as_ever_beside_it():

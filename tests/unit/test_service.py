@@ -1,5 +1,6 @@
 """A service in use: the machine under its lock and clock, its list, what it tells."""
 
+import asyncio
 import threading
 from random import Random
 
@@ -374,3 +375,90 @@ def test_one_that_is_refused_while_another_answers_asks_for_none():
     step = service.failed(request, step, "refused")
     service.completed(request, step, 200)
     assert refreshes(service) == 0
+
+
+class Noted:
+    """What a service wants to be connected to."""
+
+    def __init__(self):
+        self.watched, self.is_closed = [], False
+        self.watch = self.watched.append
+
+    async def aclose(self):
+        self.is_closed = True
+
+
+def at_home(service):
+    while service._home.soon:
+        service._home.soon.pop(0)()
+
+
+@pytest.mark.parametrize(
+    ("failure", "watches"),
+    [("refused", True), ("connect_timeout", True), ("no_response", True), ("timeout", True),
+     ("unknown", True), ("caller", False), ("unprocessed", False)],
+)  # fmt: skip
+def test_an_instance_that_fails_to_answer_is_connected_to_once(failure, watches):
+    service, noted = service_of("a"), Noted()
+    service.watch(noted)
+    for _ in range(3):
+        request, pick = begin(service)
+        service.failed(request, pick, failure)
+        at_home(service)
+    assert noted.watched == ["a"] * watches
+
+
+def test_while_it_cannot_be_connected_to_it_is_not_picked_and_later_watched_again():
+    service, noted = service_of("ab"), Noted()
+    service.watch(noted)
+    request, pick = begin(service)
+    id_ = pick.instance.id
+    service.failed(request, pick, "refused")
+    service.connected(id_, False, "refused")
+    assert id_ not in service.eligible()
+    service.connected(id_, True, "")
+    assert id_ in service.eligible()
+    at_home(service)
+    while (begun := begin(service))[1].instance.id != id_:
+        service.completed(*begun, 200)
+    service.failed(*begun, "no_response")
+    at_home(service)
+    assert noted.watched == [id_, id_]
+
+
+def test_bodies_that_break_and_deadlines_have_it_found_out_too():
+    service, noted = service_of("ab"), Noted()
+    service.watch(noted)
+    request, pick = begin(service)
+    answered(service, request, pick, 200)
+    with service.lock:
+        request.ended(pick, "failure", service.clock())
+    late, slow = begin(service, deadline_s=1.0)
+    service.clock.advance(1.0)
+    service.deadline_passed(late)
+    at_home(service)
+    assert noted.watched == [pick.instance.id, slow.instance.id]
+
+
+def test_one_that_left_the_list_is_not_connected_to_and_its_successor_is():
+    service, noted = service_of("ab"), Noted()
+    service.watch(noted)
+    request, pick = begin(service)
+    other = {"a": "b", "b": "a"}[pick.instance.id]
+    service.lease.set(other)
+    service.failed(request, pick, "refused")
+    at_home(service)
+    assert noted.watched == []
+    assert service.find(other).id == other
+    assert service.find(pick.instance.id) is None
+
+
+def test_a_service_that_is_closed_connects_to_nothing():
+    service, noted = service_of("a"), Noted()
+    service.watch(noted)
+    service.failed(*begin(service), "refused")
+    service.close()
+    at_home(service)
+    assert noted.watched == []
+    asyncio.run(service.aclose())
+    assert noted.is_closed

@@ -25,6 +25,7 @@ from trimtab.strategies.client_side_weighted_round_robin import StaticStride, we
 from trimtab.strategies.maglev import MaglevTable
 from trimtab.strategies.prequal import Prequal, reuse_budget
 from trimtab.strategies.ring_hash import Ring
+from trimtab.strategies.two_choices import LeastLatency
 from trimtab.strategies.zone_aware import availability, locality_weight, own_share
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 
@@ -95,47 +96,50 @@ def test_two_distinct_are_drawn_however_the_dice_fall():
     ]  # fmt: skip
 
 
-# Peak EWMA
+# Least latency
 
 
-def ewma(member, rtt, now):
-    pick = Pick(member, now - rtt)
-    member.in_flight -= 1
-    member.answer(pick, now, ok=True)
+def answers(member, rtt, now, count=1):
+    for _ in range(count):
+        pick = Pick(member, now - rtt)
+        member.in_flight -= 1
+        member.answer(pick, now, ok=True)
 
 
-def test_a_peak_is_believed_at_once_and_fades_by_e_in_ten_seconds():
-    """Finagle `PeakEwma`: tau 10 s; the first sample sets the value."""
+def test_the_time_constant_is_ten_seconds():
+    """Finagle `PeakEwma`: tau 10 s."""
     (instance,) = instances(1)
     member = Member(instance, 0.0)
-    assert member.cost(0.0) == 0.030  # tower PR #134: not 1 s, which starves newcomers
-    ewma(member, 0.2, 1.0)
-    assert member.latency_s(1.0) == pytest.approx(0.2)
-    ewma(member, 0.5, 1.0)
-    assert member.latency_s(1.0) == pytest.approx(0.5)
-    ewma(member, 0.1, 11.0)
-    assert member.latency_s(11.0) == pytest.approx(0.5 * 0.36787944 + 0.1 * 0.63212056)
-    assert member.latency_s(31.0) == pytest.approx(0.24715178 * 0.13533528)
+    answers(member, 0.2, 1.0, count=3)
+    assert member.latency_s == pytest.approx(0.2)
+    answers(member, 0.1, 11.0)
+    assert member.latency_s == pytest.approx(0.2 * 0.36787944 + 0.1 * 0.63212056)
 
 
-def test_the_cost_is_the_latency_times_the_queue():
-    (instance,) = instances(1)
-    member = Member(instance, 0.0)
-    ewma(member, 0.2, 1.0)
-    assert member.cost(1.0) == pytest.approx(0.2)
-    member.in_flight = 4
-    assert member.cost(1.0) == pytest.approx(1.0)
+def test_a_slower_one_is_chosen_only_when_the_faster_ones_queue_is_longer():
+    """Finagle `PeakEwma`: the latency times the queue."""
+    slow, fast = (Member(instance, 0.0) for instance in instances(1, 1))
+    answers(slow, 0.3, 1.0, count=3)
+    answers(fast, 0.1, 1.0, count=3)
+    slow.picked_at = slow.fleet.picks
+    strategy = LeastLatency(Random(1))
+    strategy.update([slow, fast])
+    for in_flight, chosen in ((0, fast), (1, fast), (3, slow)):
+        fast.in_flight = in_flight
+        assert strategy.choose(1.0, None, ()) is chosen
 
 
-def test_a_failure_raises_the_cost():
-    """linkerd2 issues #5017, #11493: fast failures otherwise attract the traffic."""
+def test_fast_failures_do_not_attract_traffic():
+    """linkerd2 issues #5017, #11493."""
     pool = pool_of("least_latency", 1, 1)
-    for _ in range(20):
-        pool.pick(0.0).done(0.1, "success")
-    member = pool.members["a"]
-    before = member.cost(0.1)
-    pool.pick(0.1, exclude=["b"]).done(0.101, "failure")
-    assert member.cost(0.101) > 10 * before
+    for number in range(20):
+        pool.pick(number * 0.1).done(number * 0.1 + 0.1, "success")
+    pool.pick(2.0, exclude=["b"]).done(2.001, "failure")
+    for number in range(15):
+        now = 2.001 + number * 0.02
+        pick = pool.pick(now)
+        assert pick.instance.id == "b"
+        pick.done(now + 0.02, "success")
 
 
 # Least request

@@ -11,7 +11,7 @@ from trimtab.member import Member
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab.strategies.drawing import AliasTable, next_allowed
 from trimtab.strategies.round_robin import RoundRobin, WeightedRoundRobin
-from trimtab.strategies.two_choices import LeastLatency, LeastRequest, TwoChoices
+from trimtab.strategies.two_choices import LeastRequest, TwoChoices
 
 
 class Scripted(Random):
@@ -241,10 +241,10 @@ def test_with_unequal_weights_the_second_must_be_cheaper_by_the_margin():
         margin = 0.75
 
         def cost(self, member, now):
-            return self.costs[member.id]
+            return self.prices[member.id]
 
     for costs, chosen in (({"a": 1.0, "b": 0.8}, "a"), ({"a": 1.0, "b": 0.7}, "b")):
-        Dear.costs = costs
+        Dear.prices = costs
         strategy = Dear(Scripted(0.0, 0.9))  # first a, then b
         strategy.update(members(3, 1))
         assert word(strategy, 1) == chosen
@@ -257,11 +257,6 @@ def test_least_request_counts_per_weight():
     strategy.update([heavy, light])
     assert (strategy.cost(heavy, 0.0), strategy.cost(light, 0.0)) == (1.0, 2.0)
     assert word(strategy, 30) == "a" * 30
-
-
-def test_least_latency_asks_the_member():
-    (member,) = members(1)
-    assert LeastLatency(Random(1)).cost(member, 0.0) == member.cost(0.0) == 0.030
 
 
 def test_a_newcomer_among_fast_peers_gets_its_share():

@@ -24,6 +24,8 @@ _INSTANCE = {
     "returned": ("ejection", False, "back in use"),
     "probe_failed": ("probe", True, "failing its probes"),
     "probe_passed": ("probe", False, "passing its probes"),
+    "unreachable": ("reach", True, "out of reach"),
+    "reachable": ("reach", False, "in reach"),
 }
 _LONGEST_REASON = 200
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))

@@ -17,7 +17,7 @@ from trimtab.balancing.functions import (
     Outcomes,
     is_async,
 )
-from trimtab.balancing.policies import Policies, check_deadline
+from trimtab.balancing.policies import Policies, check_deadline, reconnect_settings
 from trimtab.balancing.services import Services, state_of, statistics_of
 from trimtab.calls import IDEMPOTENT, RetryPolicy
 from trimtab.discovery import DiscoverySettings, Home
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trimtab.calls import Failure, HedgePolicy
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
-    from trimtab.health.probing import ProbeSettings
+    from trimtab.health.probing import ProbeSettings, ReconnectSettings
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics, Subset
     from trimtab.registries import Registry
@@ -78,6 +78,7 @@ class Balancer:
             a success.
         strategy, discovery, health, concurrency, subset, probe, listener: as in
             `BalancedTransport`.
+        reconnect: as there; by default instances are connected to at their host and port.
         retry, hedge: as there; their `methods` do not apply: `idempotent` says what may be sent
             twice. Hedging is for async functions.
         deadline_s: how long a call may take, above 0; None: no bound. It cancels an async
@@ -103,6 +104,7 @@ class Balancer:
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
         probe: ProbeSettings | None = None,
+        reconnect: ReconnectSettings | bool | None = None,
         deadline_s: float | None = None,
         listener: Listener | None = None,
         rng: Random | None = None,
@@ -120,6 +122,7 @@ class Balancer:
             concurrency=ConcurrencyLimits() if concurrency is None else concurrency,
             subset=subset,
             probe=probe,
+            reconnect=reconnect_settings(reconnect, by_default=True),
             deadline_s=deadline_s,
             listener=listener,
         )

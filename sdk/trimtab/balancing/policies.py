@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trimtab.calls import HedgePolicy, RetryPolicy
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
-from trimtab.health.probing import ProbeSettings
+from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.pool import ConcurrencyLimits
 from trimtab.strategies import resolve
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trimtab.pool import Subset
     from trimtab.strategies import StrategyFactory
 
-__all__ = ["Policies", "check_deadline", "check_range"]
+__all__ = ["Policies", "check_deadline", "check_range", "reconnect_settings"]
 
 _KINDS: dict[str, type[object]] = {
     "retry": RetryPolicy,
@@ -25,8 +25,9 @@ _KINDS: dict[str, type[object]] = {
     "health": HealthSettings,
     "concurrency": ConcurrencyLimits,
     "probe": ProbeSettings,
+    "reconnect": ReconnectSettings,
 }
-_OPTIONAL = ("hedge", "probe")
+_OPTIONAL = ("hedge", "probe", "reconnect")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Policies:
         concurrency: how many requests one instance may have in flight.
         subset: chooses the instances that this client uses; None: all.
         probe: the active checks of instances by this client; None: no probes.
+        reconnect: how instances that cannot be reached are found to be back; None: by requests.
         deadline_s: how long a request may take, attempts and body included; None: no limit.
         listener: called with each event; see `trimtab.events`.
 
@@ -55,6 +57,7 @@ class Policies:
     concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     subset: Subset | None = None
     probe: ProbeSettings | None = None
+    reconnect: ReconnectSettings | None = None
     deadline_s: float | None = None
     listener: Listener | None = None
 
@@ -65,6 +68,26 @@ class Policies:
             if not isinstance(value, kind) and not (name in _OPTIONAL and value is None):
                 raise ConfigurationError(f"{name} is {value!r}; write {name}={kind.__name__}(...)")
         check_deadline(self.deadline_s)
+
+
+def reconnect_settings(
+    given: ReconnectSettings | bool | None,  # noqa: FBT001 - three plain values of one setting
+    *,
+    by_default: bool,
+) -> ReconnectSettings | None:
+    """Return the settings that a user means: True and False switch it on and off.
+
+    Raises:
+        ConfigurationError: it is neither settings, nor True, False or None.
+    """
+    if isinstance(given, ReconnectSettings):
+        return given
+    if given is not None and not isinstance(given, bool):
+        raise ConfigurationError(
+            f"reconnect is {given!r}; write True, False or reconnect=ReconnectSettings(...)"
+        )
+    is_on = by_default if given is None else given
+    return ReconnectSettings() if is_on else None
 
 
 def check_deadline(deadline_s: object) -> None:

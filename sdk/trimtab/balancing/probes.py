@@ -8,6 +8,8 @@ A runner is a coroutine that its owner (a `Service`) keeps as a task:
     task.cancel(); await asyncio.wait([task])  # ends every probe under way
 
 It does not know the pool: `members` says which instances to probe, and `judge` takes the results.
+
+`Reconnects` connects to instances that have failed to answer, until a connection opens.
 """
 
 from __future__ import annotations
@@ -17,16 +19,17 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
 
-from trimtab.health.probing import ProbeState
+from trimtab.check import Check
+from trimtab.health.probing import ProbeState, ReconnectState
 from trimtab.instance import Instance
 from trimtab.probing import NetworkCarrier, probe, repeat
 
 if TYPE_CHECKING:
     from random import Random
 
-    from trimtab.health.probing import ProbeResult, ProbeSettings
+    from trimtab.health.probing import ProbeResult, ProbeSettings, ReconnectSettings
 
-__all__ = ["Judge", "Members", "ProbeRunner"]
+__all__ = ["Judge", "Members", "ProbeRunner", "Reconnects"]
 
 logger = logging.getLogger("trimtab.discovery")
 
@@ -148,3 +151,64 @@ class _Probed:
         """Take the newer instance; return whether its address and scheme are the same."""
         before, self.instance = self.instance, instance
         return (before.address, before.scheme) == (instance.address, instance.scheme)
+
+
+class Reconnects:
+    """Connects in the background to the instances of a service that failed to answer.
+
+    An instance that is down, or cannot be reached, so costs no further request, and is back as soon
+    as a connection opens. Everything runs on one event loop.
+
+    Args:
+        settings: how often.
+        find: returns an instance by its id, or None if it is no longer listed.
+        judge: called with each result: (instance id, whether the connection opened, why not).
+        rng: the source of chance.
+        refusal_of: says why an address may not be called.
+    """
+
+    def __init__(
+        self,
+        settings: ReconnectSettings,
+        *,
+        find: Callable[[str], Instance | None],
+        judge: Callable[[str, bool, str], None],
+        rng: Random,
+        refusal_of: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._find = find
+        self._judge = judge
+        self._rng = rng
+        self._check = Check.parse("tcp", timeout_s=settings.timeout_s)
+        self._carrier = settings.carrier or NetworkCarrier(refusal_of=refusal_of)
+        self._at_once = asyncio.Semaphore(settings.max_at_once)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def watch(self, id_: str) -> None:
+        """Connect to an instance now, and again until that works; once at a time."""
+        if id_ not in self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks[id_] = loop.create_task(self._watch(id_), name=f"trimtab connects to {id_}")
+
+    async def aclose(self) -> None:
+        """End all of it. A second call does nothing."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, id_: str) -> None:
+        time = asyncio.get_running_loop().time
+        state = ReconnectState(self._settings, self._rng, time())
+        try:
+            while (instance := self._find(id_)) is not None:
+                async with self._at_once:
+                    state.begin(time())
+                    result = await probe(self._check, instance, self._carrier)
+                self._judge(id_, result.ok, result.output)
+                if result.ok:
+                    return
+                await asyncio.sleep(max(0.0, state.next_at - time()))
+        finally:
+            del self._tasks[id_]

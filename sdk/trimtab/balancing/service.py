@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from functools import partial
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.balancing.policies import Policies
+    from trimtab.balancing.probes import Reconnects
     from trimtab.calls import Failure, RetryPolicy, Step
     from trimtab.discovery import DiscoverySettings, Home, Lease
     from trimtab.events import Event
@@ -62,6 +64,7 @@ class Service:
         takes_reports: whether the strategy uses what instances report of their load.
         lease: the hold on its list; None until that has begun.
         used_at: when it was last used, on `clock`.
+        reconnects: connects to instances that failed to answer; None: they are not connected to.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Service:
         self.clock = home.clock
         self.used_at = self.clock()
         self.lease: Lease | None = None
+        self.reconnects: Reconnects | None = None
         self._settings = settings
         self._home = home
         self._take_lease = take_lease
@@ -109,6 +113,8 @@ class Service:
         self.takes_reports = self._pool.takes_reports
         self._on_removed = on_removed
         self.lock = threading.Lock()
+        # The ids of the instances that are being connected to.
+        self._watched: set[str] = set()
         self._is_let_go = False
         self._has_warned = False
 
@@ -236,6 +242,37 @@ class Service:
             self.calls.call_idle()
         self._tell()
 
+    def watch(self, reconnects: Reconnects) -> None:
+        """Connect from now on to instances that fail to answer."""
+        self.reconnects = reconnects
+        self.calls.on_broken = self._broken
+
+    def find(self, id_: str) -> Instance | None:
+        """Return a listed instance that this client may pick as far as its registration goes."""
+        with self.lock:
+            member = self._pool.members.get(id_)
+        return member.instance if member is not None else None
+
+    def connected(self, id_: str, is_open: bool, why: str) -> None:  # noqa: FBT001 - as Reconnects has it
+        """Take whether a connection to an instance opened; see `Pool.connected`."""
+        now = self.clock()
+        with self.lock:
+            self._watched.discard(id_) if is_open else self._watched.add(id_)
+            self._pool.connected(id_, now, is_open=is_open, why=why)
+            self.calls.call_idle()
+        self._tell()
+
+    def _broken(self, id_: str) -> None:
+        # Called with the lock held, in any thread.
+        if id_ not in self._watched:
+            self._watched.add(id_)
+            self._home.soon_from_anywhere(partial(self._connect, id_))
+
+    def _connect(self, id_: str) -> None:
+        """Begin to connect to an instance. Runs at home."""
+        if self.reconnects is not None and not self.calls.is_closed:
+            self.reconnects.watch(id_)
+
     def heard(self, id_: str) -> None:
         """Take a probe that has passed; see `Pool.heard`."""
         with self.lock:
@@ -349,6 +386,7 @@ class Service:
     def _replace(self, instances: tuple[Instance, ...], *, is_list: bool) -> None:
         with self.lock:
             removed = self._pool.update(instances, self.clock())
+            self._watched.difference_update([member.id for member in removed])
             if is_list and not self.calls.is_listed:
                 self.calls.listed()
             self.calls.call_idle()
@@ -393,6 +431,8 @@ class Service:
 
     async def aclose(self) -> None:
         """Let the list go, and every member with it. Runs at home."""
+        if self.reconnects is not None:
+            await self.reconnects.aclose()
         self._replace((), is_list=False)
         if self._asking is not None:
             self._asking.cancel()

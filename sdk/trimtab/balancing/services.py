@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trimtab.balancing.probes import ProbeRunner
+from trimtab.balancing.probes import ProbeRunner, Reconnects
 from trimtab.balancing.service import Service
 from trimtab.discovery import ServiceCache
 from trimtab.errors import ClosedError
@@ -145,7 +145,23 @@ class Services:
             rng=Random(seeds[1]),
             on_removed=self._on_removed,
         )
+        self._watch(service)
         return service, partial(self._start, service, probing_seed)
+
+    def _watch(self, service: Service) -> None:
+        settings = self._policies.reconnect
+        if settings is not None:
+            reconnects = Reconnects(
+                settings,
+                find=service.find,
+                judge=service.connected,
+                rng=Random(self._rng.getrandbits(64)),
+                refusal_of=self._refusal_of(),
+            )
+            service.watch(reconnects)
+
+    def _refusal_of(self) -> Callable[[str], str | None]:
+        return NetworkPolicy(self._settings.allow_networks).refusal_of
 
     def _start(self, service: Service, probing_seed: int) -> None:
         """Start the background work of a service. Runs at home."""
@@ -184,7 +200,7 @@ class Services:
             judge=judge,
             heard=service.heard,
             rng=Random(seed),
-            refusal_of=NetworkPolicy(self._settings.allow_networks).refusal_of,
+            refusal_of=self._refusal_of(),
         )
         return asyncio.get_running_loop().create_task(runner.run(), name=f"probe {service.name}")
 

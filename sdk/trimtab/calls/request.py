@@ -21,8 +21,10 @@ The rules, in the order in which a request meets them:
    still running counts against its instance if it ran for at least half of `deadline_s`.
 8. The caller gets exactly one outcome: an answer or an error. Attempts that still run then are
    cancelled, and are no longer in flight.
-9. When the service is closed, requests that wait, and attempts that fail from then on, end with a
-   `ClosedError`, which counts against no instance.
+9. An instance that fails to answer, or breaks off its answer, is reported (`Calls.on_broken`), so
+   that it is found out in the background whether it can still be reached.
+10. When the service is closed, requests that wait, and attempts that fail from then on, end with a
+    `ClosedError`, which counts against no instance.
 
 States and events. Each event takes `now` and returns the next step:
 
@@ -260,6 +262,8 @@ class Request:
         calls = self._calls
         is_blamed = failure not in _BLAMELESS and not calls.is_closed
         calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
+        if is_blamed:
+            calls.broke(pick)
         if self._running:
             return None
         if calls.is_closed and failure != "caller":
@@ -285,6 +289,8 @@ class Request:
             had_s = now - pick.started_at
             is_blamed = had_s >= _BLAME_RATIO * (self.deadline_s or 0.0)
             self._calls.give_back(pick, now, "failure" if is_blamed else "cancelled")
+            if is_blamed:
+                self._calls.broke(pick)
         is_unlisted = self.state == "listing"
         end = Fail("no_list" if is_unlisted else "deadline", doing=doing)
         return end if self.state in {"answered", "failed"} else self._fail(end)
@@ -303,6 +309,8 @@ class Request:
             return
         pick.done(now, outcome)
         calls = self._calls
+        if outcome == "failure":
+            calls.broke(pick)
         if calls.queue.count and calls.pool.has_room:
             calls.queue.call()
 

@@ -105,6 +105,8 @@ class Calls:
         is_closed: whether the service was closed: no request is sent any more.
         under_way: how many requests have begun and have neither an answer nor an error.
         on_idle: called when `under_way` has come to 0; None: not wanted.
+        on_broken: called with the id of an instance that failed to answer a request, or broke off
+            its answer; None: not wanted.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Calls:
         self.refusal: Exception | None = None
         self.under_way = 0
         self.on_idle: Callable[[], None] | None = None
+        self.on_broken: Callable[[str], None] | None = None
         self._latencies: LatencyQuantile | None = None
         if hedge is not None and hedge.quantile is not None:
             self._latencies = LatencyQuantile(hedge.quantile, min_samples=hedge.min_samples)
@@ -218,6 +221,11 @@ class Calls:
         if self.queue.count and self.pool.has_room:
             self.queue.call()
         return True
+
+    def broke(self, pick: Pick) -> None:
+        """Have it found out whether the instance of a pick can still be reached."""
+        if self.on_broken is not None and not pick.member.is_removed:
+            self.on_broken(pick.member.id)
 
     def leave(self, request: Request) -> None:
         """Wait no longer; if it held back those behind it, the next one gets its turn."""

@@ -29,8 +29,9 @@ _NOW = -inf
 class Reason(StrEnum):
     """Why an instance gets no traffic.
 
-    The first three come from the registry. The next three are this client's own, and panic
-    overrules them. `SATURATED` and `OUTSIDE_SUBSET` do not depend on its health.
+    The first three come from the registry. The next four are this client's own. Panic overrules
+    them, except `UNREACHABLE`, which counts while another instance is left. `SATURATED` and
+    `OUTSIDE_SUBSET` do not depend on its health.
     """
 
     CRITICAL = "critical"
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     EJECTED = "ejected"
     PROBE_FAILED = "probe failed"
     PAUSED = "asked to wait"
+    UNREACHABLE = "unreachable"
     SATURATED = "saturated"
     OUTSIDE_SUBSET = "outside the subset"
 
@@ -74,6 +76,7 @@ class Monitor:
         self._detector = settings.detector(rng)
         self.watches = self._detector is not None
         self._failed_probes: dict[str, str] = {}
+        self._unreachable: dict[str, str] = {}
         self._paused: dict[str, float] = {}
         self._starting: dict[str, float] = {}
         self._known: frozenset[str] | None = None
@@ -84,7 +87,7 @@ class Monitor:
     def update(self, ids: Collection[str], now: float) -> None:
         """Take the present members; those that stay keep their state."""
         known = frozenset(ids)
-        for memory in (self._failed_probes, self._paused, self._starting):
+        for memory in (self._failed_probes, self._unreachable, self._paused, self._starting):
             for id_ in [id_ for id_ in memory if id_ not in known]:
                 del memory[id_]
         if self._known:
@@ -123,6 +126,17 @@ class Monitor:
             self._failed_probes[id_] = why
         self.review_at = _NOW
 
+    def connected(self, id_: str, *, is_open: bool, why: str = "") -> bool:
+        """Take whether a connection to a member opened; return whether that is a change."""
+        if is_open == (id_ not in self._unreachable) or not self._known or id_ not in self._known:
+            return False
+        if is_open:
+            del self._unreachable[id_]
+        else:
+            self._unreachable[id_] = why
+        self.review_at = _NOW
+        return True
+
     def begin_slowly(self, id_: str, now: float) -> None:
         """Begin the slow start of a member that is new, or that returns."""
         if self._settings.slow_start is not None:
@@ -151,12 +165,16 @@ class Monitor:
         """
         registry: dict[str, Reason] = {}
         own: dict[str, Reason] = {}
+        unreachable: dict[str, Reason] = {}
         total = 0
         for member in members:
             id_ = member.id
             reason = reason_against(member.instance)
             if reason is not None and not self._is_overruled(reason):
                 registry[id_] = reason
+                continue
+            if id_ in self._unreachable:
+                unreachable[id_] = Reason.UNREACHABLE
                 continue
             total += 1
             reason = reason or self._own_reason(id_)
@@ -166,7 +184,12 @@ class Monitor:
         self.is_panicking = bool(own) and left < total * self._settings.panic_ratio
         self._stepped_at = now
         self._set_review()
-        return registry if self.is_panicking else {**registry, **own}
+        if not self.is_panicking:
+            registry.update(own)
+        if total:
+            # While none is in reach, requests find out how things are.
+            registry.update(unreachable)
+        return registry
 
     def weight_factor(self, id_: str, now: float) -> float:
         """Return the factor of slow start for a member's weight, above 0 up to 1."""
@@ -185,8 +208,9 @@ class Monitor:
 
     def why(self, id_: str) -> str:
         """Return more words on this client's own reason: the rule, or the probe's message."""
-        if id_ in self._failed_probes:
-            return self._failed_probes[id_]
+        for words in (self._unreachable, self._failed_probes):
+            if id_ in words:
+                return words[id_]
         return (self._detector.ejected(id_) if self._detector is not None else None) or ""
 
     def paused_until(self, id_: str) -> float:
@@ -194,6 +218,8 @@ class Monitor:
         return self._paused.get(id_, _NOW)
 
     def _own_reason(self, id_: str) -> Reason | None:
+        if id_ in self._unreachable:
+            return Reason.UNREACHABLE
         if self._detector is not None and self._detector.ejected(id_):
             return Reason.EJECTED
         if id_ in self._failed_probes:

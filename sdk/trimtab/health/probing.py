@@ -1,5 +1,8 @@
 """When to probe an instance, and when to believe the results. No I/O; the caller passes `now`.
 
+Probes are a setting. Reconnecting is on by default: an instance that has failed to answer is
+connected to in the background, and gets no requests while no connection to it opens.
+
 After `fall` failed probes in a row an instance is not picked; after `rise` successful ones it is
 again. Probes start `interval_s` apart, plus or minus the jitter, however long they take. So a fault
 is found between `(fall - 1) * interval_s + timeout_s` and `fall * interval_s + timeout_s` after it
@@ -23,7 +26,21 @@ if TYPE_CHECKING:
     from trimtab.check import Check
     from trimtab.instance import Instance
 
-__all__ = ["ProbeCarrier", "ProbeResult", "ProbeSettings", "ProbeState", "Streak"]
+__all__ = [
+    "ProbeCarrier",
+    "ProbeResult",
+    "ProbeSettings",
+    "ProbeState",
+    "ReconnectSettings",
+    "ReconnectState",
+    "Streak",
+]
+
+_SOON_S = 60.0
+"""How long an instance that went away is expected back soon."""
+_MAX_SOON_S = 0.8
+_GROWTH, _LATE_GROWTH = 2.0, 1.5
+_SPREAD = 0.2
 
 
 class ProbeResult(NamedTuple):
@@ -164,3 +181,73 @@ class ProbeState:
         """
         self.next_at = max(self.next_at, now)
         return self._streak.add(ok=ok)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectSettings:
+    """How a client finds out that an instance that cannot be reached is back, without a request.
+
+    After a failure without an answer (a refused connection, one that broke, a time-out), the client
+    connects to the instance in the background. If that fails, the instance is out of reach: it gets
+    no requests until a connection opens, unless no instance is left in reach. Connections are
+    opened `first_s` apart, then twice as long each time, up to 0.8 s in the first minute and up to
+    `max_s` later; each wait is shortened by up to a fifth, at random.
+
+    Source: the subchannels of gRPC, which wait 1 s at first and up to 120 s.
+
+    Attributes:
+        first_s: seconds to the second connection, above 0.
+        max_s: the longest wait, seconds; at least `first_s`.
+        timeout_s: how long a connection may take to open, seconds, above 0.
+        max_at_once: how many connections of a service may be opening at the same time.
+        carrier: carries out the check `tcp`; None: over the network.
+
+    Raises:
+        ConfigurationError: a value is out of range; the message names it.
+    """
+
+    first_s: float = 0.1
+    max_s: float = 10.0
+    timeout_s: float = 1.0
+    max_at_once: int = 64
+    carrier: ProbeCarrier | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("first_s", "timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be above 0")
+        if not self.max_s >= self.first_s:
+            raise ConfigurationError(f"max_s is {self.max_s!r}; it must be first_s or more")
+        if self.max_at_once < 1:
+            raise ConfigurationError(f"max_at_once is {self.max_at_once!r}; it must be 1 or more")
+
+
+class ReconnectState:
+    """When to connect again to one instance.
+
+    Args:
+        settings: the waits.
+        rng: the source of chance; one draw per connection.
+        now: the time, seconds.
+
+    Attributes:
+        next_at: when the next connection is due.
+    """
+
+    __slots__ = ("_rng", "_settings", "_since", "_wait_s", "next_at")
+
+    def __init__(self, settings: ReconnectSettings, rng: Random, now: float) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._since = self.next_at = now
+        self._wait_s = settings.first_s
+
+    def begin(self, now: float) -> None:
+        """Note that a connection begins to open."""
+        is_soon = now - self._since < _SOON_S
+        self.next_at = now + self._wait_s * (1.0 - _SPREAD * self._rng.random())
+        most = self._settings.max_s
+        if is_soon:
+            self._wait_s = min(self._wait_s * _GROWTH, _MAX_SOON_S, most)
+        else:
+            self._wait_s = min(self._wait_s * _LATE_GROWTH, most)

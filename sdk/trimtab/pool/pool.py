@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 from trimtab.health import HealthSettings, Monitor, Reason
-from trimtab.member import FleetFailures, Member, Pick
+from trimtab.member import Fleet, Member, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits, Limiter
 from trimtab.pool.reports import (
     EventReporter,
@@ -107,7 +107,7 @@ class Pool:
         self._observer = self if self.watches_outcomes or self.watches_ends else None
         self._subset = subset
         self._reporter = listener and EventReporter(service, listener, self._monitor.why)
-        self._fleet = FleetFailures()
+        self._fleet = Fleet()
         self._members: dict[str, Member] = {}
         self._eligible: list[Member] = []
         self._weights: list[float] = []
@@ -163,6 +163,7 @@ class Pool:
                 if member.instance.address != instance.address:
                     # Strategies may go by addresses, and must take the new ones.
                     self._weights = []
+                    self._monitor.connected(member.id, is_open=True)
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
@@ -171,7 +172,7 @@ class Pool:
         self._choose_eligible(now)
         removed = [member for id_, member in before.items() if id_ not in members]
         for member in removed:
-            member.leave(now)
+            member.leave()
         self._leaving = [member for member in (*self._leaving, *removed) if member.in_flight]
         return removed
 
@@ -228,6 +229,16 @@ class Pool:
         self._monitor.probed(id_, now, is_well=is_well, why=why)
         self.review(now)
 
+    def connected(self, id_: str, now: float, *, is_open: bool, why: str = "") -> None:
+        """Take whether a connection to a member opened in the background.
+
+        One that was out of reach and is back gets its share at once.
+        """
+        if self._monitor.connected(id_, is_open=is_open, why=why):
+            if is_open:
+                self._members[id_].forgive()
+            self.review(now)
+
     def heard(self, id_: str, now: float) -> None:
         """Note that a probe of a member has passed; an unknown member is ignored."""
         if id_ in self._members:
@@ -247,12 +258,12 @@ class Pool:
         self._extras.report(id_, report, now)
 
     def suspects(self, now: float) -> list[Instance]:
-        """Return the instances that are ejected or failed by a probe. O(n)."""
+        """Return the instances that are ejected, failed by a probe or out of reach. O(n)."""
         self.review(now)
         return [
             self._members[id_].instance
             for id_, reason in self._monitor.own_reasons(self._members).items()
-            if reason in {Reason.EJECTED, Reason.PROBE_FAILED}
+            if reason in {Reason.EJECTED, Reason.PROBE_FAILED, Reason.UNREACHABLE}
         ]
 
     def has_other(self, exclude: Collection[str]) -> bool:
@@ -277,16 +288,15 @@ class Pool:
             is_panicking=self.is_panicking,
             in_flight=sum(member.in_flight for member in members) + on_leaving,
             picks=sum(member.picks for member in members),
-            members={member.id: self._figures(member, now) for member in members},
+            members={member.id: self._figures(member) for member in members},
         )
 
-    def _figures(self, member: Member, now: float) -> MemberStatistics:
+    def _figures(self, member: Member) -> MemberStatistics:
         reason, limiter = self._reasons.get(member.id), self._limiter
         if reason is None and limiter is not None and not limiter.has_room(member):
             reason = Reason.SATURATED
         return figures_of(
             member,
-            now,
             reason=reason,
             why=self._monitor.why(member.id),
             limit=limiter.bound(member.id) if limiter is not None else None,

@@ -39,10 +39,10 @@ class MemberStatistics:
         why: more words on this client's own reason; also in panic, when it may be picked all the
             same.
         limit: how many requests it may have in flight; None without limits.
-        latency_s: peak EWMA of the time to a response, from when the connection was open; None
+        latency_s: mean of the time to a response, from when the connection was open; None
             before the first one.
         connect_s: how long the last new connection took to open; None before the first one.
-        failure_load: the present weight of past failures, in requests in flight.
+        failed_in_row: how many failures there were since the last success.
     """
 
     id: str
@@ -59,7 +59,7 @@ class MemberStatistics:
     cancelled: int
     latency_s: float | None
     connect_s: float | None
-    failure_load: float
+    failed_in_row: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def _member_together(figures: Sequence[MemberStatistics]) -> MemberStatistics:
 
 
 def figures_of(
-    member: Member, now: float, *, reason: str | None, why: str, limit: float | None
+    member: Member, *, reason: str | None, why: str, limit: float | None
 ) -> MemberStatistics:
     """Return a member's figures, together with what its pool knows about it."""
     return MemberStatistics(
@@ -124,9 +124,9 @@ def figures_of(
         successes=member.successes,
         failures=member.failures,
         cancelled=member.cancelled,
-        latency_s=member.latency_s(now),
+        latency_s=member.latency_s,
         connect_s=member.connect_s,
-        failure_load=member.failure_load(now),
+        failed_in_row=member.failed_in_row,
     )
 
 
@@ -135,6 +135,7 @@ def figures_of(
 _KINDS: dict[Reason, tuple[InstanceChange, InstanceChange]] = {
     Reason.EJECTED: ("ejected", "returned"),
     Reason.PROBE_FAILED: ("probe_failed", "probe_passed"),
+    Reason.UNREACHABLE: ("unreachable", "reachable"),
 }
 """The events for a reason: when it begins, and when it ends."""
 
@@ -158,7 +159,7 @@ class EventReporter:
     def instances(
         self, members: Mapping[str, Member], reasons: Mapping[str, Reason], at: float
     ) -> None:
-        """Report members that are ejected or failed by a probe, and those that are back."""
+        """Report members that are ejected, failed by a probe or out of reach, and their ends."""
         for id_, member in members.items():
             before, after = self._reasons.get(id_), reasons.get(id_)
             if before is not after:

@@ -13,7 +13,13 @@ from weakref import WeakSet
 import httpx
 
 from trimtab.background import on_fork
-from trimtab.balancing import Policies, check_range, state_of, statistics_of
+from trimtab.balancing import (
+    Policies,
+    check_range,
+    reconnect_settings,
+    state_of,
+    statistics_of,
+)
 from trimtab.balancing.drivers import drive, drive_async
 from trimtab.calls import RetryPolicy
 from trimtab.discovery import DiscoverySettings
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from trimtab.calls import HedgePolicy
     from trimtab.discovery import DiscoveryState
     from trimtab.events import Listener
-    from trimtab.health.probing import ProbeSettings
+    from trimtab.health.probing import ProbeSettings, ReconnectSettings
     from trimtab.http import Certificate, Family
     from trimtab.instance import Instance
     from trimtab.pool import PoolStatistics, Subset
@@ -89,6 +95,9 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         concurrency: how much one instance may have in flight, and what waits for room.
         subset: chooses the instances that this client talks to, of those that it may.
         probe: what this client asks instances by itself, to find out whether they are well.
+        reconnect: how an instance that cannot be reached is found to be back: connections in the
+            background (True, or settings), or requests (False). None: connections, unless `inner`
+            is a function, which alone knows how instances are reached.
         deadline_s: how long a request may take, attempts and body included; None: no bound.
         deadline_header: the name of a header that tells the instance, in milliseconds, what is
             left of the deadline.
@@ -128,6 +137,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
         probe: ProbeSettings | None = None,
+        reconnect: ReconnectSettings | bool | None = None,
         deadline_s: float | None = None,
         deadline_header: str | None = None,
         listener: Listener | None = None,
@@ -171,6 +181,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 concurrency=concurrency or ConcurrencyLimits(),
                 subset=subset,
                 probe=probe,
+                reconnect=reconnect_settings(reconnect, by_default=inner == "httpx"),
                 deadline_s=deadline_s,
                 listener=listener,
             ),

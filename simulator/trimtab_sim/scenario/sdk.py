@@ -1,9 +1,10 @@
 """The SDK's own settings in a scenario: used unchanged, and checked by the SDK's own classes.
 
 `[discovery]` holds the fields of DiscoverySettings; `[balancer]` the arguments of the transport:
-`strategy`, `deadline_s`, and one table per settings class (`[balancer.retry]` for RetryPolicy),
-which may hold others (`[balancer.health.slow_start]`). Outliers are a variant's name, or a table
-with `variant` and the settings of that variant. A probe's table also has the fields of its check:
+`strategy`, `deadline_s`, `reconnect = false`, and one table per settings class (`[balancer.retry]`
+for RetryPolicy), which may hold others (`[balancer.health.slow_start]`). Outliers are a variant's
+name, or a table with `variant` and the settings of that variant. A probe's table also has the
+fields of its check:
 
     [balancer]                          [balancer.health]              [balancer.probe]
     strategy = "least_latency"          panic_ratio = 0.5              check = "http:/health"
@@ -27,7 +28,7 @@ from trimtab.check import Check
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
-from trimtab.health.probing import ProbeSettings
+from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.pool import ConcurrencyLimits
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
@@ -46,6 +47,7 @@ _TABLES: dict[str, type[Any]] = {
     "concurrency": ConcurrencyLimits,
     "slow_start": SlowStart,
     "probe": ProbeSettings,
+    "reconnect": ReconnectSettings,
 }
 _NESTED = ("outliers", "slow_start")
 """The tables of `[balancer.health]`."""
@@ -56,7 +58,19 @@ _PROBES = {"check": fields_of(Check)["path"]} | {
     if name in _CHECK_FIELDS or name in {"jitter_ratio", "only_ejected", "max_at_once"}
 }
 """The settings of probes: those of the check together with those of its schedule."""
-_SETTINGS = ("strategy", "deadline_s", "retry", "hedge", "health", "concurrency", "probe")
+_RECONNECTS = {
+    name: field for name, field in fields_of(ReconnectSettings).items() if name != "carrier"
+}
+_SETTINGS = (
+    "strategy",
+    "deadline_s",
+    "retry",
+    "hedge",
+    "health",
+    "concurrency",
+    "probe",
+    "reconnect",
+)
 _AT_FAULT = re.compile(r"(\w+)(?: '.*': (\w+))?")
 
 
@@ -105,7 +119,7 @@ def check_balancer(table: Mapping[str, Any]) -> Iterator[Complaint]:
             yield Complaint(steps, message)
         elif name == "deadline_s":
             yield from _refusal(lambda: check_deadline(table["deadline_s"]), steps, {})
-        else:
+        elif name != "reconnect" or not isinstance(value, bool):
             yield from _check_table(name, value, steps)
 
 
@@ -117,6 +131,10 @@ def _check_table(name: str, table: Any, steps: tuple[str, ...]) -> Iterator[Comp
         yield Complaint(steps, f"{message}, or {names}" if name == "outliers" else message)
     elif name == "probe":
         yield from _check_settings(_PROBES, table, steps, who="probes have", make=_probe)
+    elif name == "reconnect":
+        yield from _check_settings(
+            _RECONNECTS, table, steps, who="reconnect has", make=lambda given: _made(name, given)
+        )
     elif name == "outliers" and table.get("variant") not in list(OUTLIER_VARIANTS):
         known = ", ".join(OUTLIER_VARIANTS)
         place = (*steps, "variant") if "variant" in table else steps
@@ -191,6 +209,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         fields_of(HealthSettings), outliers=outliers, slow_start=tables.pop("slow_start")
     )
     tables["probe"] = schema_of_table(_PROBES, check={"type": "string", "default": "http:/"})
+    reconnect = schema_of_table(_RECONNECTS)
+    tables["reconnect"] = {"anyOf": [{"type": "boolean"}, reconnect]}
     plain = {"strategy": {"enum": sorted(STRATEGIES)}, "deadline_s": {"type": "number"}}
     balancer = {"type": "object", "properties": plain | tables, "additionalProperties": False}
     return {"discovery": schema_of_table(fields_of(DiscoverySettings)), "balancer": balancer}
