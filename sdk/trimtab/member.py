@@ -4,18 +4,19 @@ The rules of its figures:
 
 * *Latency* is a mean of the times to a response, in which the last ten seconds count most:
   `v += (x - v) * (1 - exp(-dt/tau))`, tau 10 s. One slow answer among fast ones is no news: a
-  sample counts as at most four times `v`. What two of the last three answers show is: when their
-  median is beyond four times `v`, or below a quarter of it, `v` becomes that median at once. It is
-  known from the third answer on, since the first ones pay for what is done once.
+  sample counts as at most three times `v`. Three slow answers in a row are: then `v` is their
+  median. After a rest, an answer counts half, so that an instance which is well again is believed
+  soon. Two milliseconds are added in comparisons, since a busy machine makes such differences. The
+  latency is known from the third answer on, since the first ones pay for what is done once.
 * *An unanswered request is evidence*: the latency is at least the age of the oldest one. A request
-  that was given up before its answer counts as an answer that took as long.
+  that was given up before its answer counts as two answers that took as long.
 * *A failure says nothing of the latency*, because an instance that fails fast must not look fast.
   After a failure a member is *avoided*: other members are preferred, but for one *trial* at a time.
   The first trial is soon, each failed one doubles the time to the next, up to `TRIAL_S`. One that
   succeeds is believed. Failures of requests that were sent before the last failure was known are
   one with it.
 * *What is avoided is tried again*, so that no estimate outlives its cause; as rarely as it costs:
-  one that is slower gets one request in fifty to two hundred, by how much slower it is; one that
+  one that is slower gets one request in twenty to two hundred, by how much slower it is; one that
   fails, hangs or needs more than a second one in two hundred, and not more than one in `TRIAL_S`.
   Among many members it is less.
 
@@ -46,8 +47,12 @@ _OUTCOMES = frozenset(get_args(Outcome))
 _OK, _SERVER_ERROR = 200, 500
 DECAY_S = 10.0
 """Time constant of the latency."""
-JUMP = 4.0
-"""A change by more than this factor is believed at once, if two of three answers show it."""
+JUMP = 3.0
+"""An answer that is slower by more than this factor counts if three in a row are."""
+RESTED_SHARE = 0.5
+"""What an answer counts after a rest, at least."""
+SMALL_S = 0.002
+"""Added to latencies before they are compared: below this, differences are the machine's."""
 KNOWN_FROM = 3
 """How many answers make a latency known."""
 UNANSWERED_S = 1.0
@@ -56,10 +61,10 @@ FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
 """The least time to the first trial after a failure, and between later ones."""
 FIRST_TRIAL_PICKS, TRIAL_PICKS = 20, 205
 """The same in requests to the service: 205 keep a hung instance below half a percent."""
-SLOW_PICKS, LEAST_SLOW_PICKS = 8, 50
-"""An instance that is only slow gets one of so many requests to the service: the first number for
-each time that it is slower, at least the second, and at most as one that fails."""
-PICKS_PER_MEMBER = 10
+SLOW_PICKS = 8
+"""An instance that is only slow gets one of so many requests to the service for each time that it
+is slower, and at most as one that fails."""
+PICKS_PER_MEMBER = 4
 """In a large service, the requests between trials are at least so many for each member."""
 VERY_SLOW_S = 1.0
 """An instance that needs longer than this is tried as rarely as one that fails."""
@@ -101,6 +106,7 @@ class Member:
         fleet: what the members of its pool share.
         picked_at: the number of its last pick among those of its pool; 0: it was never picked.
         picked_s: the time of its last pick.
+        rested: how many requests the pool sent elsewhere before its last pick.
         answered_at: when it last answered a request or a probe well; minus infinity if never, or
             if it has failed since.
         unanswered: the picks without a response, with the times of their begin, oldest first.
@@ -130,6 +136,7 @@ class Member:
         "picked_at",
         "picked_s",
         "picks",
+        "rested",
         "since",
         "successes",
         "unanswered",
@@ -146,7 +153,7 @@ class Member:
         self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
         self.fleet = fleet or Fleet()
         self.fleet.count += 1
-        self.picked_at = 0
+        self.picked_at = self.rested = 0
         self.picked_s = -inf
         # The samples: how many count up to three, the mean, and the last two of them.
         self._known = 0
@@ -187,6 +194,8 @@ class Member:
         if failed:
             self._fail(sent_at, now)
         elif self._known < KNOWN_FROM or now - sent_at > self._latency_s:
+            # Twice, since it would have taken longer still.
+            self._learn(now - sent_at, now)
             self._learn(now - sent_at, now)
 
     def break_off(self, started_at: float, now: float) -> None:
@@ -200,19 +209,21 @@ class Member:
     def _learn(self, sample_s: float, now: float) -> None:
         older, old = self._before_that, self._before
         self._before_that, self._before = old, sample_s
-        mean = self._latency_s
+        mean, passed_s = self._latency_s, now - self._learned_at
+        self._learned_at = now
         if self._known < KNOWN_FROM:
             # The least of them: the others may have paid for what is done once.
             self._known += 1
             self._latency_s = min(mean, sample_s)
-        else:
-            median = max(min(older, old), min(max(older, old), sample_s))
-            if median > JUMP * mean or median * JUMP < mean:
-                self._latency_s = median
-            else:
-                share = 1.0 - exp((self._learned_at - now) / DECAY_S)
-                self._latency_s += (min(sample_s, JUMP * mean) - mean) * share
-        self._learned_at = now
+            return
+        most = JUMP * (mean + SMALL_S) - SMALL_S
+        if min(older, old, sample_s) > most:
+            self._latency_s = sorted((older, old, sample_s))[1]
+            return
+        share = 1.0 - exp(-passed_s / DECAY_S)
+        if self.rested >= PICKS_PER_MEMBER * self.fleet.count:
+            share = max(share, RESTED_SHARE)
+        self._latency_s += (min(sample_s, most) - mean) * share
 
     def _fail(self, sent_at: float, now: float) -> None:
         self.answered_at = -inf
@@ -245,21 +256,20 @@ class Member:
         """
         fleet = self.fleet
         since = fleet.picks - self.picked_at
-        least = min(max(SLOW_PICKS * ratio, LEAST_SLOW_PICKS), TRIAL_PICKS)
-        if since < least or since < PICKS_PER_MEMBER * fleet.count:
+        if since < min(SLOW_PICKS * ratio, TRIAL_PICKS) or since < PICKS_PER_MEMBER * fleet.count:
             return False
         if not self.unanswered and self._latency_s <= VERY_SLOW_S:
             return True
         return since >= TRIAL_PICKS and now - self.picked_s >= TRIAL_S
 
     def expected_s(self, now: float) -> float:
-        """Return the time that an answer takes now, in seconds; 0 while it is not known."""
+        """Return the time that an answer takes now, plus `SMALL_S`; 0 while it is not known."""
         unanswered = self.unanswered
         known = self._known >= KNOWN_FROM
         if not unanswered:
-            return self._latency_s if known else 0.0
+            return self._latency_s + SMALL_S if known else 0.0
         age = now - next(iter(unanswered.values()))
-        return max(self._latency_s if known else UNANSWERED_S, age)
+        return max(self._latency_s if known else UNANSWERED_S, age) + SMALL_S
 
     @property
     def latency_s(self) -> float | None:
@@ -313,6 +323,7 @@ class Pick:
         self._answer: bool | None = None
         self._observer = observer
         fleet = member.fleet
+        member.rested = fleet.picks - member.picked_at
         fleet.picks += 1
         member.picked_at = fleet.picks
         member.picked_s = now
