@@ -98,6 +98,10 @@ class Program:
         """Make it a black hole: its ports stay open, and nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
 
+    def thaw(self):
+        """Have it go on after `freeze`."""
+        self.process.send_signal(signal.SIGCONT)
+
     def behave(self, **ways):
         """Make it fail or stall; see the program."""
         url = f"http://127.0.0.1:{self.port}/behave"
