@@ -30,7 +30,10 @@ __all__ = ["Hub", "Lease", "RegistryHold"]
 
 
 class Hub:
-    """The registries and supervisors in use on one event loop. All methods belong to that loop."""
+    """The registries and supervisors in use on one event loop.
+
+    Its methods belong to that loop; any thread may call the static ones.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -42,12 +45,19 @@ class Hub:
         """Return the hub of a loop; each loop has one."""
         hub = _hubs.get(loop)
         if hub is None:
-            # A hub refers to its loop, so the weak reference alone does not remove it.
-            for ended in [other for other in _hubs if other.is_closed()]:
-                _hubs.pop(ended, None)
+            Hub.forget_ended()
             # Any thread may ask for a hub; two at the same time must get the same one.
             hub = _hubs.setdefault(loop, Hub(loop))
         return hub
+
+    @staticmethod
+    def forget_ended() -> None:
+        """Let go of the hubs of loops that have ended, and so of what their users held.
+
+        A hub refers to its loop, so the weak reference alone does not remove it.
+        """
+        for ended in [loop for ref in _hubs.keyrefs() if (loop := ref()) and loop.is_closed()]:
+            _hubs.pop(ended, None)
 
     def hold(self, registry: str | Registry, *, mode: str = "auto") -> RegistryHold:
         """Hold a registry, by URL or as an object; all with the same key share the first one.

@@ -164,6 +164,9 @@ class AsyncSide(Side):
         elif self._loop.is_running():
             there = asyncio.run_coroutine_threadsafe(self._drain_and_close(), self._loop)
             await anyio.to_thread.run_sync(there.result, abandon_on_cancel=True)
+        elif self.is_over():
+            # It took its tasks along. Its connections end once nothing refers to them.
+            self.home.hub.forget_ended()
 
     async def close_unused(self) -> None:
         """Close the transports that are not in use any more."""
