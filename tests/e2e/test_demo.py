@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from trimtab.cli import main
 from trimtab.cli.demo.backends import Fleet
 from trimtab.errors import TrimtabError
 
-COMMAND = (sys.executable, "-m", "trimtab.cli", "demo", "--duration", "8")
-DEADLINE_S = 60
+DEMO = (sys.executable, "-m", "trimtab.cli", "demo")
+DEADLINE_S = 120  # on a busy machine, its seven processes take most of it to start
 
 
 def backends_of(parent):
@@ -37,17 +38,11 @@ def environment(request):
     return {**os.environ, "TRIMTAB_TEST": request.node.name}
 
 
-@pytest.mark.parametrize(
-    "is_quiet",
-    [
-        # On a busy machine all instances are as slow as the one that was slowed.
-        pytest.param(False, id="short"),
-        pytest.param(True, id="soak", marks=pytest.mark.soak),
-    ],
-)
-def test_the_demo_fails_no_call_and_sees_every_event_settle(environment, request, is_quiet):
+def run_demo(environment, *, longer):
+    """Run the demo for so many times 8 s, with about the same number of calls; return its data."""
+    pace = ["--duration", str(8 * longer), "--rate", str(240 / longer)]
     done = subprocess.run(
-        [*COMMAND, "--json"],
+        [*DEMO, *pace, "--json"],
         capture_output=True,
         text=True,
         env=environment,
@@ -60,13 +55,28 @@ def test_the_demo_fails_no_call_and_sees_every_event_settle(environment, request
     assert data["requests"] > 1000
     assert data["retried"] >= 0
     assert [event["event"] for event in data["events"]] == ["killed", "slowed", "added"]
+    assert data["events"][0]["settled_s"] is not None, "the killed one is called no more"
+    return data
+
+
+def test_the_demo_fails_no_call_and_sees_every_event_settle(environment, request):
+    longer, last_start = 1, time.monotonic() + DEADLINE_S
+    data = run_demo(environment, longer=longer)
+    while not all_settled(data) and time.monotonic() < last_start:
+        # On a busy machine all instances are slow now and then, and it takes more time to see which
+        # one always is.
+        longer *= 2
+        data = run_demo(environment, longer=longer)
+    assert all_settled(data), data["events"]
     killed, slowed, added = data["events"]
-    assert killed["settled_s"] is not None
-    assert slowed["settled_s"] is not None or not is_quiet
     assert killed["instance"] not in data["shares"]["added"]
     assert data["shares"]["slowed"][slowed["instance"]] < slowed["fair_ratio"]
     assert added["instance"] == "orders-7"
     assert not backends_of(request.node.name)
+
+
+def all_settled(data):
+    return all(event["settled_s"] is not None for event in data["events"])
 
 
 def test_the_demo_in_this_process_prints_lines_and_draws_a_picture(capsys, tmp_path):
@@ -84,7 +94,11 @@ def test_the_demo_in_this_process_prints_lines_and_draws_a_picture(capsys, tmp_p
 )
 def test_a_demo_that_is_stopped_leaves_no_process(number, code, environment, request, wait_until):
     with subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*DEMO, "--duration", "8"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         while "calls" not in process.stdout.readline():
             pass
