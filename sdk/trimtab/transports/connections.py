@@ -78,9 +78,14 @@ class Connections:
         with self._lock:
             inner = self._inner.get(member)
             stale = None
-            if inner is None or inner.address != instance.address or inner.is_leaving:
+            if (
+                inner is None
+                or inner.address != instance.address
+                or getattr(inner.transport, "is_leaving", False)
+            ):
                 # The instance was registered again with the same id at another address, or its
-                # server takes no new requests on these connections.
+                # server takes no new requests on these connections. A transport of the user's own
+                # need not know that.
                 stale = inner
                 inner = self._begin(member, instance)
             inner.users += 1
@@ -189,11 +194,6 @@ class Inner:
         self.users = 0
         self.retired = False
         self.suspect = False
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether the server takes no new requests here; own transports need not know it."""
-        return getattr(self.transport, "is_leaving", False)
 
 
 class Ages(Generic[T]):
