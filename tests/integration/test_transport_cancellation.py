@@ -156,52 +156,43 @@ def nothing_is_left(transport, held=0):
             assert member.picks == ended + member.in_flight
 
 
+async def cancel_when_due(family, due, how, check):
+    """Cancel calls around the turn in which something is due; `check` how each of them ended."""
+    kind = "hang_up" if due == "pause" else "silent"
+    with RawServer(kind, "one") as one, RawServer(kind, "two") as two:
+        for steps in range(STEPS):
+            # The caller's time-out comes first, or last, of those that are due in one turn.
+            for after_s in (0.9 * SOON_S, 1.6 * SOON_S):
+                transport = make(family, due, [one, two])
+                async with family.AsyncClient(
+                    transport=transport, timeout=None, trust_env=False
+                ) as client:
+                    async with full(client, transport, due) as held:
+                        end = await send(how, client, after_s, steps)
+                        assert end is not None, "a silent instance has answered"
+                        nothing_is_left(transport, held)
+                        check(end)
+                    nothing_is_left(transport)
+
+
 @pytest.mark.parametrize("how", [by_cancel, by_timeout, by_wait_for, by_task_group, by_anyio])
 @pytest.mark.parametrize("due", DUE)
 @pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_a_cancellation_in_the_turn_in_which_something_is_due_is_never_swallowed(family, due, how):
-    async def main():
-        kind = "hang_up" if due == "pause" else "silent"
-        with RawServer(kind, "one") as one, RawServer(kind, "two") as two:
-            for steps in range(STEPS):
-                # The caller's time-out comes first, or last, of those that are due in one turn.
-                for after_s in (0.9 * SOON_S, 1.6 * SOON_S):
-                    transport = make(family, due, [one, two])
-                    async with family.AsyncClient(
-                        transport=transport, timeout=None, trust_env=False
-                    ) as client:
-                        async with full(client, transport, due) as held:
-                            end = await send(how, client, after_s, steps)
-                            assert end is not None, "a silent instance has answered"
-                            is_cancelled = isinstance(end, asyncio.CancelledError)
-                            assert is_cancelled or "cancel scope" not in str(end)
-                            nothing_is_left(transport, held)
-                        nothing_is_left(transport)
-                        assert not [each for each in asyncio.all_tasks() if "_try" in repr(each)]
+    def check(end):
+        assert isinstance(end, asyncio.CancelledError) or "cancel scope" not in str(end)
+        assert not [each for each in asyncio.all_tasks() if "_try" in repr(each)]
 
-    asyncio.run(main())
+    asyncio.run(cancel_when_due(family, due, how, check))
 
 
 @pytest.mark.parametrize("due", DUE)
 @pytest.mark.parametrize("family", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_the_same_under_trio(family, due):
-    async def main():
-        kind = "hang_up" if due == "pause" else "silent"
-        with RawServer(kind, "one") as one, RawServer(kind, "two") as two:
-            for steps in range(STEPS):
-                for after_s in (0.9 * SOON_S, 1.6 * SOON_S):
-                    transport = make(family, due, [one, two])
-                    async with family.AsyncClient(
-                        transport=transport, timeout=None, trust_env=False
-                    ) as client:
-                        async with full(client, transport, due) as held:
-                            end = await send(by_anyio, client, after_s, steps)
-                            assert end is not None
-                            assert "cancel scope" not in str(end)
-                            nothing_is_left(transport, held)
-                        nothing_is_left(transport)
+    def check(end):
+        assert "cancel scope" not in str(end)
 
-    trio.run(main)
+    trio.run(cancel_when_due, family, due, by_anyio, check)
 
 
 # asyncio says so of tasks that were cancelled before their first step.
