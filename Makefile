@@ -1,7 +1,8 @@
-# make demo   see it work, on a fresh clone
-# make test   everything that must hold: installs, fetches real servers, runs all tests
-# make check  the fast part: format, lint, layers, types, unit tests
-# make matrix unit, property and contract tests on every Python that is installed here
+# make demo     see it work, on a fresh clone
+# make test     everything that must hold: installs, fetches real servers, runs all tests
+# make check    the fast part: format, lint, layers, types, unit tests
+# make clients  other packages' clients over BalancedTransport, in an environment of their own
+# make matrix   unit, property and contract tests on every Python that is installed here
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := all
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt unit matrix bench soak mutation servers sim-report clean
+.PHONY: help install demo test check lint fmt unit matrix bench soak clients mutation servers sim-report clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -62,6 +63,9 @@ matrix: $(STAMP) servers
 
 soak: $(STAMP) servers
 	@REQUIRE_REGISTRIES=1 $(PYTEST) -m soak -n 0 -s --timeout 900 tests
+
+clients: $(STAMP)
+	@$(PYTEST) -m soak -n 0 -s --timeout 900 tests/e2e/test_clients_of_others.py
 
 bench: $(STAMP)
 	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 --benchmark-timer time.process_time \

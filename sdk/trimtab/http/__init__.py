@@ -13,6 +13,8 @@ from trimtab.http.inner import (
     InnerTransport,
     async_body,
     native_cancellations,
+    read_ahead,
+    read_ahead_async,
     sync_body,
 )
 from trimtab.http.making import Maker
@@ -30,6 +32,8 @@ __all__ = [
     "async_body",
     "family_of",
     "native_cancellations",
+    "read_ahead",
+    "read_ahead_async",
     "sync_body",
     "tls_context",
     "usual_family",
