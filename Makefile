@@ -2,6 +2,7 @@
 # make test     everything that must hold: installs, fetches real servers, runs all tests
 # make check    the fast part: format, lint, layers, types, unit tests
 # make clients  other packages' clients over BalancedTransport, in an environment of their own
+# make faults   the share of calls that fails while one of five instances is ill, beside other packages
 # make matrix   unit, property and contract tests on every Python that is installed here
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 EXTRAS := all
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt unit matrix bench soak clients mutation servers sim-report clean
+.PHONY: help install demo test check lint fmt unit matrix bench soak clients faults mutation servers sim-report clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -66,6 +67,9 @@ soak: $(STAMP) servers
 
 clients: $(STAMP)
 	@$(PYTEST) -m soak -n 0 -s --timeout 900 tests/e2e/test_clients_of_others.py
+
+faults: $(STAMP)
+	@$$(bash scripts/clients_venv.sh) tests/clients/fault_table.py --check
 
 bench: $(STAMP)
 	@$(PYTEST) tests/bench -p no:randomly --benchmark-enable --benchmark-only --timeout 600 --benchmark-timer time.process_time \

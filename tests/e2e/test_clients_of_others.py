@@ -50,3 +50,10 @@ def test_cases(python, name, family):
     )
     print(f"\n{name} {family} {done.stdout.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+def test_no_call_that_can_be_repeated_fails_while_an_instance_is_ill(python):
+    command = [python, CASES / "fault_table.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
