@@ -215,7 +215,9 @@ async def test_an_instance_that_dies_within_a_short_body_fails_no_call_that_may_
 
 
 @every(FLAVOURS)
-async def test_a_short_body_that_breaks_off_is_the_clients_error_if_nothing_is_repeated(flavour):
+async def test_a_short_body_that_breaks_off_is_the_clients_error_if_nothing_is_repeated(
+    flavour, kit
+):
     once = RetryPolicy(max_attempts=1)
     with RawServer("half") as half:
         transport = flavour.transport(listing(half.instance()), retry=once)
@@ -224,6 +226,35 @@ async def test_a_short_body_that_breaks_off_is_the_clients_error_if_nothing_is_r
                 await client.get("http://orders/who")
             assert half.requests == 1
             assert figures(transport).members["half"].failures == 1
+
+
+@every(FLAVOURS)
+async def test_what_the_callers_own_body_does_counts_against_no_instance(flavour, kit):
+    family = flavour.family
+
+    def pieces(error):
+        yield b"part"
+        if error is not None:
+            raise error
+
+    async def async_pieces(error):
+        for piece in pieces(error):
+            yield piece
+
+    errors = [kind("own") for kind in (ValueError, OSError, KeyError, family.ReadError)]
+    cases = [(type(error), "own", error, {}) for error in errors]
+    # Under trio, httpx itself leaves a body unclosed that is longer than its header says.
+    lengths = "9" if flavour.library == "trio" else "19"
+    cases += [(Exception, "declared", None, {"content-length": length}) for length in lengths]
+    transport = flavour.transport(listing(kit.a.instance(), kit.b.instance()))
+    async with flavour.client(transport) as client:
+        for kind, words, error, headers in cases:
+            content = (async_pieces if flavour.is_async else pieces)(error)
+            with pytest.raises(kind, match=words):
+                await client.post("http://orders/who", content=content, headers=headers)
+            assert [each.failures for each in figures(transport).members.values()] == [0, 0]
+            assert figures(transport).in_flight == 0
+        assert _idle(transport)
 
 
 @every(FLAVOURS)

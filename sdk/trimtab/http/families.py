@@ -45,6 +45,9 @@ _FAILURES: dict[str, Failure] = {
 }
 """What each error means. The library beneath has errors of the very same names."""
 
+_WRONG_LENGTH = ("h11", "LocalProtocolError")
+"""A body of another length than its request's header says. It comes through as it is."""
+
 _UNPROCESSED = "is_unprocessed"
 """An attribute of errors."""
 
@@ -114,6 +117,8 @@ class Family:
         for kind in type(error).__mro__:
             if kind in self._failures:
                 return self._failures[kind]
+            if (kind.__module__.partition(".")[0], kind.__name__) == _WRONG_LENGTH:
+                return "caller"
         is_callers = isinstance(error, TrimtabError) or not isinstance(error, Exception)
         return "caller" if is_callers else "unknown"
 

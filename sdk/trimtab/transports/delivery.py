@@ -24,13 +24,18 @@ from trimtab.http import (
     sync_body,
 )
 from trimtab.strategies import read_load_report
-from trimtab.transports.preparing import restore_location, retry_after_s, with_deadline
+from trimtab.transports.preparing import (
+    restore_location,
+    retry_after_s,
+    watched_source,
+    with_deadline,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.balancing import Service
-    from trimtab.calls import Fail, Step
+    from trimtab.calls import Fail, Failure, Step
     from trimtab.instance import Instance
     from trimtab.pool import Outcome, Pick
     from trimtab.transports.connections import Inner
@@ -85,6 +90,8 @@ class _Delivery:
         self._name = name
         self._started_at = side.clock()
         self._error: Exception | None = None
+        # What the caller's own body raised while it was sent; None: it is bytes and cannot.
+        self._body_errors: list[Exception] | None = None
 
     def begin(self) -> Step:
         """Start the request."""
@@ -95,6 +102,8 @@ class _Delivery:
             options = options.of(http, settings.key_of)
         deadline_s = options.deadline_s
         replayable = isinstance(http.stream, side.family.module.ByteStream)
+        if not replayable:
+            self._body_errors = []
         services = side.services
         service = services.recent.get(self._name)
         while True:
@@ -131,8 +140,13 @@ class _Delivery:
         """Take an attempt's error."""
         self._error = error
         family = self.side.family
-        failure = family.failure(error, self._http)
+        failure = self._failure(error)
         return self.service.failed(self.request, pick, failure, family.words(error))
+
+    def _failure(self, error: Exception) -> Failure:
+        if self._body_errors and {id(error), id(error.__cause__)} & set(map(id, self._body_errors)):
+            return "caller"
+        return self.side.family.failure(error, self._http)
 
     def finish(self, pick: Pick, response: Any) -> Any:
         """Complete the caller's response: it says how it came about."""
@@ -198,6 +212,9 @@ class _Delivery:
         request = addressing.prepared(self._http, pick.instance)
         if self.request.deadline_at < inf:
             with_deadline(request, self._time_left_s, addressing.deadline_header)
+        if self._body_errors is not None:
+            make = watched_source(self.side.family.module)
+            request.stream = make(request.stream, self._body_errors)
         return request
 
     def _explained(self) -> BaseException:
@@ -221,7 +238,9 @@ class _Delivery:
                 "check `verify` and `server_name` against the certificates of these instances, and "
                 "`cert` against those that they ask for"
             )
-        failure = family.failure(error, self._http)
+        failure = self._failure(error)
+        if failure == "caller":
+            return "the request itself is at fault; no other instance was tried"
         if failure in {"refused", "connect_timeout"}:
             return "check that these instances run and can be reached from here"
         if failure == "timeout":

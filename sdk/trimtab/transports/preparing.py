@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import ModuleType
 
     from trimtab.instance import Instance
 
@@ -23,6 +24,7 @@ __all__ = [
     "rehosted",
     "restore_location",
     "retry_after_s",
+    "watched_source",
     "with_deadline",
 ]
 
@@ -213,3 +215,56 @@ def retry_after_s(headers: Any, wall_clock: Callable[[], float]) -> float | None
         return max(parsedate_to_datetime(text).timestamp() - wall_clock(), 0.0)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+class _Chunks:
+    """An iterator of either kind. No generator, which trio wants closed and httpcore leaves."""
+
+    def __init__(self, chunks: Any, errors: list[Exception]) -> None:
+        self._chunks, self._errors = chunks, errors
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)  # type: ignore[no-any-return]
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._errors.append(error)
+            raise
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self._errors.append(error)
+            raise
+
+
+@cache
+def watched_source(module: ModuleType) -> Any:
+    """Return the class of request bodies of a family that note what their source raises.
+
+    A generator or a file of the caller that fails is no fault of the instance.
+    """
+    sync_base: Any = module.SyncByteStream
+    async_base: Any = module.AsyncByteStream
+
+    class WatchedSource(sync_base, async_base):  # type: ignore[misc] # known at run time only
+        def __init__(self, stream: Any, errors: list[Exception]) -> None:
+            self._stream, self._errors = stream, errors
+
+        def __iter__(self) -> Iterator[bytes]:
+            return _Chunks(iter(self._stream), self._errors)
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return _Chunks(aiter(self._stream), self._errors)
+
+    return WatchedSource
