@@ -177,3 +177,17 @@ def test_names_that_differ_by_case_only_are_refused(tmp_path):
         with pytest.raises(RegistryRequestError, match="'Billing', 'billing' differ by case only"):
             fetched(path, name)
     assert len(fetched(path).instances) == 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ("json", '{"orders": ["10.0.0.1:80"]}'),
+        ("toml", 'orders = ["10.0.0.1:80"]'),
+        ("yaml", "orders: ['10.0.0.1:80']"),
+    ],
+)
+def test_a_byte_order_mark_is_read_over(tmp_path, ending, text):
+    path = tmp_path / f"services.{ending}"
+    path.write_text(text, encoding="utf-8-sig")
+    assert [each.address for each in fetched(path).instances] == ["10.0.0.1:80"]

@@ -364,3 +364,27 @@ async def test_a_number_of_any_length_costs_its_entry_alone(port):
     listed = await Endpoint(httpx.Response(200, content=body)).registry().fetch("orders")
     assert listed.instances == (ONE,)
     assert len(listed.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "listed"),
+    [
+        ('"weight": NaN', 1),
+        ('"weight": Infinity', 1),
+        ('"weight": -Infinity', 1),
+        ('"id": "\\ud800"', 2),
+        ('"metadata": {"a": "\\udfff"}', 2),
+    ],
+)
+async def test_what_is_beyond_the_standard_costs_at_most_its_entry(field, listed):
+    body = f'[{{"host": "10.0.0.1", "port": 80, {field}}}, {{"host": "10.0.0.2", "port": 80}}]'
+    found = await Endpoint(httpx.Response(200, content=body.encode())).registry().fetch("orders")
+    assert len(found.instances) == listed
+    assert len(found.skipped) == 2 - listed
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+async def test_an_answer_with_a_byte_order_mark_is_read(encoding):
+    body = '[{"host": "10.0.0.1", "port": 80}]'.encode(encoding)
+    found = await Endpoint(httpx.Response(200, content=body)).registry().fetch("orders")
+    assert [each.address for each in found.instances] == ["10.0.0.1:80"]

@@ -305,7 +305,10 @@ def parse_json(place: str, body: bytes, type_: Any = Any, *, strict: bool = True
 
 
 def parse_any(place: str, body: bytes) -> Any:
-    """Read JSON of any shape. A number that is too large is kept as text: it is one field's matter.
+    """Read JSON of any shape, and what Python's own `json` writes and reads beyond the standard.
+
+    That is NaN and Infinity, half a surrogate pair, a byte order mark, UTF-16. A number that is too
+    large, or none, is kept as text: it is one field's matter.
 
     Raises:
         RegistryAnswerError: it is no JSON, or nested too deeply.
@@ -313,12 +316,13 @@ def parse_any(place: str, body: bytes) -> Any:
     try:
         return parse_json(place, body)
     except RegistryAnswerError as error:
-        if not isinstance(error.__cause__, msgspec.ValidationError):
+        if isinstance(error.__cause__, RecursionError):
             raise
+        strict = error
     try:
         return json.loads(body, parse_int=whole_number, parse_constant=str)
-    except (ValueError, RecursionError) as error:
-        raise RegistryAnswerError(f"{place}: the answer cannot be read: {error}") from error
+    except (ValueError, RecursionError):
+        raise strict from strict.__cause__
 
 
 def whole_number(digits: str) -> int | str:

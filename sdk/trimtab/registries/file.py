@@ -169,7 +169,8 @@ class FileReader:
         if len(data) > _MAX_BYTES:
             raise RegistryAnswerError(f"{self._path}: larger than {_MAX_BYTES} bytes")
         try:
-            table = self._parse(data.decode())
+            # Editors and PowerShell write a byte order mark.
+            table = self._parse(data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise RegistryAnswerError(
                 f"{self._path}: {error}; write the file whole and rename it into place"
