@@ -5,6 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.venv-clients
 uv=.venv/bin/uv
+# One at a time: tests in parallel ask for it, too.
+exec 9>.venv/.clients.lock
+flock 9
 state=$(cat pyproject.toml tests/clients/requirements.txt | sha256sum)
 if [ "$(cat $venv/.installed 2>/dev/null || true)" != "$state" ]; then
   "$uv" venv --quiet --clear --python .venv/bin/python "$venv" >&2

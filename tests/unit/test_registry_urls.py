@@ -111,3 +111,10 @@ def test_what_is_no_host_is_named_and_no_secret(url, said):
     with pytest.raises(ConfigurationError, match=re.escape(said)) as caught:
         hosts_of(url, default_port=9)
     assert "hun" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["CONSUL://h:1", "Static://h:1", "HTTP://h/{service}", "ZK://h:1/s"]
+)
+def test_a_scheme_is_the_same_in_capitals(url):
+    assert type(connect(url)) is type(connect(url.lower()))

@@ -50,8 +50,10 @@ def connect(url: str) -> Registry:
             f"{shown('consul://' + (url.lstrip('/') or '127.0.0.1:8500'))!r}, if it is a Consul or "
             "an embedded registry"
         )
-    if scheme in _BUILT_IN:
-        return cast("Registry", import_module(_BUILT_IN[scheme]).from_url(url))
+    name = scheme.lower()  # as in any URL
+    if name in _BUILT_IN:
+        lowered = name + url[len(name) :]
+        return cast("Registry", import_module(_BUILT_IN[name]).from_url(lowered))
     for entry in entry_points(group=_GROUP, name=scheme):
         factory = cast("Callable[[str], Registry]", entry.load())
         return factory(url)
