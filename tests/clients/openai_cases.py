@@ -26,7 +26,7 @@ def client_of(transport, make, **options):
 
 @SYNC
 def test_no_idempotent_call_fails_when_an_instance_dies(fleet, make):
-    with fleet.balanced() as transport, client_of(transport, make, max_retries=0) as client:
+    with fleet.balanced() as transport, client_of(transport, make) as client:
         models = fleet.calls(lambda _: client.models.list().data[0].id)
     assert set(models[:60]) == {"a", "b", "c"}
 

@@ -2,8 +2,8 @@
 
     python fair_backend_program.py PORT [CERTIFICATE]
 
-It prints `ready PORT`. `GET /set/SECONDS/STATUS` changes what follows. With a certificate (a file that
-has the key too) it speaks TLS.
+It prints `ready PORT`. `GET /set/SECONDS/STATUS` changes what follows. With a certificate (a file
+that has the key too) it speaks TLS.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ class Backend(asyncio.Protocol):
                 Backend.work_s, Backend.status = float(command[1]), int(command[2])
                 self.answer(200)
             else:
-                asyncio.get_running_loop().call_later(
-                    Backend.work_s, self.answer, Backend.status
-                )
+                asyncio.get_running_loop().call_later(Backend.work_s, self.answer, Backend.status)
 
     def answer(self, status):
         self.transport.write(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % status)

@@ -72,7 +72,7 @@ class Caller:
                 self.note(began, self.client.get(self.url))
             except self.family.TransportError:
                 self.note(began)
-            time.sleep(self.pause_s(number))
+            time.sleep(self.pause_s(number))  # noqa: TID251 - its rate
 
     async def run(self):
         async with self.client:

@@ -1,7 +1,7 @@
 """What users see of fairness: fresh programs with default settings, real processes, real faults.
 
-The short form runs beside other tests on a busy machine; `make soak` has the machine for itself, and
-asks for more.
+The short form runs beside other tests on a busy machine; `make soak` has the machine for itself,
+and asks for more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+
 from conftest import Program
 
 PROGRAM = Path(__file__).with_name("fair_client_program.py")
@@ -25,7 +26,7 @@ CLIENTS = pytest.mark.parametrize(
     ids=["httpx-async", "httpx-sync", "httpx2-async", "httpx2-sync"],
 )
 SOAK = pytest.mark.soak
-FAULT_S = 6.0
+PEACE_S, FAULT_S = 2.0, 6.0
 WINDOW = 20
 """Requests per instance and window."""
 
@@ -119,7 +120,11 @@ def certificate(tmp_path_factory):
         pytest.param(5, False, {"last_s": 5.0}, id="ten-workers"),
         pytest.param(3, True, {"workers": 1, "rate_per_s": 20, "last_s": 10.0}, id="tls-at-20"),
         pytest.param(
-            20, False, {"workers": 1, "rate_per_s": 40, "last_s": 31.0}, id="each-2-per-s", marks=SOAK
+            20,
+            False,
+            {"workers": 1, "rate_per_s": 40, "last_s": 31.0},
+            id="each-2-per-s",
+            marks=SOAK,
         ),
         pytest.param(
             2, False, {"workers": 1, "rate_per_s": 1, "last_s": 125.0}, id="each-half", marks=SOAK
@@ -152,20 +157,25 @@ def test_equal_instances_get_equal_shares(
 
 def kill(backend):
     backend.kill()
-    time.sleep(FAULT_S)  # the fault's length
+    yield
+    backend.process.stdout.close()
     backend.__init__(backend.port)
 
 
 def hang(backend):
     backend.freeze()
-    time.sleep(FAULT_S)
+    yield
     backend.thaw()
 
 
 def fail(backend):
     backend.set(status=503)
-    time.sleep(FAULT_S)
+    yield
     backend.set()
+
+
+def at(moment):
+    return lambda: time.monotonic() >= moment
 
 
 @pytest.mark.parametrize(
@@ -176,17 +186,23 @@ def fail(backend):
 )  # fmt: skip
 @CLIENTS
 def test_one_that_was_ill_for_six_seconds_is_back_soon(
-    family, is_async, fault, retries, failed_ratio, used_s, backends, request
+    family, is_async, fault, retries, failed_ratio, used_s, backends, wait_until
 ):
     victim, *_ = made = backends(5)
     client = Client(made, family=family, is_async=is_async, retries=retries, last_s=17.0)
-    time.sleep(2.0)  # of peace
-    began = time.monotonic()
-    fault(victim)
+    began = time.monotonic() + PEACE_S
+    wait_until(at(began))
+    phases = fault(victim)
+    next(phases)
+    wait_until(at(began + FAULT_S))
+    next(phases, None)
     healed = time.monotonic()
     client.end()
     used, half = client.back_after(victim.port, healed)
-    before, during = client.rate_per_s(began - 1.5, began), client.rate_per_s(began, began + FAULT_S)
+    before, during = (
+        client.rate_per_s(began - 1.5, began),
+        client.rate_per_s(began, began + FAULT_S),
+    )
     most = max(client.share(victim.port, healed + n, healed + n + 1) for n in range(5))
     print(
         f"\n{len(client.calls)} calls, failed {client.failed_ratio:.3%}, used after {used:.2f} s, "

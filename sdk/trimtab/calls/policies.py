@@ -26,7 +26,7 @@ Failure: TypeAlias = Literal[
 | `refused`         | the connection failed at once; nothing was sent | yes                  |
 | `connect_timeout` | no connection in time; nothing was sent         | yes                  |
 | `unprocessed`     | the server says that it did not process it      | no                   |
-| `no_response`     | the connection broke before a response          | yes                  |
+| `no_response`     | the connection broke before a response's head   | yes                  |
 | `timeout`         | the answer took longer than the caller allows   | yes                  |
 | `caller`          | the caller's mistake, or a cancellation         | no                   |
 | `unknown`         | an error that is none of these                  | counts as such       |

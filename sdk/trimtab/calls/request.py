@@ -198,17 +198,6 @@ class Request:
         self.wake: Callable[[], object] | None = None
         self.wake_at: float | None = None
 
-    @property
-    def may_be_repeated(self) -> bool:
-        """Whether it may be sent again after its connection has broken."""
-        retry = self._retry
-        return (
-            self._replayable
-            and retry.max_attempts > 1
-            and "no_response" in retry.failures
-            and self._method in retry.methods
-        )
-
     # -- events ------------------------------------------------------------------------------
 
     def begin(self, now: float) -> Step:

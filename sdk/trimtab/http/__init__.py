@@ -13,8 +13,6 @@ from trimtab.http.inner import (
     InnerTransport,
     async_body,
     native_cancellations,
-    read_ahead,
-    read_ahead_async,
     sync_body,
 )
 from trimtab.http.making import Maker
@@ -32,8 +30,6 @@ __all__ = [
     "async_body",
     "family_of",
     "native_cancellations",
-    "read_ahead",
-    "read_ahead_async",
     "sync_body",
     "tls_context",
     "usual_family",

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -40,8 +39,6 @@ __all__ = [
     "InnerTransport",
     "async_body",
     "native_cancellations",
-    "read_ahead",
-    "read_ahead_async",
     "sync_body",
 ]
 
@@ -300,10 +297,6 @@ class Body:
         if self.watcher is not None:
             self.watcher.dropped()
 
-    def keep(self, chunks: list[bytes]) -> None:
-        """Have what was read ahead in place of the library's stream, which is closed as before."""
-        self._content = _Ahead(chunks, self._content)
-
     def _is_late(self, error: BaseException) -> bool:
         """Return whether a time-out is the deadline's: the deadline shortens each wait."""
         is_timeout = isinstance(error, self._family.module.TimeoutException)
@@ -316,22 +309,6 @@ class Body:
         watcher, self.watcher = self.watcher, None
         if watcher is not None:
             watcher.ended(self)
-
-
-class _Ahead:
-    """A stream that was read ahead. Its closing is the original stream's."""
-
-    def __init__(self, chunks: list[bytes], stream: Any) -> None:
-        self._chunks = chunks
-        self.close = getattr(stream, "close", None)
-        self.aclose = getattr(stream, "aclose", None)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
 
 
 @cache
@@ -395,26 +372,6 @@ def async_body(module: ModuleType) -> Any:
                 self._closed(is_clean=is_clean)
 
     return AsyncBody
-
-
-def read_ahead(body: Any) -> None:
-    """Read a body whole; its reader gets what was read. Closes it if that fails."""
-    try:
-        body.keep(list(body))
-    except BaseException:
-        with suppress(Exception):
-            body.close()
-        raise
-
-
-async def read_ahead_async(body: Any) -> None:
-    """Do the same with a body for async clients."""
-    try:
-        body.keep([chunk async for chunk in body])
-    except BaseException:
-        with anyio.CancelScope(shield=True), suppress(Exception):
-            await body.aclose()
-        raise
 
 
 async def _within(stream: Any, body: Any) -> AsyncIterator[bytes]:

@@ -81,10 +81,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         response.extensions["trimtab"].instance
 
     Each instance has an inner transport of its own. A failed connect is tried again on another
-    instance; so is a connection that breaks before the response, for idempotent requests. For
-    those, a body of a known length up to 64 KiB is read before the response is returned, so that an
-    instance which dies within it fails no call. The client's timeouts, cookies, redirects, auth
-    and hooks work as without it.
+    instance; so is a connection that breaks before the response, for idempotent requests. The
+    client's timeouts, cookies, redirects, auth and hooks work as without it.
 
     Args:
         registry: where the instances are listed: a URL (see `connect`) or a registry object.

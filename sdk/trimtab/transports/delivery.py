@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab.calls import Request
 from trimtab.errors import ClosedError, ConfigurationError, DiscoveryError, PickError
 from trimtab.health import OVERLOADED
-from trimtab.http import (
-    OPENED,
-    Body,
-    async_body,
-    read_ahead,
-    read_ahead_async,
-    sync_body,
-)
+from trimtab.http import OPENED, Body, async_body, sync_body
 from trimtab.strategies import read_load_report
 from trimtab.transports.preparing import (
     restore_location,
@@ -42,10 +35,6 @@ if TYPE_CHECKING:
     from trimtab.transports.sides import Side
 
 __all__ = ["AsyncDelivery", "CallInfo", "SyncDelivery"]
-
-READ_AHEAD_BYTES = 65_536
-"""Bodies up to this length are read ahead."""
-_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,40 +236,20 @@ class _Delivery:
             return "the instance is slow or hangs, or the client's timeout is too short for it"
         return "the connection broke; not repeated, or no other instance was left to try"
 
-    def _framed(self, response: Any) -> Any:
-        """Return a response whose body is of ours, unless it is whole."""
-        if response.is_closed:
-            return response
-        body = response.stream
-        if not isinstance(body, Body):
-            # A custom transport's own stream.
-            family = self.side.family
-            body = response.stream = self._body_of(family.module)(body, family)
-        if self.request.deadline_at < inf:
-            body.left_s, body.late = self._time_left_s, self._late
-        return response
-
-    def _is_read_ahead(self, response: Any) -> bool:
-        """Whether its body is read before the caller gets the head.
-
-        So an instance that dies between the two costs no call that may be repeated.
-        """
-        length = response.headers.get("content-length", "")
-        return (
-            not response.is_closed
-            and length.isdecimal()
-            and len(length) < _DIGITS
-            and 0 < int(length) <= READ_AHEAD_BYTES
-            and self.request.may_be_repeated
-        )
-
     def _received(self, attempt: _Attempt, sent: Any, response: Any) -> Any:
         """Have a response's body end the attempt."""
+        body = response.stream
         if response.is_closed:
             # A custom transport gave the whole body at once. No one will close its stream.
             self.side.connections.give_back(attempt.inner)
         else:
-            response.stream.watcher = attempt
+            if not isinstance(body, Body):
+                # A custom transport's own stream.
+                family = self.side.family
+                body = response.stream = self._body_of(family.module)(body, family)
+            body.watcher = attempt
+            if self.request.deadline_at < inf:
+                body.left_s, body.late = self._time_left_s, self._late
         if response.has_redirect_location:
             restore_location(response, self._http, sent)
         return response
@@ -355,9 +324,7 @@ class SyncDelivery(_Delivery):
         attempt = _Attempt(self, pick, inner)
         OPENED.set(attempt.opened)
         try:
-            response = self._framed(inner.transport.handle_request(sent))
-            if self._is_read_ahead(response):
-                read_ahead(response.stream)
+            response = inner.transport.handle_request(sent)
         except BaseException:
             OPENED.set(None)
             connections.give_back(inner)
@@ -385,9 +352,7 @@ class AsyncDelivery(_Delivery):
         attempt = _Attempt(self, pick, inner)
         OPENED.set(attempt.opened)
         try:
-            response = self._framed(await inner.transport.handle_async_request(sent))
-            if self._is_read_ahead(response):
-                await read_ahead_async(response.stream)
+            response = await inner.transport.handle_async_request(sent)
         except BaseException:
             OPENED.set(None)
             connections.give_back(inner)
