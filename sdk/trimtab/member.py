@@ -59,8 +59,8 @@ UNANSWERED_S = 1.0
 """Latency assumed of an instance of unknown latency, while requests wait for it."""
 FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
 """The least time to the first trial after a failure, and between later ones."""
-FIRST_TRIAL_PICKS, TRIAL_PICKS = 20, 205
-"""The same in requests to the service: 205 keep a hung instance below half a percent."""
+FIRST_TRIAL_PICKS, TRIAL_PICKS = 60, 235
+"""The same in requests to the service: 235 keep a hung instance below half a percent."""
 SLOW_PICKS = 8
 """An instance that is only slow gets one of so many requests to the service for each time that it
 is slower, and at most as one that fails."""

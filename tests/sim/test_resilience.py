@@ -18,14 +18,15 @@ WORLD = """
 [scenario]
 name = "row"
 duration = "{duration}s"
-warmup = "5s"
+warmup = "{warmup}s"
 [service]
 servers = {servers}
-time = {{ law = "exponential", mean = "{mean}" }}
+time = {{ law = "{law}", mean = "{mean}" }}
 concurrency = {concurrency}
 queue_limit = 1000000
 [[clients]]
-arrivals = {{ kind = "poisson", rate = "{rate}/s" }}
+count = {count}
+arrivals = {{ kind = "{arrivals}", rate = "{rate}/s" }}
 timeout = "1s"
 """
 RETRIES = """
@@ -51,7 +52,8 @@ FAST_503 = fault('"errors"\nstatus = 503')
 
 def play(*parts, strategy="least_latency", depth="core", **changes):
     world = {"duration": 60, "servers": 5, "mean": "10ms", "concurrency": 4, "rate": 200}
-    text = "\n".join([WORLD.format(**{**world, **changes}), *parts])
+    world |= {"warmup": 5, "count": 1, "law": "exponential", "arrivals": "poisson"} | changes
+    text = "\n".join([WORLD.format(**world), *parts])
     run = simulate(Scenario.from_toml(text), strategy=strategy, seed=SEED, depth=depth)
     assert run.in_flight_left == 0
     return run.recorder
