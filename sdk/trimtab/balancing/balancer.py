@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
-from trimtab.background import on_fork
+from trimtab.background import close_soon, on_fork
 from trimtab.balancing.drivers import drive, drive_async
 from trimtab.balancing.functions import (
     AsyncFunctionDelivery,
@@ -133,6 +133,7 @@ class Balancer:
         self._lock = threading.Lock()
         self._services: dict[asyncio.AbstractEventLoop, Services] = {}
         _balancers.add(self)
+        finalize(self, _end_all, self._services).atexit = False
 
     def __repr__(self) -> str:
         return f"<Balancer {shown_url(self._registry)}>"
@@ -255,7 +256,7 @@ class Balancer:
     def forget(self) -> None:
         """Start afresh in a forked child: lists and threads are the parent's."""
         self._lock = threading.Lock()
-        self._services = {}
+        self._services.clear()
         if not self._is_seeded:
             self._rng.seed()
 
@@ -341,6 +342,13 @@ def _check_call(service: object, send: object, idempotent: object, key: object) 
         )
     if key is not None and not isinstance(key, str):
         raise ConfigurationError(f"service {service!r}: key is {key!r}; it must be a string")
+
+
+def _end_all(services: dict[Any, Services]) -> None:
+    """Let the lists go that a balancer used which was dropped without being closed."""
+    while services:
+        loop, each = services.popitem()
+        close_soon(loop, each.aclose)
 
 
 _balancers: WeakSet[Balancer] = WeakSet()

@@ -10,9 +10,9 @@ import asyncio
 import threading
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
-from trimtab.background import background, on_fork
+from trimtab.background import background, close_soon, on_fork
 from trimtab.discovery.lists import Lists
 from trimtab.discovery.settings import DiscoverySettings
 from trimtab.errors import ConfigurationError
@@ -48,7 +48,8 @@ class Directory:
 
     Any thread and any asyncio loop may use it. Transports and directories on the same loop that
     name the same registry with the same settings share their lists. A forked child starts with
-    no lists; callbacks stay with its parent.
+    no lists; callbacks stay with its parent. A directory that is dropped without being closed lets
+    its lists go, unless `on_change` still uses them.
 
     Args:
         registry: a registry or its URL.
@@ -78,6 +79,7 @@ class Directory:
         self._lock = threading.Lock()
         self._lists: dict[asyncio.AbstractEventLoop, Lists] = {}
         _directories.add(self)
+        finalize(self, _end_all, self._lists).atexit = False
 
     def __repr__(self) -> str:
         return f"<Directory {shown_url(self._registry)}>"
@@ -143,7 +145,7 @@ class Directory:
     def forget(self) -> None:
         """Start afresh in a forked child: lists and threads are the parent's."""
         self._lock = threading.Lock()
-        self._lists = {}
+        self._lists.clear()
         if not self._is_seeded:
             self._rng.seed()
 
@@ -261,6 +263,13 @@ class SyncDirectory:
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     return background().run(coroutine)
+
+
+def _end_all(lists: dict[Any, Lists]) -> None:
+    """Let the lists go of a directory that was dropped without being closed."""
+    while lists:
+        loop, each = lists.popitem()
+        close_soon(loop, each.let_go)
 
 
 _directories: WeakSet[Directory] = WeakSet()

@@ -104,6 +104,11 @@ class Lists:
             hold, self._hold = self._hold, None
             await hold.aclose()
 
+    async def let_go(self) -> None:
+        """Close it, since its user was dropped; not while there is a callback on changes."""
+        if not self._subscribed:
+            await self.aclose()
+
     def _opened(self) -> Hub:
         if self._closed:
             raise ClosedError("the directory was closed; make a new one")

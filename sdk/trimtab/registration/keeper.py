@@ -123,6 +123,18 @@ class Keeper:
                 failures, wait_s = 0, self._heartbeat_s
                 backoff.reset()
 
+    async def withdraw(self) -> None:
+        """Deregister. If the registry does not answer, it drops the instance with its lease."""
+        try:
+            async with asyncio.timeout(self._ttl_s):
+                await self._registrar.deregister(self._service, self.instance)
+        except (RegistryError, TimeoutError) as error:
+            logger.warning(
+                "%s: deregistration failed: %s", self._name, str(error) or "no answer in time"
+            )
+        except Exception:
+            logger.exception("%s: deregistration failed", self._name)
+
     async def _wait_for_change(self, wait_s: float) -> None:
         """Wait until the next heartbeat is due, or the instance has changed."""
         self._changed.clear()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet, finalize
 
-from trimtab.background import Block
-from trimtab.errors import ConfigurationError, RegistryError, RegistryUnavailableError
+from trimtab.background import Block, close_soon, on_fork
+from trimtab.errors import ConfigurationError, RegistryUnavailableError
 from trimtab.registration.keeper import Keeper, OwnCheck
 from trimtab.registries import Registrar, Registry, connect
 from trimtab.registries.protocol import CheckingRegistrar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from trimtab.check import Check
     from trimtab.instance import Instance
@@ -113,9 +115,6 @@ class Registration(Block):
             )
         self.service = service
         self._given = instance
-        self._registry = made
-        self._registrar: Registrar = made
-        self._owned = isinstance(registry, str)
         self._ttl_s = ttl_s
         self._drain_s = drain_s
         self._name = f"service {service!r}, instance {instance.id} at {made.url}"
@@ -146,6 +145,8 @@ class Registration(Block):
             else None
         )
         self._tasks: list[asyncio.Task[NoReturn]] = []
+        self._close = partial(_close, self._own, made if isinstance(registry, str) else None)
+        _registrations.add(self)
 
     def __repr__(self) -> str:
         is_open = "open" if self._tasks else "closed"
@@ -183,6 +184,8 @@ class Registration(Block):
             # From now on the registry adds its own results.
             self._keeper.change(self._given)
         self._start(self._keeper.run(), "registration")
+        end = partial(_end_dropped, self._name, self._tasks, self._keeper, self._close)
+        finalize(self, close_soon, asyncio.get_running_loop(), end).atexit = False
         if self._own is not None and not self._registry_checks:
             self._start(self._own.run(), "check")
 
@@ -217,14 +220,7 @@ class Registration(Block):
             return
         await asyncio.wait(tasks)
         try:
-            async with asyncio.timeout(self._ttl_s):
-                await self._registrar.deregister(self.service, self.instance)
-        except (RegistryError, TimeoutError) as error:
-            logger.warning(
-                "%s: deregistration failed: %s", self._name, str(error) or "no answer in time"
-            )
-        except Exception:
-            logger.exception("%s: deregistration failed", self._name)
+            await self._keeper.withdraw()
         finally:
             await self._close()
         if self._drain_s:
@@ -233,19 +229,12 @@ class Registration(Block):
     def abandon(self) -> list[asyncio.Task[NoReturn]]:
         """Stop heartbeats and checks without deregistering, as a crash of this process would.
 
+        A forked child does this by itself: the registration is its parent's.
+
         Returns:
             the tasks that were cancelled; an empty list if there were none.
         """
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        return tasks
-
-    async def _close(self) -> None:
-        if self._own is not None:
-            await self._own.aclose()
-        if self._owned:
-            await self._registry.aclose()
+        return _cancelled(self._tasks)
 
 
 def _checked_heartbeat_s(ttl_s: float, heartbeat_s: float | None) -> float:
@@ -259,3 +248,49 @@ def _checked_heartbeat_s(ttl_s: float, heartbeat_s: float | None) -> float:
             f"heartbeat_s is {heartbeat_s!r}; it must be above 0 and below ttl_s, {ttl_s!r}"
         )
     return heartbeat_s
+
+
+def _cancelled(tasks: list[asyncio.Task[NoReturn]]) -> list[asyncio.Task[NoReturn]]:
+    """Cancel tasks, take them out of their list, and return them."""
+    taken = tasks.copy()
+    tasks.clear()
+    for task in taken:
+        task.cancel()
+    return taken
+
+
+async def _close(own: OwnCheck | None, registry: Registry | None) -> None:
+    if own is not None:
+        await own.aclose()
+    if registry is not None:
+        await registry.aclose()
+
+
+async def _end_dropped(
+    name: str,
+    tasks: list[asyncio.Task[NoReturn]],
+    keeper: Keeper,
+    close: Callable[[], Awaitable[None]],
+) -> None:
+    """Withdraw a registration that was dropped without being closed."""
+    if not tasks:
+        return
+    logger.warning(
+        "%s: dropped without being closed, so it is withdrawn; keep it, or use a block", name
+    )
+    await asyncio.wait(_cancelled(tasks))
+    try:
+        await keeper.withdraw()
+    finally:
+        await close()
+
+
+_registrations: WeakSet[Registration] = WeakSet()
+
+
+def _abandon_all() -> None:
+    for registration in list(_registrations):
+        registration.abandon()
+
+
+on_fork(_abandon_all)

@@ -8,7 +8,7 @@ from collections import Counter
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 import httpx
 
@@ -218,6 +218,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         self._users: Counter[Any] = Counter()
         self._closed = False
         _transports.add(self)
+        finalize(self, _end_all, self._sync, self._async).atexit = False
 
     def __repr__(self) -> str:
         return f"<BalancedTransport {self._url()}{' closed' if self._closed else ''}>"
@@ -304,7 +305,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
     def forget(self) -> None:
         """Start afresh in a forked child: connections and threads are the parent's."""
         self._lock = threading.Lock()
-        self._sync, self._async = {}, {}
+        self._sync.clear()
+        self._async.clear()
         if not self._is_seeded:
             # Children with the parent's random state would all pick the same instances in step.
             self._rng.seed()
@@ -392,6 +394,13 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             self._closed = True
             for place in [each for each in self._async if each[1] is running_loop()]:
                 await self._async.pop(place).aclose()
+
+
+def _end_all(*sides: dict[Any, Any]) -> None:
+    """Let go what a transport used that was dropped without being closed."""
+    for each in sides:
+        while each:
+            each.popitem()[1].end()
 
 
 _transports: WeakSet[BalancedTransport] = WeakSet()

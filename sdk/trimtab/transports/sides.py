@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from trimtab.background import close_soon
 from trimtab.balancing import Services
 from trimtab.balancing.drivers import Bell
 from trimtab.discovery import Home
@@ -86,6 +87,14 @@ class Side:
         make = partial(settings.maker.make, family, is_async=is_async)
         self.connections = Connections(make, self._close, ages)
         self.others = OtherHosts(family, settings.maker, settings.proxies, is_async=is_async)
+
+    def end(self) -> None:
+        """Let everything go when the transport was dropped; called from a finalizer.
+
+        A response that is being read goes on: its connection is closed after it.
+        """
+        close_soon(self.home.loop, self.services.aclose)
+        self.others.take()
 
     def _retire(self, members: list[Member]) -> None:
         self.connections.retire(members)
