@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the annotations are read at run time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import CoercionError, Parameter
 
+from trimtab.durations import parse_duration_s
 from trimtab.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT",
     "LOCAL",
+    "AboveZero",
     "Configured",
+    "FromZero",
     "Json",
     "Positive",
     "Seconds",
@@ -34,6 +38,7 @@ __all__ = [
     "read_header",
     "read_method",
     "read_pairs",
+    "read_seconds",
     "read_target",
     "read_whole",
     "read_wholes",
@@ -51,6 +56,22 @@ def _above_zero(_: Any, value: float | None) -> None:
     # Written so that a NaN fails.
     if value is not None and not 0 < value < math.inf:
         raise ValueError("It must be above 0 and finite.")
+
+
+def _not_negative(_: Any, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError("It must be 0 or more and finite.")
+
+
+def read_seconds(_: Any, tokens: Sequence[Token]) -> float:
+    """Read a duration: a number of seconds, or one with its unit, as 500ms or 1m30s."""
+    text = tokens[0].value
+    try:
+        return float(text)
+    except ValueError:
+        with suppress(ValueError):
+            return parse_duration_s(text)
+    raise CoercionError(token=tokens[0], target_type=float)
 
 
 def read_whole(_: Any, tokens: Sequence[Token]) -> int:
@@ -75,7 +96,10 @@ Whole = Annotated[int, Parameter(converter=read_whole)]
 Positive = Annotated[int, Parameter(converter=read_whole, validator=_at_least_one)]
 
 
-Seconds = Annotated[float, Parameter(validator=_above_zero)]
+AboveZero = Annotated[float, Parameter(validator=_above_zero)]
+Seconds = Annotated[float, Parameter(converter=read_seconds, validator=_above_zero)]
+FromZero = Annotated[float, Parameter(converter=read_seconds, validator=_not_negative)]
+"""Seconds, which may be 0."""
 
 
 @Parameter(name="*")

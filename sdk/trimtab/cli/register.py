@@ -12,10 +12,11 @@ from cyclopts import Parameter
 import trimtab.registration
 from trimtab.check import Check
 from trimtab.cli.ending import DONE, shown_log
-from trimtab.cli.inputs import LOCAL, Positive, Seconds, Source, read_address, read_pairs
+from trimtab.cli.inputs import LOCAL, FromZero, Positive, Seconds, Source, read_address, read_pairs
 from trimtab.errors import ConfigurationError, TrimtabError
 from trimtab.hiding import shown
 from trimtab.instance import Instance
+from trimtab.registration.servers import accepting, passing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Child", "register"]
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_STOP_TIMEOUT_S = 10.0
-_TRY_EVERY_S = 0.05
 
 
 async def register(
@@ -42,6 +41,8 @@ async def register(
     id_: Annotated[str, Parameter(name="--id", show_default=False)] = "",
     meta: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     ready_timeout_s: Annotated[Seconds, Parameter(name="--ready-timeout")] = 30.0,
+    drain_s: Annotated[FromZero, Parameter(name="--drain")] = 0.0,
+    stop_timeout_s: Annotated[Seconds, Parameter(name="--stop-timeout")] = 30.0,
     check: str | None = None,
     check_interval_s: Annotated[Seconds, Parameter(name="--check-interval")] = 5.0,
     check_timeout_s: Annotated[Seconds, Parameter(name="--check-timeout")] = 2.0,
@@ -52,13 +53,15 @@ async def register(
     """Register an instance, send heartbeats, and deregister it at the end.
 
     Without a command it runs until SIGINT or SIGTERM. With a command, it starts the command,
-    registers the instance once its address accepts connections, deregisters it, and only then
-    stops the command. The exit code is the command's.
+    registers the instance once its address accepts connections and its check passes, deregisters
+    it, waits for --drain, and only then stops the command by SIGTERM. A second signal ends the
+    waiting. The exit code is the command's.
 
     ```
     trimtab register orders 127.0.0.1:8080 --zone a --meta version=7
     trimtab register orders 127.0.0.1:8080 -- python -m http.server 8080
     trimtab register orders 127.0.0.1:8080 --check http:/health
+    trimtab register orders 10.0.0.7:8080 --drain 5s -- gunicorn -b 0.0.0.0:8080 shop:app
     ```
 
     Args:
@@ -72,6 +75,9 @@ async def register(
         id_: Its id in the registry; HOST:PORT by default.
         meta: KEY=VALUE; may be repeated.
         ready_timeout_s: How long a command may take until it accepts connections, in seconds.
+        drain_s: How long the command serves on after it was deregistered, so that clients notice:
+            a little over their poll interval, or a round trip if they watch.
+        stop_timeout_s: How long the command may take to end after SIGTERM; then it is killed.
         check: How to find out whether it is healthy: http:/PATH, tcp or "script:COMMAND". The
             registry runs the check if it can, else this command does.
         check_interval_s: Seconds between checks.
@@ -96,15 +102,19 @@ async def register(
     lease = trimtab.registration.register(
         source.registry, service, instance, ttl_s=ttl_s, check=own_check or None
     )
-    with shown_log(), _stop_signals() as stop:
+    with shown_log(), _stop_signals() as (stop, hurry):
         if not command:
             async with _registered(lease, source.registry):
                 await stop.wait()
+            await _first_of(hurry.wait(), asyncio.sleep(drain_s))
             return DONE
-        async with Child(command) as child:
+        async with Child(command, stop_timeout_s=stop_timeout_s) as child:
             if await child.accepts(instance, stop, timeout_s=ready_timeout_s):
+                if own_check:
+                    await child.passes(own_check, instance, stop, timeout_s=ready_timeout_s)
                 async with _registered(lease, source.registry):
-                    await child.ended_or(stop)
+                    await child.ended_or(stop.wait())
+                await child.ended_or(hurry.wait(), asyncio.sleep(drain_s))
         return child.code
 
 
@@ -118,23 +128,28 @@ async def _registered(lease: Registration, registry: str) -> AsyncIterator[None]
 
 
 @contextmanager
-def _stop_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGINT and SIGTERM set."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+def _stop_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Yield two events: SIGINT and SIGTERM set the first, and when they come again the second."""
+    loop, stop, hurry = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def note() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for each in _STOP_SIGNALS:
-        loop.add_signal_handler(each, stop.set)
+        loop.add_signal_handler(each, note)
     try:
-        yield stop
+        yield stop, hurry
     finally:
         for each in _STOP_SIGNALS:
             loop.remove_signal_handler(each)
 
 
 class Child:
-    """A child process; leaving the block stops it, by SIGTERM and after ten seconds by SIGKILL."""
+    """A child process; leaving the block stops it, by SIGTERM and after a time-out by SIGKILL."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], *, stop_timeout_s: float = 10.0) -> None:
         self._command = command
+        self._stop_timeout_s = stop_timeout_s
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -151,19 +166,24 @@ class Child:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not stop.is_set() and self._running.returncode is None:
-                    if await _is_open(instance):
-                        return True
-                    await asyncio.sleep(_TRY_EVERY_S)
-                return False
+                await self.ended_or(stop.wait(), accepting(instance))
+                return self._running.returncode is None and not stop.is_set()
         raise TrimtabError(
             f"{self._command[0]!r} does not accept connections at {instance.address} after "
             f"{timeout_s:g} s; check the address, or raise --ready-timeout"
         )
 
-    async def ended_or(self, stop: asyncio.Event) -> None:
-        """Wait until the child has ended, or `stop` is set."""
-        await _first_of(self._running.wait(), stop.wait())
+    async def passes(
+        self, check: Check, instance: Instance, stop: asyncio.Event, *, timeout_s: float
+    ) -> None:
+        """Wait until a check passes, or `timeout_s`; then it is registered as it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.ended_or(stop.wait(), passing(check, instance))
+
+    async def ended_or(self, *waits: Coroutine[Any, Any, Any]) -> None:
+        """Wait until the child has ended, or one of `waits` has."""
+        await _first_of(self._running.wait(), *waits)
 
     @property
     def _running(self) -> asyncio.subprocess.Process:
@@ -187,27 +207,18 @@ class Child:
         if self._running.returncode is None:
             self._running.terminate()
         try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
+            async with asyncio.timeout(self._stop_timeout_s):
                 await self._running.wait()
         except TimeoutError:
             self._running.kill()
             await self._running.wait()
 
 
-async def _is_open(instance: Instance) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(instance.host, instance.port)
-    except OSError:
-        return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
 async def _first_of(*waits: Coroutine[Any, Any, Any]) -> None:
     tasks = [asyncio.ensure_future(each) for each in waits]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,11 +5,13 @@ instance (after a restart, or a late heartbeat), it is registered again. If the 
 answer, the heartbeat is tried again, with backoff, as long as the registration is open. A check of
 the instance is run by the registry if it can, else here.
 
-`registration` has what users hold; `keeper` the loops behind it.
+`registration` has what users hold; `keeper` the loops behind it; `servers` what ties it to the
+start and the stop of a server.
 """
 
 from __future__ import annotations
 
 from trimtab.registration.registration import Registration, register
+from trimtab.registration.servers import GunicornHooks, Registered
 
-__all__ = ["Registration", "register"]
+__all__ = ["GunicornHooks", "Registered", "Registration", "register"]

@@ -215,16 +215,23 @@ class Registration(Block):
 
         If the registry does not answer, it drops the instance when the lease ends.
         """
+        if await self.withdraw() and self._drain_s:
+            await asyncio.sleep(self._drain_s)
+
+    async def withdraw(self) -> bool:
+        """Deregister without waiting for clients; return whether it was registered.
+
+        For servers that have stopped already.
+        """
         tasks = self.abandon()
         if not tasks:
-            return
+            return False
         await asyncio.wait(tasks)
         try:
             await self._keeper.withdraw()
         finally:
             await self._close()
-        if self._drain_s:
-            await asyncio.sleep(self._drain_s)
+        return True
 
     def abandon(self) -> list[asyncio.Task[NoReturn]]:
         """Stop heartbeats and checks without deregistering, as a crash of this process would.

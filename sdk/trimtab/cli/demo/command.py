@@ -14,7 +14,7 @@ from trimtab.cli.demo.results import draw, summary, summary_json
 from trimtab.cli.demo.run import Plan, run_demo
 from trimtab.cli.demo.viewers import Board, Lines, Quiet
 from trimtab.cli.ending import DONE, FAILED
-from trimtab.cli.inputs import DEFAULT, Configured, Json, Seconds, Strategy, Whole
+from trimtab.cli.inputs import DEFAULT, AboveZero, Configured, Json, Seconds, Strategy, Whole
 from trimtab.errors import ConfigurationError
 from trimtab.strategies import resolve
 
@@ -31,7 +31,7 @@ _LEAST_S = 4.0
 def demo(
     *,
     duration: Seconds = 20.0,
-    rate: Seconds = 240.0,
+    rate: AboveZero = 240.0,
     strategy: Strategy = "least_latency",
     seed: Whole = 1,
     svg: Path | None = None,
