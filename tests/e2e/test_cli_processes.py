@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 import httpx
 import pytest
@@ -155,6 +156,56 @@ def test_register_runs_a_command_and_ends_it_after_deregistering(registry):
     assert ids(registry, "child") == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_register_lets_a_command_serve_on_until_clients_know(registry, wait_until):
+    child, port = http_server()
+    argv = ("drained", f"127.0.0.1:{port}", "--drain", "2s", "--registry", registry, "--", *child)
+    with Running("register", *argv) as registering:
+        registering.lines_until("Registered")
+        registering.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: ids(registry, "drained") == [])
+        left_at = time.monotonic()
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).is_success
+        assert registering.ended()[0] == 128 + signal.SIGTERM
+        assert time.monotonic() - left_at > 1
+
+
+def test_a_second_signal_ends_the_waiting_for_clients(registry, wait_until):
+    child, port = http_server()
+    argv = ("hurried", f"127.0.0.1:{port}", "--drain", "1h", "--registry", registry, "--", *child)
+    with Running("register", *argv) as registering:
+        registering.lines_until("Registered")
+        registering.process.send_signal(signal.SIGINT)
+        wait_until(lambda: ids(registry, "hurried") == [])
+        assert registering.stop(signal.SIGINT)[0] == 128 + signal.SIGTERM
+
+
+def test_register_waits_for_the_check_of_a_command(registry, tmp_path, wait_until):
+    child, port = http_server("--directory", str(tmp_path))
+    address = f"127.0.0.1:{port}"
+    argv = ("checked2", address, "--check", "http:/well", "--registry", registry, "--", *child)
+    with Running("register", *argv) as registering:
+        wait_until(lambda: is_open(port))
+        assert ids(registry, "checked2") == []
+        tmp_path.joinpath("well").touch()
+        registering.lines_until("Registered")
+        with Directory(registry) as directory:
+            assert [each.status for each in directory.instances("checked2")] == [Status.PASSING]
+        registering.stop(signal.SIGTERM)
+
+
+def http_server(*options):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", str(port))
+    return (*program, *options), port
+
+
+def is_open(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_register_ends_with_its_command(registry):

@@ -55,7 +55,7 @@ class Server:
         # Started by its own script, as it starts itself anew.
         gunicorn = (str(Path(sys.executable).with_name("gunicorn")), "plain:app")
         own = ("register", "orders", self.id, "--registry", self._url, "--drain")
-        wrapped = (*python, "trimtab.cli", *own, f"{self._drain_s}s", "--")
+        wrapped = (*python, "trimtab.cli", *own, f"{self._drain_s}s", "--check", "tcp", "--")
         bind = ("--bind", self.id, "--keep-alive", "10", "--worker-class", "gthread")
         return {
             "uvicorn": (*python, "uvicorn", "shop:app", "--port", port),
@@ -67,8 +67,11 @@ class Server:
         }
 
     def _own(self, text):
+        """Give a program of the page with another registry and port, a short drain and a check."""
         text = text.replace("consul://127.0.0.1:8500", self._url).replace("8001", str(self.port))
-        return text.replace("drain_s=5.0", f"drain_s={self._drain_s}")
+        return text.replace(
+            "drain_s=5.0", f"drain_s={self._drain_s}, check=trimtab.Check.parse('tcp')"
+        ).replace("from trimtab import", "import trimtab\nfrom trimtab import")
 
     def start(self):
         with self._log.open("ab") as log:
@@ -107,10 +110,11 @@ class Listed:
 
     def __init__(self, url):
         self._directory = Directory(url).sync()
-        self.lists = []
+        self.lists, self.statuses = [], set()
         self._directory.on_change("orders", self._note)
 
     def _note(self, snapshot):
+        self.statuses.update(str(each.status) for each in snapshot.instances)
         self.lists.append({each.id for each in snapshot.instances if each.status == "passing"})
 
     @property
@@ -192,6 +196,7 @@ def test_no_post_fails_in_a_rolling_restart(
     done = under_load(registry, restarts, rate_per_s=rate_per_s)
     assert failures(done) == []
     assert {call.instance for call in done} == {each.id for each in servers}
+    assert listed.statuses == {"passing"}, "listed before it served"
 
 
 @pytest.mark.parametrize(("rounds", "rate_per_s"), ROUNDS)

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from trimtab import background as background_module
-from trimtab.background import Background, background, on_fork
+from trimtab.background import Background, background, close_soon, on_fork
 
 
 @pytest.fixture
@@ -92,6 +92,68 @@ def test_stopping_cancels_what_runs_and_closes_the_loop():
     assert seen == ["cancelled"]
     assert task.cancelled()
     assert own.loop.is_closed()
+
+
+def test_at_rest_it_runs_in_the_thread_of_its_caller(own):
+    async def where():
+        # Neither may this task be left behind, nor may its end be waited for.
+        endless.append(asyncio.ensure_future(asyncio.Event().wait()))
+        return threading.current_thread(), await asyncio.to_thread(threading.active_count)
+
+    endless = []
+    own.rest()
+    own.rest()
+    for _ in range(2):
+        assert own.run(where())[0] is threading.current_thread()
+    with pytest.raises(KeyError):
+        own.run(raising(KeyError))
+    assert [each.cancelled() for each in endless] == [True, True]
+    own.stop()
+    assert own.loop.is_closed()
+
+
+async def raising(kind):
+    raise kind
+
+
+def test_where_no_thread_can_start_it_runs_in_that_of_its_caller(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    async def works():
+        with pytest.raises(KeyError):
+            await asyncio.get_running_loop().run_in_executor(None, {}.__getitem__, "a")
+        return await asyncio.get_running_loop().run_in_executor(None, lambda: 7)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(background_module.ThreadPoolExecutor, "submit", refuse)
+        late = Background()
+        assert late.run(works()) == 7
+    late.stop()
+    assert late.loop.is_closed()
+
+
+def test_a_loop_that_is_at_rest_is_closed_when_it_is_dropped():
+    own = Background()
+    own.rest()
+    loop = own.loop
+    del own
+    assert loop.is_closed()
+
+
+def test_what_a_finalizer_closes_on_a_loop_that_has_ended_is_left(own):
+    calls = []
+
+    async def close():
+        calls.append(threading.current_thread().name)
+
+    closed = asyncio.new_event_loop()
+    closed.close()
+    close_soon(closed, close)
+    close_soon(own.loop, close)
+    own.run(asyncio.sleep(0))
+    assert calls == ["trimtab"]
 
 
 def test_a_child_forgets_what_must_not_be_inherited():

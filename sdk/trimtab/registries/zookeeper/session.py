@@ -266,14 +266,17 @@ class Session:
         self.client.remove_listener(self._on_state)
         ended = threading.Event()
         cutter = threading.Thread(target=self._cut, args=(ended,), name=THREAD_NAME, daemon=True)
-        cutter.start()
+        # From Python 3.12 on, none can be started at the interpreter's end.
+        with contextlib.suppress(RuntimeError):
+            cutter.start()
         try:
             self.client.stop()
             self.client.close()
         except Exception as error:  # noqa: BLE001 - kazoo raises bare ones when a member hangs
             self.client.logger.debug("session not ended: %s", error)
         ended.set()
-        cutter.join()
+        if cutter.is_alive():
+            cutter.join()
         self._soon(self._wake)
 
     def _cut(self, ended: threading.Event) -> None:
