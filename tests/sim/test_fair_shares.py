@@ -33,7 +33,7 @@ def test_equal_instances_get_equal_shares_in_windows_of_20_requests_each(
 ):
     duration = 24 * window_s  # ten bins of the recorder per window
     world = {"servers": servers, "rate": rate, "mean": "1ms", "law": law, "warmup": 0}
-    recorder = play(duration=duration, arrivals="steady", **world)
+    recorder = play(duration=duration, arrivals="constant", **world)
     windows = [shares(recorder, n * window_s, (n + 1) * window_s, duration) for n in range(24)]
     least, most = min(map(min, windows)), max(map(max, windows))
     print(f"{least:.2f} to {most:.2f} of fair")
