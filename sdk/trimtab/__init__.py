@@ -36,7 +36,8 @@ from trimtab.instance import Instance, Snapshot, Status
 from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
-from trimtab.strategies import STRATEGIES, Maglev, RingHash, ZoneAware
+from trimtab.reporting import AsgiLoadReporter, WsgiLoadReporter
+from trimtab.strategies import STRATEGIES, LeastLoad, Maglev, RingHash, ZoneAware
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 from trimtab.transports import BalancedTransport, CallInfo, RequestOptions
 
@@ -44,6 +45,7 @@ __all__ = [
     "STRATEGIES",
     "AlertSettings",
     "Alerter",
+    "AsgiLoadReporter",
     "BalancedTransport",
     "Balancer",
     "CallInfo",
@@ -67,6 +69,7 @@ __all__ = [
     "Instance",
     "InstanceChanged",
     "InvalidInstanceError",
+    "LeastLoad",
     "Maglev",
     "MemberStatistics",
     "NoEligibleInstanceError",
@@ -97,6 +100,7 @@ __all__ = [
     "Snapshot",
     "Status",
     "TrimtabError",
+    "WsgiLoadReporter",
     "ZoneAware",
     "connect",
     "register",

@@ -12,7 +12,7 @@ from trimtab.discovery.guard import LossGuard
 from trimtab.discovery.reading import Reader
 from trimtab.health.envoy import EnvoyDetector
 from trimtab.pool import Pick
-from trimtab.strategies.random import RandomChoice
+from trimtab.strategies.drawing import RandomChoice
 
 __all__ = ["BUGS"]
 

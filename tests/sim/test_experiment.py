@@ -7,7 +7,7 @@ import pytest
 from distributed import LocalCluster
 from matplotlib.figure import Figure
 
-from trimtab.strategies.random import RandomChoice
+from trimtab.strategies.drawing import RandomChoice
 from trimtab_sim import Result, Scenario, Sweep, compare, run, sweep
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.executors import Task, _chunks, perform

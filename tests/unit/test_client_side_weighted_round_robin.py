@@ -122,6 +122,22 @@ def test_turns_follow_the_reports_after_the_blackout():
     assert all(abs(counts[id_] - wanted) <= 2 for id_, wanted in zip("abc", (100, 200, 300)))  # noqa: B905
 
 
+def test_a_utilization_without_a_rate_counts_too():
+    """vLLM reports no rate (vllm issue #24905)."""
+    strategy = strategy_of(3, blackout_s=0.0)
+    for member_id, utilization in (("a", 0.9), ("b", 0.45), ("c", 0.3)):
+        strategy.report(member_id, LoadReport(qps=0.0, utilization=utilization), 0.0)
+    counts = tally(strategy, 1.0)
+    assert all(abs(counts[id_] - wanted) <= 2 for id_, wanted in zip("abc", (100, 200, 300)))  # noqa: B905
+    # Beside one that reports a rate, it counts as if it had that rate.
+    strategy.report("a", LoadReport(qps=10.0, utilization=0.9), 1.0)
+    counts = tally(strategy, 3.0)
+    assert all(abs(counts[id_] - wanted) <= 2 for id_, wanted in zip("abc", (100, 200, 300)))  # noqa: B905
+    # One that is idle, or says nothing, keeps its weight.
+    strategy.report("c", LoadReport(qps=0.0, utilization=0.0), 4.0)
+    assert abs(tally(strategy, 5.0)["c"] - 300) <= 2
+
+
 def test_who_says_nothing_gets_the_mean_and_one_word_is_too_few():
     strategy = strategy_of(3, blackout_s=0.0)
     strategy.report("a", load(3), 0.0)

@@ -8,7 +8,7 @@ import pytest
 from trimtab import ConfigurationError, Instance
 from trimtab.member import Member
 from trimtab.strategies import WeightedLeastRequest
-from trimtab.strategies.least_request_full_scan import LeastRequestFullScan
+from trimtab.strategies.weighted_least_request import LeastRequestFullScan
 
 
 class Scripted(Random):

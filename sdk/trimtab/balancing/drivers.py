@@ -1,9 +1,9 @@
 """Drivers of the request machine: they carry out its steps, and hold no rule.
 
 `drive` blocks its thread; `drive_async` runs on asyncio and trio. Both do what
-`trimtab.calls.request` says: send an attempt, wait, discard a response, end. How an attempt is
-sent, and what its end means, is said by a `Delivery`: over httpx in `trimtab.transports`, by the
-user's own function in `Balancer`.
+`trimtab.calls.request` says: send an attempt, wait, ask for load, discard a response, end. How an
+attempt is sent, and what its end means, is said by a `Delivery`: over httpx in
+`trimtab.transports`, by the user's own function in `Balancer`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from trimtab.calls import ANSWER, Wait
+from trimtab.calls import ANSWER, Ask, Wait
 from trimtab.http import native_cancellations
 from trimtab.pool import Pick
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from trimtab.balancing.service import Service
     from trimtab.calls import Fail, Request, Step
 
-__all__ = ["Bell", "Delivery", "drive", "drive_async"]
+__all__ = ["Bell", "Delivery", "drive", "drive_async", "raise_swallowed"]
 
 
 class Delivery(Protocol):
     """One request of a caller: how its attempts are sent, and what comes of them.
 
-    `send` and `discard` are async functions for `drive_async`. `send` returns the response, or
-    raises; `answered` and `failed` translate these for the machine and return its next step. The
-    request has begun.
+    `send`, `ask` and `discard` are async functions for `drive_async`. `send` returns the response,
+    or raises; `answered` and `failed` translate these for the machine and return its next step.
+    The request has begun.
     """
 
     service: Service
@@ -44,6 +44,9 @@ class Delivery(Protocol):
 
     def send(self, pick: Pick) -> Any:
         """Send one attempt and return its response."""
+
+    def ask(self, step: Ask) -> Any:
+        """Ask instances for their load, and report what they say; raise nothing for it."""
 
     def answered(self, pick: Pick, response: Any) -> Step:
         """Take a response."""
@@ -79,6 +82,9 @@ def drive(delivery: Delivery, step: Step) -> Any:
                     delivery.discard(pick, response)
             elif isinstance(step, Wait):
                 step = _wait(delivery.service, delivery.request, step)
+            elif isinstance(step, Ask):
+                delivery.ask(step)
+                step = delivery.service.resumed(delivery.request)
             else:
                 raise delivery.error(_fail(step))  # noqa: TRY301 - the same end as any error
     except BaseException:
@@ -95,7 +101,7 @@ async def drive_async(delivery: Delivery, step: Step) -> Any:
         before = native_cancellations()
         with anyio.move_on_after(request.deadline_at - service.clock()):
             return await _drive(delivery, step)
-        _raise_swallowed(before)
+        raise_swallowed(before)
     except BaseException:
         service.cancelled(request)
         raise
@@ -124,6 +130,9 @@ async def _drive(delivery: Delivery, step: Step) -> Any:
             await _discard(delivery, pick, response)
         elif isinstance(step, Wait):
             step = await _wait_async(delivery.service, request, step)
+        elif isinstance(step, Ask):
+            await delivery.ask(step)
+            step = delivery.service.resumed(request)
         else:
             raise delivery.error(_fail(step))
 
@@ -134,7 +143,7 @@ async def _discard(delivery: Delivery, pick: Pick, response: Any) -> None:
         await delivery.discard(pick, response)
 
 
-def _raise_swallowed(before: int) -> None:
+def raise_swallowed(before: int) -> None:
     """Raise the cancellation of this task that a task group or a cancel scope swallowed."""
     if native_cancellations() > before:
         raise asyncio.CancelledError
@@ -197,7 +206,7 @@ class Bell:
         before = native_cancellations()
         with anyio.move_on_after(max(timeout_s, 0.0)):
             await self._event.wait()
-        _raise_swallowed(before)
+        raise_swallowed(before)
         self._event = anyio.Event()
 
     def _set(self) -> None:
@@ -245,7 +254,7 @@ class _SideBySide:
             if step is None and mistake is None:
                 # A client may cancel its own calls, as a channel of gRPC does when it is closed.
                 raise self._cut_off or asyncio.CancelledError  # noqa: TRY301 - as any cancellation
-            _raise_swallowed(before)
+            raise_swallowed(before)
         except BaseException:
             if step is ANSWER:  # The caller does not get it.
                 self._ends.append((*self.answer, None))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trimtab.balancing.service import Service
     from trimtab.balancing.services import Services
-    from trimtab.calls import Fail, Failure, Step
+    from trimtab.calls import Ask, Fail, Failure, Step
     from trimtab.instance import Instance
     from trimtab.pool import Pick
 
@@ -182,6 +182,9 @@ class FunctionDelivery:
             return self._failed(pick, wrong, "caller")
         return self._failed(pick, error, failure)
 
+    def ask(self, _step: Ask) -> Any:
+        """Do nothing: how to ask is not known."""
+
     def discard(self, _pick: Pick, _result: Any) -> Any:
         """Do nothing: a result is the user's."""
 
@@ -244,6 +247,9 @@ class AsyncFunctionDelivery(FunctionDelivery):
             # got. A cancel scope does not recognise that as its own; here it cancels once more.
             await anyio.lowlevel.checkpoint_if_cancelled()
             raise
+
+    async def ask(self, _step: Ask) -> None:
+        """Do nothing: how to ask is not known."""
 
     async def discard(self, _pick: Pick, _result: Any) -> None:
         """Do nothing: a result is the user's."""

@@ -229,10 +229,13 @@ class Service:
 
     # -- load, probes ------------------------------------------------------------------------
 
-    def report(self, pick: Pick, report: LoadReport) -> None:
-        """Take an instance's report of its load."""
+    def report(self, id_: str, report: LoadReport | None) -> None:
+        """Take an instance's report of its load; None: it was asked, and did not answer."""
         with self.lock:
-            self._pool.report(pick.member.id, report, self.clock())
+            if report is None:
+                self._pool.silent(id_)
+            else:
+                self._pool.report(id_, report, self.clock())
 
     def probed(self, id_: str, *, is_well: bool, why: str = "") -> None:
         """Take the verdict of an active probe; see `Pool.probed`."""

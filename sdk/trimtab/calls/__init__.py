@@ -11,7 +11,7 @@ from __future__ import annotations
 from trimtab.calls.budget import Backoff, RetryBudget
 from trimtab.calls.latencies import LatencyQuantile
 from trimtab.calls.policies import FAILURES, IDEMPOTENT, Failure, HedgePolicy, RetryPolicy
-from trimtab.calls.request import ANSWER, Answer, Fail, Request, Step, Wait
+from trimtab.calls.request import ANSWER, Answer, Ask, Fail, Request, Step, Wait
 from trimtab.calls.shared import Calls
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "FAILURES",
     "IDEMPOTENT",
     "Answer",
+    "Ask",
     "Backoff",
     "Calls",
     "Fail",

@@ -6,7 +6,8 @@ The rules, in the order in which a request meets them:
    no request waits for the registry.
 2. The pool picks an instance for each attempt. It prefers one that this request has not tried,
    while one is eligible and has room; it never picks one that this request could not connect to,
-   while another is eligible. The pick counts as in flight until the body has ended.
+   while another is eligible. The pick counts as in flight until the body has ended. A strategy may
+   have two instances asked for their load first, for a bounded time.
 3. If no such instance has room, the request queues: first come, first served, at most `max_pending`
    requests, each for at most `max_wait_s`. A hedge does not queue.
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
@@ -30,6 +31,7 @@ States and events. Each event takes `now` and returns the next step:
 
 * a `Pick`: send an attempt to its instance;
 * `Wait`: do nothing until a time, or until `wake` is called;
+* `Ask`: ask instances for their load, report the answers, then call `resumed`;
 * `ANSWER`: give this response to the caller, and cancel all other attempts;
 * `Fail`: give the caller an error, and cancel all attempts;
 * None: go on waiting for the attempts that run.
@@ -41,6 +43,8 @@ A response that does not lead to `ANSWER` must be discarded.
 | new       | begin           | choose; without a list: listing                                  |
 | listing   | resumed         | list is there: choose; refused or too late: failed               |
 | (choose)  |                 | an instance: sending; all full: queued; none eligible: failed    |
+|           |                 | the load of two is not known well enough: asking                 |
+| asking    | resumed         | choose, among these two; too late: failed                        |
 | queued    | resumed         | its turn: choose; too late: failed                               |
 | sending   | answered        | answered; if retried: paused, choose, or sending (another runs)  |
 | sending   | failed          | another runs: sending; retried: paused or choose; else failed    |
@@ -63,15 +67,18 @@ from trimtab.calls.budget import Backoff
 from trimtab.errors import PickError, SaturatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trimtab.calls.policies import Failure, RetryPolicy
     from trimtab.calls.shared import Calls
+    from trimtab.member import Member
     from trimtab.pool import Outcome, Pick
 
-__all__ = ["ANSWER", "Answer", "Fail", "Request", "State", "Step", "Wait"]
+__all__ = ["ANSWER", "Answer", "Ask", "Fail", "Request", "State", "Step", "Wait"]
 
-State: TypeAlias = Literal["new", "listing", "queued", "sending", "paused", "answered", "failed"]
+State: TypeAlias = Literal[
+    "new", "listing", "asking", "queued", "sending", "paused", "answered", "failed"
+]
 
 _BLAMELESS = frozenset({"caller", "unprocessed"})
 """The failures that are not the instance's."""
@@ -80,6 +87,7 @@ _ROUNDING_S = 1e-9
 """Waits end within a rounding error of their time."""
 _WAITING_FOR: dict[State, str] = {
     "listing": "waiting for the first list",
+    "asking": "asking instances for their load",
     "queued": "waiting for room on an instance",
     "paused": "waiting before another attempt",
 }
@@ -89,6 +97,19 @@ _WAITING_FOR: dict[State, str] = {
 class Wait:
     """Do nothing until a time, or until `wake` is called; then call `resumed`."""
 
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask instances for their load, all at once; then call `resumed`.
+
+    Attributes:
+        members: those to ask.
+        until: when to stop waiting for answers.
+    """
+
+    members: Sequence[Member]
     until: float
 
 
@@ -114,7 +135,7 @@ class Answer:
 
 ANSWER: Final = Answer()
 
-Step: TypeAlias = "Pick | Wait | Answer | Fail | None"
+Step: TypeAlias = "Pick | Wait | Ask | Answer | Fail | None"
 
 
 class Request:
@@ -140,6 +161,7 @@ class Request:
     """
 
     __slots__ = (
+        "_among",
         "_backoff",
         "_calls",
         "_first",
@@ -190,6 +212,7 @@ class Request:
         self._tried: tuple[str, ...] = ()
         self._unreachable: tuple[str, ...] = ()
         self._unprocessed = 0
+        self._among: Sequence[Member] = ()
         self._wait: Wait | None = None
         self.deadline_at = deadline_at
         self.state: State = "new"
@@ -280,6 +303,8 @@ class Request:
             return None
         if self._calls.is_closed:
             return self._send(now)
+        if self.state == "asking":
+            return self.deadline_passed(now) if self._is_late(now) else self._send(now)
         return self._go_on(now)
 
     def deadline_passed(self, now: float) -> Fail:
@@ -325,7 +350,14 @@ class Request:
             if not in_turn and calls.queue.count:
                 raise calls.must_queue(now)
             exclude = self._tried if not self._running else self._tried_or_running()
-            pick = calls.pool.pick(now, key=self._key, exclude=exclude, never=self._unreachable)
+            among: Sequence[Member] = ()
+            if calls.pool.asks_first and not in_turn and not self._running:
+                if self.state != "asking" and (ask := self._ask(exclude, now)):
+                    return ask
+                among = self._among
+            pick = calls.pool.pick(
+                now, key=self._key, exclude=exclude, never=self._unreachable, among=among
+            )
         except SaturatedError as error:
             return self._queue(error, now)
         except PickError as error:
@@ -336,6 +368,15 @@ class Request:
         if self._hedged:
             self._plan_hedge(pick, now)
         return pick
+
+    def _ask(self, exclude: tuple[str, ...], now: float) -> Ask | None:
+        """Have instances asked for their load, if the strategy wants that before it chooses."""
+        pool = self._calls.pool
+        self._among, asked = pool.to_ask(now, key=self._key, exclude=exclude)
+        if not asked:
+            return None
+        self.state = "asking"
+        return Ask(asked, min(now + pool.ask_timeout_s, self.deadline_at))
 
     def _answer(self, pick: Pick, now: float) -> Answer:
         for other in self._running:

@@ -183,6 +183,7 @@ class Pool:
         key: str | None = None,
         exclude: Collection[str] = (),
         never: Collection[str] = (),
+        among: Sequence[Member] = (),
     ) -> Pick:
         """Choose a member for one request and count it in flight.
 
@@ -193,6 +194,8 @@ class Pool:
                 is eligible and has room.
             never: ids among these that could not be connected to. They are avoided while another
                 is eligible, even if that one is full.
+            among: the members to choose among, as `to_ask` gave them; those that may not be
+                picked any more are left out, and without any it is an ordinary choice.
 
         Raises:
             NoInstancesError: the list is empty.
@@ -206,7 +209,11 @@ class Pool:
             raise nothing_to_pick(self.service, len(self._members), self._reasons.values())
         if exclude and self._covers(exclude):
             exclude = () if self._covers(never) else never
-        if self._limiter is None:
+        if among and (left := self._still_eligible(among, exclude)):
+            pick = Pick(self._extras.choose_among(left, now), now, self._observer)
+            if self._limiter is not None:
+                self._limiter.changed(pick.member)
+        elif self._limiter is None:
             pick = Pick(self._strategy.choose(now, key, exclude), now, self._observer)
         else:
             pick = Pick(self._choose_with_room(now, key, exclude, never), now, self._observer)
@@ -256,6 +263,44 @@ class Pool:
     def report(self, id_: str, report: LoadReport, now: float) -> None:
         """Take a member's load report."""
         self._extras.report(id_, report, now)
+
+    # -- asking for load before a pick ---------------------------------------------------------
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether the strategy may have instances asked for their load before a pick."""
+        return self._extras.asks_first
+
+    @property
+    def ask_timeout_s(self) -> float:
+        """How long the answers are waited for, in seconds."""
+        return self._extras.ask_timeout_s
+
+    def to_ask(
+        self, now: float, *, key: str | None = None, exclude: Collection[str] = ()
+    ) -> tuple[Sequence[Member], Sequence[Member]]:
+        """Return members to choose among, and those of them to ask for their load before that.
+
+        Both are empty if nothing is to be asked: pick at once. O(1).
+        """
+        if not self._eligible or (exclude and self._covers(exclude)):
+            return (), ()
+        return self._extras.candidates(now, key, exclude)
+
+    def silent(self, id_: str) -> None:
+        """Note that a member has not said its load in time."""
+        self._extras.silent(id_)
+
+    def _still_eligible(self, members: Sequence[Member], exclude: Collection[str]) -> list[Member]:
+        limiter = self._limiter
+        return [
+            member
+            for member in members
+            if self._members.get(member.id) is member
+            and member.id not in self._reasons
+            and member.id not in exclude
+            and (limiter is None or limiter.has_room(member))
+        ]
 
     def suspects(self, now: float) -> list[Instance]:
         """Return the instances that are ejected, failed by a probe or out of reach. O(n)."""

@@ -3,13 +3,21 @@
 `protocol` says what a strategy is and how to add one; `table` lists the built-in names; `settings`
 turns a name or a text such as `zone_aware(eu-1, inside=ring_hash(points=160))` into a factory.
 One module per strategy or family: `two_choices` (`least_latency`, `least_request`), `round_robin`,
-`random`, `ring_hash` and `maglev` (both over `consistent_hash`), `zone_aware` and others.
+`drawing` (`random`, `weighted_random`), `ring_hash` and `maglev` (both over `consistent_hash`),
+`least_load`, `zone_aware` and others.
 """
 
 from __future__ import annotations
 
 from trimtab.strategies.client_side_weighted_round_robin import ClientSideWeightedRoundRobin
-from trimtab.strategies.load_report import LoadReport, read_load_report
+from trimtab.strategies.least_load import LeastLoad
+from trimtab.strategies.load_report import (
+    ASK_HEADER,
+    LOAD_PATH,
+    REPORT_HEADER,
+    LoadReport,
+    read_load_report,
+)
 from trimtab.strategies.maglev import Maglev
 from trimtab.strategies.protocol import (
     CountsInFlight,
@@ -25,10 +33,14 @@ from trimtab.strategies.weighted_least_request import WeightedLeastRequest
 from trimtab.strategies.zone_aware import ZoneAware
 
 __all__ = [
+    "ASK_HEADER",
+    "LOAD_PATH",
+    "REPORT_HEADER",
     "STRATEGIES",
     "ClientSideWeightedRoundRobin",
     "CountsInFlight",
     "KnowsAll",
+    "LeastLoad",
     "LoadReport",
     "Maglev",
     "RingHash",

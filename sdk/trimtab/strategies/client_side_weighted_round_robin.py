@@ -48,7 +48,8 @@ class ClientSideWeightedRoundRobin:
     two instances have reported for `blackout_s` it is a round robin. Registered weights are
     ignored.
 
-    Source: gRPC A58 `weighted_round_robin`, with per-call reports.
+    Source: gRPC A58 `weighted_round_robin`, with per-call reports. Deviation: a report with a
+    utilization and without a rate counts, too (as of vLLM); A58 ignores it.
 
     Attributes:
         blackout_s: how long reports must have come before they count, in seconds.
@@ -123,7 +124,12 @@ class ByReports:
         """Take an instance's report on its load; an unknown instance is ignored."""
         weight = self._weights.get(member_id)
         if weight is not None:
-            weight.update(weight_of(report, self._settings.error_penalty), now)
+            if report.qps > 0:
+                new = weight_of(report, self._settings.error_penalty)
+            else:
+                # By this factor it could serve more than it does.
+                new = 1.0 / report.utilization if report.utilization > 0 else 0.0
+            weight.update(new, now, rate=report.qps)
             self._has_reports = True
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
@@ -141,14 +147,12 @@ class ByReports:
     def _work_out(self, now: float) -> None:
         settings = self._settings
         self._worked_out_at = now
-        self._turns = StaticStride(
-            [
-                self._weights[member.id].usable(
-                    now, blackout_s=settings.blackout_s, expiration_s=settings.expiration_s
-                )
-                for member in self._members
-            ]
-        )
+        reported = [self._weights[member.id] for member in self._members]
+        usable = [
+            each.usable(now, blackout_s=settings.blackout_s, expiration_s=settings.expiration_s)
+            for each in reported
+        ]
+        self._turns = StaticStride(_comparable(reported, usable))
 
 
 def weight_of(report: LoadReport, penalty: float) -> float:
@@ -164,25 +168,44 @@ def weight_of(report: LoadReport, penalty: float) -> float:
     return report.qps / used if used else 0.0
 
 
+def _comparable(reported: Sequence[ReportedWeight], usable: Sequence[float]) -> list[float]:
+    """Return the weights on one scale.
+
+    An instance that reports no rate counts as if its rate were the mean of those reported; without
+    any rate only the utilizations differ.
+    """
+    rates = [each.rate for each, weight in zip(reported, usable, strict=True) if weight]
+    known = [rate for rate in rates if rate]
+    mean = sum(known) / len(known) if known else 1.0
+    return [
+        weight if each.rate else weight * mean
+        for each, weight in zip(reported, usable, strict=True)
+    ]
+
+
 class ReportedWeight:
     """One instance's latest weight, and whether it may be used.
 
     A weight counts only after reports have come for the blackout time, because a newcomer's first
     figures are not typical. It counts until the expiration time after the last report; then the
     blackout begins again.
+
+    Attributes:
+        rate: the queries per second that came with it; 0: none.
     """
 
-    __slots__ = ("_known_since", "_updated_at", "_weight")
+    __slots__ = ("_known_since", "_updated_at", "_weight", "rate")
 
     def __init__(self) -> None:
-        self._weight = 0.0
+        self._weight = self.rate = 0.0
         self._known_since = inf
         self._updated_at = -inf
 
-    def update(self, weight: float, now: float) -> None:
-        """Take a newly reported weight; 0 is ignored."""
+    def update(self, weight: float, now: float, *, rate: float = 1.0) -> None:
+        """Take a newly reported weight, with the rate that it is of; a weight of 0 is ignored."""
         if not weight:
             return
+        self.rate = rate
         self._known_since = min(self._known_since, now)
         self._weight, self._updated_at = weight, now
 

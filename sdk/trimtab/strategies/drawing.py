@@ -1,4 +1,8 @@
-"""Draw members at random: in proportion to weights, and past those that were tried before."""
+"""Draw members at random: in proportion to weights, and past those that were tried before.
+
+`random` and `weighted_random` are nothing more than that: any eligible member, by equal chance or
+by weight.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ if TYPE_CHECKING:
 
     from trimtab.member import Member
 
-__all__ = ["AliasTable", "next_allowed"]
+__all__ = ["AliasTable", "RandomChoice", "WeightedRandom", "next_allowed"]
 
 _DRAWS = 8
 
@@ -76,3 +80,49 @@ def next_allowed(
     while members[place % count].id in exclude:
         place += 1
     return members[place % count]
+
+
+class RandomChoice:
+    """Choose uniformly; weights are ignored. O(1) per choice."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._members: Sequence[Member] = ()
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Take the eligible members."""
+        self._members = members
+
+    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
+        """Return any member."""
+        if exclude:
+            return next_allowed(self._draw, self._members, exclude, self._rng)
+        members = self._members
+        return members[int(self._rng.random() * len(members))]
+
+    def _draw(self) -> Member:
+        return self._members[int(self._rng.random() * len(self._members))]
+
+
+class WeightedRandom:
+    """Choose by weight, independently each time. O(1) per choice, O(n) per update."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._members: Sequence[Member] = ()
+        self._table = AliasTable([1.0])
+
+    def update(self, members: Sequence[Member]) -> None:
+        """Take the eligible members and build the table of their weights."""
+        self._members = members
+        if members:
+            self._table = AliasTable([member.weight for member in members])
+
+    def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
+        """Return a member, heavier ones more often."""
+        if exclude:
+            return next_allowed(self._draw, self._members, exclude, self._rng)
+        return self._draw()
+
+    def _draw(self) -> Member:
+        return self._members[self._table.draw(self._rng)]

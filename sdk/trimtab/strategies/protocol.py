@@ -6,9 +6,9 @@ the generator that it was made with. To add one, write a class with these two me
 factory `(rng) -> Strategy` in an entry point of the group `trimtab.strategies`, or pass the factory
 wherever a strategy's name is taken.
 
-The methods of `KnowsAll`, `CountsInFlight` and `TakesReports` are optional. The pool looks for them
-once, and calls those that exist. A strategy that has them still chooses without these calls, less
-well.
+The methods of `KnowsAll`, `CountsInFlight`, `TakesReports` and `AsksFirst` are optional. The pool
+looks for them once, and calls those that exist. A strategy that has them still chooses without
+these calls, less well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from trimtab.member import Member
     from trimtab.strategies.load_report import LoadReport
 
-__all__ = ["CountsInFlight", "Extras", "KnowsAll", "Strategy", "StrategyFactory", "TakesReports"]
+__all__ = [
+    "AsksFirst",
+    "CountsInFlight",
+    "Extras",
+    "KnowsAll",
+    "Strategy",
+    "StrategyFactory",
+    "TakesReports",
+]
 
 
 class Strategy(Protocol):
@@ -80,10 +88,40 @@ class CountsInFlight(Protocol):
 
 
 class TakesReports(Protocol):
-    """A strategy that weighs members by the load that they report."""
+    """A strategy that weighs members by the load that they report.
+
+    One that passes reports on may say by an attribute `takes_reports` that it has no use for them.
+    """
 
     def report(self, member_id: str, report: LoadReport, now: float) -> None:
         """Take the load that a response reported. O(1)."""
+        ...
+
+
+class AsksFirst(TakesReports, Protocol):
+    """A strategy that may have instances asked for their load before it chooses.
+
+    Attributes:
+        ask_timeout_s: how long their answers are waited for, in seconds.
+    """
+
+    ask_timeout_s: float
+
+    def candidates(
+        self, now: float, key: str | None, exclude: Collection[str]
+    ) -> tuple[Sequence[Member], Sequence[Member]]:
+        """Return the members to choose among, and those of them to ask first. O(1).
+
+        Both are empty if nothing is to be asked; `choose` is called then.
+        """
+        ...
+
+    def silent(self, member_id: str) -> None:
+        """Note that a member has not answered in time. O(1)."""
+        ...
+
+    def choose_among(self, members: Sequence[Member], now: float) -> Member:
+        """Return one of the candidates, at least one, that may still be chosen."""
         ...
 
 
@@ -97,19 +135,38 @@ class Extras:
         knows_all: whether it has `update_all` (`KnowsAll`).
         counts_in_flight: whether it has `begun` and `ended` (`CountsInFlight`).
         takes_reports: whether it has `report` (`TakesReports`).
+        asks_first: whether it has `candidates` (`AsksFirst`).
+        ask_timeout_s: of `AsksFirst`; 0 without it.
     """
 
     def __init__(self, strategy: Strategy) -> None:
         self.knows_all = hasattr(strategy, "update_all")
         self.counts_in_flight = hasattr(strategy, "begun")
-        self.takes_reports = hasattr(strategy, "report")
+        self.takes_reports: bool = getattr(strategy, "takes_reports", hasattr(strategy, "report"))
         self.update_all: Callable[[Collection[Member], Sequence[Member], Sequence[Member]], None]
         self.update_all = getattr(strategy, "update_all", _nothing)
         self.begun: Callable[[Member], None] = getattr(strategy, "begun", _nothing)
         self.ended: Callable[[Member], None] = getattr(strategy, "ended", _nothing)
         self.report: Callable[[str, LoadReport, float], None]
         self.report = getattr(strategy, "report", _nothing)
+        self.ask_timeout_s: float = getattr(strategy, "ask_timeout_s", 0.0)
+        self.asks_first = self.ask_timeout_s > 0
+        self.candidates: Callable[
+            [float, str | None, Collection[str]], tuple[Sequence[Member], Sequence[Member]]
+        ]
+        self.candidates = getattr(strategy, "candidates", _no_members)
+        self.silent: Callable[[str], None] = getattr(strategy, "silent", _nothing)
+        self.choose_among: Callable[[Sequence[Member], float], Member]
+        self.choose_among = getattr(strategy, "choose_among", _first)
 
 
 def _nothing(*_: Any) -> None:
     """Do nothing."""
+
+
+def _no_members(*_: Any) -> tuple[Sequence[Member], Sequence[Member]]:
+    return (), ()
+
+
+def _first(members: Sequence[Member], _: float) -> Member:
+    return members[0]

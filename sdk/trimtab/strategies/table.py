@@ -6,14 +6,14 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from trimtab.strategies.client_side_weighted_round_robin import ClientSideWeightedRoundRobin
-from trimtab.strategies.least_request_full_scan import LeastRequestFullScan
+from trimtab.strategies.drawing import RandomChoice, WeightedRandom
+from trimtab.strategies.least_load import LeastLoad
 from trimtab.strategies.maglev import Maglev
-from trimtab.strategies.random import RandomChoice, WeightedRandom
 from trimtab.strategies.ring_hash import RingHash
 from trimtab.strategies.round_robin import RoundRobin, WeightedRoundRobin
 from trimtab.strategies.settings import add_names
 from trimtab.strategies.two_choices import LeastLatency, LeastRequest
-from trimtab.strategies.weighted_least_request import WeightedLeastRequest
+from trimtab.strategies.weighted_least_request import LeastRequestFullScan, WeightedLeastRequest
 from trimtab.strategies.zone_aware import ZoneAware
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["BUILT_IN", "STRATEGIES"]
 BUILT_IN: dict[str, Any] = {
     "client_side_weighted_round_robin": ClientSideWeightedRoundRobin,
     "least_latency": LeastLatency,
+    "least_load": LeastLoad,
     "least_request": LeastRequest,
     "least_request_full_scan": LeastRequestFullScan,
     "maglev": Maglev,

@@ -169,6 +169,9 @@ class Zoned:
         self._own = zone
         self._inside = inside
         self._factor = factor
+        # One is made only to look at; each zone gets its own.
+        extras = Extras(inside(Random(0)))
+        self.takes_reports, self.ask_timeout_s = extras.takes_reports, extras.ask_timeout_s
         self._zones: dict[str, _Zone] = {}
         self._zone_of: dict[str, _Zone] = {}
         self._own_share = 0.0
@@ -198,11 +201,24 @@ class Zoned:
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:
         """Return a member of the own zone, or of another if that has too few."""
-        point = self._rng.random() if key is None else (hash_of(key, _ZONE_SEED) >> 11) / 2**53
-        zone = self._at(point)
-        if exclude and zone.is_covered(exclude):
-            zone = self._instead(point, exclude)
-        return zone.strategy.choose(now, key, exclude)
+        return self._zone(key, exclude).strategy.choose(now, key, exclude)
+
+    def candidates(
+        self, now: float, key: str | None, exclude: Collection[str]
+    ) -> tuple[Sequence[Member], Sequence[Member]]:
+        """Return those of one zone, drawn as for `choose`; see `AsksFirst`."""
+        return self._zone(key, exclude).extras.candidates(now, key, exclude)
+
+    def silent(self, member_id: str) -> None:
+        """Pass on that a member has not answered."""
+        if zone := self._zone_of.get(member_id):
+            zone.extras.silent(member_id)
+
+    def choose_among(self, members: Sequence[Member], now: float) -> Member:
+        """Return one of the members, by the strategy of the first one's zone."""
+        zone = self._zone_of[members[0].id]
+        inside = [member for member in members if self._zone_of.get(member.id) is zone]
+        return zone.extras.choose_among(inside, now)
 
     def begun(self, member: Member) -> None:
         """Pass on that a request is in flight on the member."""
@@ -218,6 +234,12 @@ class Zoned:
         """Pass a load report on."""
         if zone := self._zone_of.get(member_id):
             zone.extras.report(member_id, report, now)
+
+    def _zone(self, key: str | None, exclude: Collection[str]) -> _Zone:
+        """Draw the zone of a request."""
+        point = self._rng.random() if key is None else (hash_of(key, _ZONE_SEED) >> 11) / 2**53
+        zone = self._at(point)
+        return self._instead(point, exclude) if exclude and zone.is_covered(exclude) else zone
 
     def _updated(self, name: str, members: list[Member]) -> _Zone:
         zone = self._zones.get(name)

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
+from trimtab.balancing.drivers import raise_swallowed
 from trimtab.calls import Request
 from trimtab.errors import ClosedError, ConfigurationError, DiscoveryError, PickError
 from trimtab.health import OVERLOADED
-from trimtab.http import OPENED, Body, async_body, sync_body
-from trimtab.strategies import read_load_report
+from trimtab.http import OPENED, Body, async_body, native_cancellations, sync_body
+from trimtab.strategies import LOAD_PATH, read_load_report
 from trimtab.transports.preparing import (
+    asking_for_load,
     restore_location,
     retry_after_s,
     watched_source,
@@ -28,13 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trimtab.balancing import Service
-    from trimtab.calls import Fail, Failure, Step
+    from trimtab.calls import Ask, Fail, Failure, Step
     from trimtab.instance import Instance
+    from trimtab.member import Member
     from trimtab.pool import Outcome, Pick
     from trimtab.transports.connections import Inner
     from trimtab.transports.sides import Side
 
 __all__ = ["AsyncDelivery", "CallInfo", "SyncDelivery"]
+
+_LEAST_WAIT_S = 0.001
+_NO_CONTENT = 204
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,7 @@ class _Delivery:
         if service.takes_reports:
             report = read_load_report(response.headers)
             if report is not None:
-                service.report(pick, report)
+                service.report(pick.member.id, report)
         lease = service.lease
         assert lease is not None
         snapshot = lease.supervisor.snapshot
@@ -199,12 +207,29 @@ class _Delivery:
         """Return the request as it goes to the pick's instance."""
         addressing = self.side.settings.addressing
         request = addressing.prepared(self._http, pick.instance)
+        if self.service.takes_reports:
+            asking_for_load(request)
         if self.request.deadline_at < inf:
             with_deadline(request, self._time_left_s, addressing.deadline_header)
         if self._body_errors is not None:
             make = watched_source(self.side.family.module)
             request.stream = make(request.stream, self._body_errors)
         return request
+
+    def _question(self, member: Member, wait_s: float) -> Any:
+        """Return the request that asks an instance for its load."""
+        request = self.side.family.module.Request(
+            "GET",
+            self._http.url.join(LOAD_PATH),
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), wait_s)},
+        )
+        asking_for_load(request)
+        return self.side.settings.addressing.prepared(request, member.instance)
+
+    def _take_load(self, member: Member, response: Any) -> None:
+        report = read_load_report(response.headers)
+        if report is not None:
+            self.service.report(member.id, report)
 
     def _explained(self) -> BaseException:
         """Return the last attempt's error in words for people on call."""
@@ -332,6 +357,30 @@ class SyncDelivery(_Delivery):
         OPENED.set(None)
         return self._received(attempt, sent, response)
 
+    def ask(self, step: Ask) -> None:
+        """Ask instances for their load, one after the other."""
+        wait_s = max(step.until - self.service.clock(), _LEAST_WAIT_S)
+        for member in step.members:
+            self._ask(member, wait_s)
+
+    def _ask(self, member: Member, wait_s: float) -> None:
+        connections = self.side.connections
+        inner = connections.use(member, member.instance)
+        is_clean = False
+        try:
+            response = inner.transport.handle_request(self._question(member, wait_s))
+            try:
+                self._take_load(member, response)
+                if response.status_code == _NO_CONTENT:
+                    response.read()  # Its connection can be used again.
+                    is_clean = True
+            finally:
+                response.close()
+        except Exception:  # noqa: BLE001 - it may be a user's transport
+            self.service.report(member.id, None)
+        finally:
+            connections.give_back(inner, is_clean=is_clean)
+
     def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""
         response.close()
@@ -359,6 +408,36 @@ class AsyncDelivery(_Delivery):
             raise
         OPENED.set(None)
         return self._received(attempt, sent, response)
+
+    async def ask(self, step: Ask) -> None:
+        """Ask instances for their load, all at once."""
+        wait_s = max(step.until - self.service.clock(), _LEAST_WAIT_S)
+        if len(step.members) == 1:
+            await self._ask(step.members[0], wait_s)
+            return
+        before = native_cancellations()
+        async with anyio.create_task_group() as group:
+            for member in step.members:
+                group.start_soon(self._ask, member, wait_s)
+        raise_swallowed(before)
+
+    async def _ask(self, member: Member, wait_s: float) -> None:
+        connections = self.side.connections
+        inner = connections.use(member, member.instance)
+        is_clean = False
+        try:
+            response = await inner.transport.handle_async_request(self._question(member, wait_s))
+            try:
+                self._take_load(member, response)
+                if response.status_code == _NO_CONTENT:
+                    await response.aread()  # Its connection can be used again.
+                    is_clean = True
+            finally:
+                await response.aclose()
+        except Exception:  # noqa: BLE001 - it may be a user's transport
+            self.service.report(member.id, None)
+        finally:
+            connections.give_back(inner, is_clean=is_clean)
 
     async def discard(self, pick: Pick, response: Any) -> None:
         """Close a response that the caller does not get."""

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from trimtab.errors import ConfigurationError
+from trimtab.strategies import ASK_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,6 +21,7 @@ __all__ = [
     "Addressing",
     "NamePolicy",
     "Timeouts",
+    "asking_for_load",
     "readdressed",
     "rehosted",
     "restore_location",
@@ -199,6 +201,17 @@ def with_deadline(request: Any, left_s: Callable[[], float], header: str | None)
     if header is not None:
         request.headers = request.headers.copy()
         request.headers[header] = str(max(math.ceil(left_s() * 1000), 1))
+
+
+def asking_for_load(request: Any) -> None:
+    """Add the header that asks for a load report, unless the caller has set it.
+
+    Args:
+        request: our own copy; it is changed.
+    """
+    if ASK_HEADER not in request.headers:
+        request.headers = request.headers.copy()
+        request.headers[ASK_HEADER] = "TEXT"
 
 
 def retry_after_s(headers: Any, wall_clock: Callable[[], float]) -> float | None:

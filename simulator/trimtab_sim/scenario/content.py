@@ -99,6 +99,8 @@ class Service(Table, frozen=True, kw_only=True):
         cold_start: how slow a new server is; None for no cold start.
         on_crash: requests inside a crashing server: `lose` breaks them off, `finish` completes
             them (a graceful stop).
+        reports_load: whether servers run the SDK's middleware, which reports their load to clients
+            whose strategy uses it.
     """
 
     servers: Count | tuple[ServerGroup, ...]
@@ -109,6 +111,7 @@ class Service(Table, frozen=True, kw_only=True):
     overflow: Literal["reject", "drop"] = "reject"
     cold_start: ColdStart | None = None
     on_crash: Literal["lose", "finish"] = "lose"
+    reports_load: bool = False
 
     def groups(self) -> tuple[ServerGroup, ...]:
         """Return the servers as groups, also when the file gives only a number."""

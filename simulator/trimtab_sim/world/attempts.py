@@ -30,10 +30,23 @@ class Attempt(Step):
         number: counts the attempts of the request from 0.
         is_over: the client does not wait for it any more.
         is_connected: it came over a connection that was open before.
+        is_question: it asks for the server's load, and nothing else.
+        wants_load: it asks for a report of the server's load with the answer.
+        load: that report, as in the header `endpoint-load-metrics`; "" without one.
     """
 
     is_connected = False
-    __slots__ = ("client", "is_over", "life", "number", "request", "server")
+    is_question = False
+    __slots__ = (
+        "client",
+        "is_over",
+        "life",
+        "load",
+        "number",
+        "request",
+        "server",
+        "wants_load",
+    )
 
     def __init__(self, client: Place, server: Server, request: int, number: int) -> None:
         self.client = client
@@ -42,6 +55,8 @@ class Attempt(Step):
         self.number = number
         self.is_over = False
         self.life = 0
+        self.wants_load = False
+        self.load = ""
 
     def arrived(self, ending: Ending, status: int) -> None:
         """Take the outcome at the client, at its time. `status` is 0 unless it was answered."""

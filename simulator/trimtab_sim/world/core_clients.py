@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from trimtab.calls import ANSWER, Fail, Wait
+from trimtab.calls import ANSWER, Ask, Fail, Wait
 from trimtab.errors import DiscoveryError
 from trimtab.pool import Pick
+from trimtab.strategies import REPORT_HEADER, read_load_report
 from trimtab_sim.events import call_at
 from trimtab_sim.recorder import Outcome
 from trimtab_sim.world.attempts import Attempt, send
@@ -123,6 +124,8 @@ class _Call:
     def answered(self, attempt: _CallAttempt, status: int) -> None:
         """Take an answer; its body ends together with its head."""
         self._left(attempt)
+        if attempt.load:
+            self._take_load(attempt.pick.member.id, attempt.load)
         step = self.service.completed(self.request, attempt.pick, status)
         if step is ANSWER:
             self._end(Outcome.OK if status < FIRST_BAD_STATUS else Outcome.STATUS)
@@ -142,8 +145,25 @@ class _Call:
             self._send(step)
         elif isinstance(step, Wait):
             self._rest(step)
+        elif isinstance(step, Ask):
+            _Asking(self, step).begin()
         elif isinstance(step, Fail):
             self._end(_outcome_of(step, outcome))
+
+    def _take_load(self, id_: str, load: str) -> None:
+        if load:
+            report = read_load_report({REPORT_HEADER: load})
+            assert report is not None
+            self.service.report(id_, report)
+
+    def asked(self, loads: dict[str, str | None]) -> None:
+        """Take what instances say of their load, by their ids; None: no answer in time."""
+        for id_, load in loads.items():
+            if load is None:
+                self.service.report(id_, None)
+            else:
+                self._take_load(id_, load)
+        self._take(self.service.resumed(self.request))
 
     def _send(self, pick: Pick) -> None:
         client = self.client
@@ -209,6 +229,8 @@ class _CallAttempt(Attempt):
         self.number = call.sent
         self.is_over = False
         self.life = 0
+        self.wants_load = call.service.takes_reports
+        self.load = ""
         self.call = call
         self.pick = pick
         self.deadline = deadline
@@ -225,3 +247,58 @@ class _CallAttempt(Attempt):
     def expired(self) -> None:
         """Pass the client's time-out to the request."""
         self.call.broke(self, "silent")
+
+
+class _Asking:
+    """Questions for the load of some instances, until all are answered or it is too late."""
+
+    def __init__(self, call: _Call, step: Ask) -> None:
+        self._call = call
+        self._step = step
+        self._loads: dict[str, str | None] = {member.id: None for member in step.members}
+        self._open = len(step.members)
+
+    def begin(self) -> None:
+        """Send the questions."""
+        call = self._call
+        world = call.client.world
+        for member in self._step.members:
+            server = world.by_address[member.instance.address]
+            number = world.next_request()
+            question = _Question(self, member.id, call.client.place, server, number)
+            send(world.env, world.network, question)
+        if self._open > 0:
+            call_at(world.env, self._step.until, lambda _step: self._finish())
+
+    def answered(self, id_: str, load: str | None) -> None:
+        """Take an answer; None: it was refused."""
+        self._loads[id_] = load
+        self._open -= 1
+        if not self._open:
+            world = self._call.client.world
+            # In a step of its own: on an ideal network the answer comes while it is asked.
+            call_at(world.env, world.env.now, lambda _step: self._finish(is_done=True))
+
+    def _finish(self, *, is_done: bool = False) -> None:
+        if is_done or self._open > 0:
+            self._open = -1
+            self._call.asked(self._loads)
+
+
+class _Question(Attempt):
+    """One question for a server's load."""
+
+    is_question = True
+    __slots__ = ("_asking", "_id")
+
+    def __init__(
+        self, asking: _Asking, id_: str, client: Place, server: Server, number: int
+    ) -> None:
+        super().__init__(client, server, number, 0)
+        self._asking = asking
+        self._id = id_
+
+    def arrived(self, ending: Ending, status: int) -> None:  # noqa: ARG002 - as in the base
+        """Pass the answer on."""
+        self.is_over = True
+        self._asking.answered(self._id, self.load if ending == "answered" else None)

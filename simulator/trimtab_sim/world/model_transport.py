@@ -6,14 +6,15 @@ import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from trimtab.strategies import ASK_HEADER, LOAD_PATH, REPORT_HEADER
 from trimtab_sim.world.attempts import Attempt, Ending, send
-from trimtab_sim.world.http_clients import RECORD
+from trimtab_sim.world.http_clients import RECORD, RequestRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trimtab import Instance
-    from trimtab_sim.world.http_clients import HttpClient, RequestRecord
+    from trimtab_sim.world.http_clients import HttpClient
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server
 
@@ -43,9 +44,16 @@ class ModelTransport:
         client = self._client
         world = client.world
         server = world.route(self._instance)
-        record = request.extensions[RECORD]
         timeout_s = request.extensions["timeout"]["read"]
-        attempt = _AwaitedAttempt(client.place, server, record, client.note_sent(record, server))
+        attempt: _AwaitedAttempt
+        if request.url.path == LOAD_PATH:
+            record = RequestRecord(world.next_request())
+            attempt = _AwaitedQuestion(client.place, server, record, 0)
+        else:
+            record = request.extensions[RECORD]
+            number = client.note_sent(record, server)
+            attempt = _AwaitedAttempt(client.place, server, record, number)
+            attempt.wants_load = ASK_HEADER in request.headers
         if timeout_s is not None:
             attempt.deadline = world.env.now + timeout_s
             client.deadlines.add(attempt)
@@ -57,7 +65,10 @@ class ModelTransport:
         # Of two attempts at the same time, the one that ended first counts.
         record.server = server.place.index
         if ending == "answered":
-            return client.module.Response(status, stream=self._body, request=request)
+            headers = {REPORT_HEADER: attempt.load} if attempt.load else None
+            return client.module.Response(
+                status, headers=headers, stream=self._body, request=request
+            )
         name, message = _ERRORS[ending]
         raise getattr(client.module, name)(message, request=request)
 
@@ -78,6 +89,8 @@ class _AwaitedAttempt(Attempt):
         self.number = number
         self.is_over = False
         self.life = 0
+        self.wants_load = False
+        self.load = ""
         self.deadline = float("inf")
         # It is never put into a set, so it does not need the loop's stable hash, and costs less.
         self.end: asyncio.Future[_End] = asyncio.Future()
@@ -95,6 +108,13 @@ class _AwaitedAttempt(Attempt):
         # The task may have been cancelled in the same turn of the loop.
         if not self.end.done():
             self.end.set_result((ending, status))
+
+
+class _AwaitedQuestion(_AwaitedAttempt):
+    """A question for the server's load that a task waits for."""
+
+    is_question = True
+    __slots__ = ()
 
 
 @cache

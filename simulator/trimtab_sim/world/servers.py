@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from trimtab.reporting import LoadMeter
 from trimtab_sim.events import call_at, push
 from trimtab_sim.streams import KeyedUniforms
 from trimtab_sim.world.attempts import reply
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Draws", "Server"]
 
 _OK = 200
+_NO_CONTENT, _NOT_FOUND = 204, 404
+_FIRST_ERROR = 500
 _OVERLOADED = 503
 
 
@@ -57,6 +60,7 @@ class Server(Overlaid):
         past_ends: both of these, for each time that it came back.
         life: counts its processes from 0; a crash ends one, with all its connections.
         received, served: counts of attempts.
+        asked: how often it was asked for its load alone.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class Server(Overlaid):
         self.ended_at = float("inf")
         self.last_sent_at: float | None = None
         self.past_ends: list[tuple[float, float | None]] = []
-        self.received = self.served = 0
+        self.received = self.served = self.asked = 0
         self._env = env
         self._network = network
         self._sampler = sampler
@@ -103,6 +107,8 @@ class Server(Overlaid):
         self._holes = {False: 0, True: 0}
         self._plain = self._steady = True
         self._finishing = (self._finish,)
+        self._worked_s = 0.0
+        self._meter = self._new_meter() if service.reports_load else None
         self.attribute_changed()
 
     @property
@@ -128,6 +134,9 @@ class Server(Overlaid):
 
     def receive(self, attempt: Attempt) -> None:
         """Accept an attempt that has arrived."""
+        if attempt.is_question:
+            self._take_question(attempt)
+            return
         self.received += 1
         if not self._plain and self._fails(attempt):
             return
@@ -136,7 +145,7 @@ class Server(Overlaid):
         elif len(self._queue) < self._limit:
             self._queue.append(attempt)
         elif self._rejects:
-            reply(self._env, self._network, attempt, "answered", _OVERLOADED)
+            self._answer(attempt, _OVERLOADED)
 
     def _fails(self, attempt: Attempt) -> bool:
         if self.is_dark:
@@ -146,13 +155,13 @@ class Server(Overlaid):
             call_at(self._env, self._env.now, self._reply_refused, attempt)
             return True
         if self.error is not None and self._fault_draw(attempt, 0) < self.error[0]:
-            reply(self._env, self._network, attempt, "answered", self.error[1])
+            self._answer(attempt, self.error[1])
             return True
         gray = self.gray
         if gray is None or gray.effect == "slow" or self._fault_draw(attempt, 1) >= gray.share:
             return False
         if gray.effect == "error":
-            reply(self._env, self._network, attempt, "answered", gray.status)
+            self._answer(attempt, gray.status)
         return True
 
     def _fault_draw(self, attempt: Attempt, kind: int) -> float:
@@ -169,6 +178,7 @@ class Server(Overlaid):
             time = self._sampler(self._uniform(attempt.request)) * self.factor
         else:
             time = self._time_of(attempt, now)
+        self._worked_s += time
         push(env, now + time, attempt)
 
     def _time_of(self, attempt: Attempt, now: float) -> float:
@@ -196,9 +206,45 @@ class Server(Overlaid):
             self._begin(self._queue.popleft())
         if self._plain and self._network.is_ideal:
             if not attempt.is_over:
+                if attempt.wants_load:
+                    attempt.load = self._load()
                 attempt.arrived("answered", _OK)
         elif not self.is_dark:
-            reply(self._env, self._network, attempt, "answered", _OK)
+            self._answer(attempt, _OK)
+
+    def _answer(self, attempt: Attempt, status: int) -> None:
+        """Put an answer on its way, with a report of the load if the attempt wants one."""
+        if self._meter is not None and status >= _FIRST_ERROR:
+            self._meter.errors += 1
+        if attempt.wants_load:
+            attempt.load = self._load()
+        reply(self._env, self._network, attempt, "answered", status)
+
+    # -- load ----------------------------------------------------------------------------------
+
+    def _new_meter(self) -> LoadMeter:
+        """Return what the SDK's middleware counts by; busy workers stand for the CPU."""
+        return LoadMeter(
+            clock=lambda: float(self._env.now),
+            cpu_clock=lambda: self._worked_s / self._concurrency,
+        )
+
+    def _load(self) -> str:
+        """Return the header that the SDK's middleware would send; "" without it."""
+        meter = self._meter
+        if meter is None:
+            return ""
+        meter.begun, meter.in_flight = self.received, self.busy + self.waiting
+        return meter.report()
+
+    def _take_question(self, attempt: Attempt) -> None:
+        """Answer a question for the load at once, whatever the queue."""
+        if self.is_hung or (not self._plain and self._fails(attempt)):
+            return
+        self.asked += 1
+        attempt.load = self._load()
+        status = _NO_CONTENT if self._meter is not None else _NOT_FOUND
+        reply(self._env, self._network, attempt, "answered", status)
 
     # -- faults --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from trimtab.http import AsyncInnerTransport, Family
+from trimtab.strategies import LOAD_PATH
 from trimtab_sim.events import call_at
 from trimtab_sim.world.http_clients import RECORD
 from trimtab_sim.world.wire_peer import Peer
@@ -57,9 +58,12 @@ class WireTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request under its id, which keys the server's random draws."""
         client = self._client
-        record = request.extensions[RECORD]
-        number = client.note_sent(record, client.world.route(self._instance))
-        CURRENT.set((record.request, number))
+        if request.url.path == LOAD_PATH:
+            CURRENT.set((client.world.next_request(), 0))
+        else:
+            record = request.extensions[RECORD]
+            number = client.note_sent(record, client.world.route(self._instance))
+            CURRENT.set((record.request, number))
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import h11
 
+from trimtab.strategies import ASK_HEADER, LOAD_PATH, REPORT_HEADER
 from trimtab_sim.world.attempts import Attempt, Ending, reply
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from trimtab_sim.world.world import World
 
 __all__ = ["Peer"]
+
+_ASK = ASK_HEADER.encode()
 
 
 class Peer:
@@ -49,7 +52,7 @@ class Peer:
         self._reset = reset
         self._life = server.life
         self._http = h11.Connection(h11.SERVER)
-        self._has_body = True
+        self._has_body = self._is_question = self._wants_load = False
         self._attempt: _WireAttempt | None = None
 
     def receive(self, data: bytes, request: int, number: int) -> None:
@@ -63,12 +66,14 @@ class Peer:
             reply(world.env, world.network, attempt, "broken", 0)
         elif self._completes_request(data):
             self._attempt = attempt
+            attempt.is_question = self._is_question
+            attempt.wants_load = self._wants_load
             server.receive(attempt)
 
     def arrived(self, ending: Ending, status: int) -> None:
         """Deliver the server's outcome, which has arrived at the client."""
         if ending == "answered":
-            self._deliver(self._response(status))
+            self._deliver(self._response(status, self._attempt.load if self._attempt else ""))
         else:
             self._reset()
 
@@ -91,14 +96,18 @@ class Peer:
         self._http.receive_data(data)
         while (event := self._http.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Request):
-                self._has_body = event.method != b"HEAD"
+                self._is_question = event.target == LOAD_PATH.encode()
+                self._has_body = event.method != b"HEAD" and not self._is_question
+                self._wants_load = any(name == _ASK for name, _ in event.headers)
             elif isinstance(event, h11.EndOfMessage):
                 return True
         return False
 
-    def _response(self, status: int) -> bytes:
+    def _response(self, status: int, load: str) -> bytes:
         http: Any = self._http
-        head = h11.Response(status_code=status, headers=[("content-length", "2")])
+        headers = [] if self._is_question else [("content-length", "2")]
+        headers += [(REPORT_HEADER, load)] if load else []
+        head = h11.Response(status_code=status, headers=headers)
         data: bytes = http.send(head)
         if self._has_body:
             data += http.send(h11.Data(b"ok"))
@@ -110,7 +119,7 @@ class Peer:
 class _WireAttempt(Attempt):
     """An attempt that came over a connection."""
 
-    __slots__ = ("_peer",)
+    __slots__ = ("_peer", "is_question")
     is_connected = True
 
     def __init__(
@@ -118,6 +127,7 @@ class _WireAttempt(Attempt):
     ) -> None:
         super().__init__(client, server, request, number)
         self._peer = peer
+        self.is_question = False
 
     def arrived(self, ending: Ending, status: int) -> None:
         """Pass the outcome to the connection."""
