@@ -1,5 +1,6 @@
 """`least_load`: the pair's comparison by reports, and asking for them before a pick."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -209,16 +210,16 @@ def test_one_that_does_not_answer_is_passed_over_and_asked_again_less_often():
         if isinstance(call.step, Ask):
             if "b" in asked(call.step):
                 moments.append(world.now)
-                world.pool.silent("b")
+                world.pool.silent("b", world.now)
             world.pool.report("a", says(in_flight=50), world.now)
             call.resume()
         assert call.pick.instance.id == "a"
         call.completed(200)
         world.advance(0.25)
-    waits = [later - before for before, later in zip(moments, moments[1:], strict=False)]
+    waits = [later - before for before, later in pairwise(moments)]
     assert waits[0] == pytest.approx(1.0)
     assert all(wait == pytest.approx(2.0) for wait in waits[1:])
-    world.pool.silent("nobody")
+    world.pool.silent("nobody", world.now)
     world.pool.report("b", says(in_flight=0), world.now)
     assert world.begin().pick.instance.id == "b"
 
@@ -290,7 +291,7 @@ def test_without_an_instance_nothing_is_asked():
 def test_a_pick_among_members_by_a_strategy_that_does_not_ask():
     pool = Pool(strategy="random", rng=Random(1))
     pool.update([instance("a"), instance("b")], 0.0)
-    pool.silent("a")
+    pool.silent("a", 0.0)
     assert not pool.asks_first
     assert pool.to_ask(0.0) == ((), ())
     assert pool.pick(0.0, among=[pool.members["b"]]).instance.id == "b"
@@ -304,8 +305,8 @@ def test_zones_ask_within_the_zone():
     call = world.begin()
     assert asked(call.step) == ["a", "b"]
     world.pool.report("a", says(in_flight=4), world.now)
-    world.pool.silent("b")
-    world.pool.silent("nobody")
+    world.pool.silent("b", world.now)
+    world.pool.silent("nobody", world.now)
     call.resume()
     assert call.pick.instance.id == "a"
     assert not Pool(strategy=ZoneAware("z")).takes_reports

@@ -310,8 +310,8 @@ def test_exclusion_costs_no_more_than_the_excluded():
 def test_names_resolve():
     assert sorted(STRATEGIES) == [
         "client_side_weighted_round_robin",
-        "least_latency", "least_load", "least_request", "least_request_full_scan", "maglev", "random",
-        "ring_hash", "round_robin", "weighted_least_request", "weighted_random",
+        "least_latency", "least_load", "least_request", "least_request_full_scan", "maglev",
+        "random", "ring_hash", "round_robin", "weighted_least_request", "weighted_random",
         "weighted_round_robin",
     ]  # fmt: skip
     assert resolve("random") is STRATEGIES["random"]

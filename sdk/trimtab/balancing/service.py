@@ -233,7 +233,7 @@ class Service:
         """Take an instance's report of its load; None: it was asked, and did not answer."""
         with self.lock:
             if report is None:
-                self._pool.silent(id_)
+                self._pool.silent(id_, self.clock())
             else:
                 self._pool.report(id_, report, self.clock())
 

@@ -287,9 +287,9 @@ class Pool:
             return (), ()
         return self._extras.candidates(now, key, exclude)
 
-    def silent(self, id_: str) -> None:
+    def silent(self, id_: str, now: float) -> None:
         """Note that a member has not said its load in time."""
-        self._extras.silent(id_)
+        self._extras.silent(id_, now)
 
     def _still_eligible(self, members: Sequence[Member], exclude: Collection[str]) -> list[Member]:
         limiter = self._limiter

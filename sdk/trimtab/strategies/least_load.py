@@ -31,6 +31,7 @@ _SILENCE = 1000.0
 """What an unanswered question for the load adds to it, in requests in flight."""
 _IDLE_UTILIZATION = 0.05
 """The utilization counts as this much more, so that idle instances differ by requests in flight."""
+_TIMEOUTS_APART = 10.0
 _MAX_ASK_WAIT_S = 2.0
 """An instance that does not report is asked at growing intervals, up to so many seconds."""
 
@@ -86,9 +87,9 @@ class _Load:
         "ask_wait_s",
         "at",
         "in_flight",
-        "is_silent",
         "qps",
         "sent",
+        "silent_until",
         "utilization",
     )
 
@@ -98,7 +99,7 @@ class _Load:
         self.qps = self.utilization = 0.0
         self.sent = 0
         self.ask_wait_s = 0.0
-        self.is_silent = False
+        self.silent_until = -inf
 
 
 class ByLoad(TwoChoices):
@@ -157,7 +158,7 @@ class ByLoad(TwoChoices):
         self._in_flight += (report.in_flight or 0.0) - (load.in_flight or 0.0)
         self._qps += report.qps - load.qps
         load.in_flight, load.qps, load.utilization = report.in_flight, report.qps, utilization
-        load.at, load.sent, load.ask_wait_s, load.is_silent = now, 0, 0.0, False
+        load.at, load.sent, load.ask_wait_s, load.silent_until = now, 0, 0.0, -inf
 
     # -- who is chosen -----------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class ByLoad(TwoChoices):
         load = self._loads[member.id]
         own = member.in_flight
         extra = member.failure_load(now)
-        if load.is_silent and now < load.ask_at:
+        if now < load.silent_until:
             extra += _SILENCE
         if not self._reported:
             return (own + extra) / member.weight
@@ -216,17 +217,20 @@ class ByLoad(TwoChoices):
             load = self._loads[member.id]
             load.ask_wait_s = min(2 * load.ask_wait_s or self._ask_after_s, _MAX_ASK_WAIT_S)
             load.ask_at = now + load.ask_wait_s
-            load.is_silent = False
         return (pair, asked) if asked else ((), ())
 
     def _is_due(self, load: _Load, now: float) -> bool:
         return now - load.at > self._ask_after_s and now >= load.ask_at
 
-    def silent(self, member_id: str) -> None:
-        """Note that a member has not answered: it counts as busy until it is to be asked again."""
+    def silent(self, member_id: str, now: float) -> None:
+        """Note that a member has not answered: it counts as busy until the next answer is due."""
         load = self._loads.get(member_id)
         if load is not None:
-            load.is_silent = True
+            # To wait in vain must not take a large part of the time.
+            wait_s = max(load.ask_wait_s, _TIMEOUTS_APART * self.ask_timeout_s)
+            load.ask_wait_s = min(wait_s, _MAX_ASK_WAIT_S)
+            load.ask_at = now + load.ask_wait_s
+            load.silent_until = load.ask_at + self.ask_timeout_s
 
     def choose_among(self, members: Sequence[Member], now: float) -> Member:
         """Return the least loaded of these members."""

@@ -116,7 +116,7 @@ class AsksFirst(TakesReports, Protocol):
         """
         ...
 
-    def silent(self, member_id: str) -> None:
+    def silent(self, member_id: str, now: float) -> None:
         """Note that a member has not answered in time. O(1)."""
         ...
 
@@ -155,7 +155,7 @@ class Extras:
             [float, str | None, Collection[str]], tuple[Sequence[Member], Sequence[Member]]
         ]
         self.candidates = getattr(strategy, "candidates", _no_members)
-        self.silent: Callable[[str], None] = getattr(strategy, "silent", _nothing)
+        self.silent: Callable[[str, float], None] = getattr(strategy, "silent", _nothing)
         self.choose_among: Callable[[Sequence[Member], float], Member]
         self.choose_among = getattr(strategy, "choose_among", _first)
 

@@ -209,10 +209,10 @@ class Zoned:
         """Return those of one zone, drawn as for `choose`; see `AsksFirst`."""
         return self._zone(key, exclude).extras.candidates(now, key, exclude)
 
-    def silent(self, member_id: str) -> None:
+    def silent(self, member_id: str, now: float) -> None:
         """Pass on that a member has not answered."""
         if zone := self._zone_of.get(member_id):
-            zone.extras.silent(member_id)
+            zone.extras.silent(member_id, now)
 
     def choose_among(self, members: Sequence[Member], now: float) -> Member:
         """Return one of the members, by the strategy of the first one's zone."""
