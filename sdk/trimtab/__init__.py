@@ -36,7 +36,7 @@ from trimtab.instance import Instance, Snapshot, Status
 from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolStatistics
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
-from trimtab.reporting import AsgiLoadReporter, WsgiLoadReporter
+from trimtab.reporting import AsgiLoadReporter, LoadMeter, WsgiLoadReporter
 from trimtab.strategies import STRATEGIES, LeastLoad, Maglev, RingHash, ZoneAware
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 from trimtab.transports import BalancedTransport, CallInfo, RequestOptions
@@ -70,6 +70,7 @@ __all__ = [
     "InstanceChanged",
     "InvalidInstanceError",
     "LeastLoad",
+    "LoadMeter",
     "Maglev",
     "MemberStatistics",
     "NoEligibleInstanceError",

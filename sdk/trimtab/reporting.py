@@ -30,6 +30,7 @@ _WINDOW_S = 1.0
 """Rates are of at least so long a time, and are worked out again once in it."""
 _LONGEST_WINDOW_S = 60.0
 """After so long without a report a mean would say little of the present: a new window begins."""
+_EVERY_S = 0.005
 _FIRST_ERROR = 500
 _ASK_BYTES, _REPORT_BYTES = ASK_HEADER.encode(), REPORT_HEADER.encode()
 _ASK_VARIABLE = "HTTP_" + ASK_HEADER.upper().replace("-", "_")
@@ -45,6 +46,7 @@ class LoadMeter:
         clock: returns the time, in seconds, monotonic.
         cpu_clock: returns the seconds that the process has worked, in total. The utilization is
             its growth per second: 1 is one busy core.
+        every_s: the least time between two reports with responses, in seconds.
 
     Attributes:
         in_flight: requests that have begun and not ended.
@@ -56,6 +58,8 @@ class LoadMeter:
         "_before",
         "_clock",
         "_cpu_clock",
+        "_due_at",
+        "_every_s",
         "_lock",
         "_rates",
         "begun",
@@ -68,13 +72,27 @@ class LoadMeter:
         *,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.process_time,
+        every_s: float = _EVERY_S,
     ) -> None:
         self._clock, self._cpu_clock = clock, cpu_clock
         self._lock = threading.Lock()
         self.in_flight = self.begun = self.errors = 0
-        self._at = clock()
+        self._at = self._due_at = clock()
+        self._every_s = every_s
         self._before = (0, 0, cpu_clock())
         self._rates = ("", "")
+
+    def is_due(self) -> bool:
+        """Return whether a response is to take a report along; then the next is due later.
+
+        One more header costs a server written in Python some 10 microseconds. At a rate at which
+        that would count, not every response needs it.
+        """
+        now = self._clock()
+        if now < self._due_at:
+            return False
+        self._due_at = now + self._every_s
+        return True
 
     def report(self, form: str = "TEXT", *, besides: int = 0) -> str:
         """Return the value of `endpoint-load-metrics`.
@@ -118,7 +136,8 @@ class AsgiLoadReporter:
 
     Put it outermost. Requests over HTTP count, from their start to the end of the application's
     call; responses of 500 and above, and exceptions without a response, count as errors. It costs
-    1 to 2 microseconds per request, and 2 more where a report is wanted.
+    1 to 3 microseconds per request, and some 10 more for each report, of which there are at most
+    200 per second.
 
     Args:
         app: the application.
@@ -173,7 +192,7 @@ class AsgiLoadReporter:
                 has_begun = True
                 if message["status"] >= _FIRST_ERROR:
                     meter.errors += 1
-                if form:
+                if form and meter.is_due():
                     message = _with_report(message, _text(meter, form, besides=1))
             result: Awaitable[None] = send(message)
             return result
@@ -247,7 +266,7 @@ class WsgiLoadReporter:
         def counted(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             nonlocal has_failed
             has_failed = status.startswith("5")
-            if form:
+            if form and meter.is_due():
                 headers = [*headers, (REPORT_HEADER, meter.report(form, besides=1))]
             return start_response(status, headers, *exc_info)
 

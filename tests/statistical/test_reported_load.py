@@ -62,7 +62,7 @@ ASKING = f"least_load(ask_after_s={3 * SERVICE_S})"
 @pytest.mark.untraced
 def test_a_fleet_that_asks_is_nearly_as_good_as_one_client_that_sees_all():
     """Each client alone has a mean of 4.4 service times; true queues give 2.07."""
-    mean, asked = mean_of(ASKING, requests=15_000, **FLEET)
+    mean, asked = mean_of(ASKING, requests=8_000, **FLEET)
     assert mean <= 2.6, f"seed {SEED}"
     assert asked <= 2.5, f"seed {SEED}"
 
@@ -83,8 +83,8 @@ UNEQUAL = {
 @pytest.mark.untraced
 def test_servers_three_times_apart_in_speed_are_used_as_with_true_queues():
     """One client that counts all requests itself sees the true queues."""
-    true, _ = mean_of("least_request", requests=15_000, clients=1, **UNEQUAL)
-    fleet, _ = mean_of("least_load(ask_after_s=0.01)", requests=15_000, clients=20, **UNEQUAL)
+    true, _ = mean_of("least_request", requests=8_000, clients=1, **UNEQUAL)
+    fleet, _ = mean_of("least_load(ask_after_s=0.01)", requests=8_000, clients=20, **UNEQUAL)
     assert fleet <= 1.05 * true, f"seed {SEED}"
 
 
@@ -121,5 +121,5 @@ def test_servers_without_the_middleware_are_asked_seldom():
 def test_a_server_in_trouble_is_asked_in_vain_and_passed_over(fault):
     more = f"[[timeline]]\nat = 0.5\nduration = 1.0\n{fault.replace(', ', chr(10))}"
     mean, asked = mean_of(ASKING, requests=1_000, clients=4, more=more, warmup=0.1, **FLEET)
-    assert mean < 20
-    assert asked > 1
+    assert mean <= 3.0, f"seed {SEED}"
+    assert asked > 0.3

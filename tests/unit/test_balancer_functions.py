@@ -466,3 +466,13 @@ def test_an_error_leaves_no_circle_of_references(way, registry):
             assert after <= before
 
     way.run(main)
+
+
+def test_a_strategy_that_would_ask_for_load_picks_without(way, registry):
+    async def main():
+        strategy = "least_load(ask_after_s=0.001)"
+        async with way.made(registry, strategy=strategy) as balancer:
+            for _ in range(3):
+                assert (await way.call(balancer, Backend())).startswith("answer of")
+
+    way.run(main)

@@ -162,6 +162,7 @@ def test_any_text_is_a_report_or_none(text, form):
 @pytest.mark.parametrize(
     "text",
     [
+        "BIN " + b64encode(b"".join(a_named(f"{n:03}", 1.0) for n in range(700))).decode(),
         "BIN " + b64encode(b"\x42\x02\x0a\x00" * 3000).decode(),
         "BIN " + b64encode(b"\x18\x01" * 6000).decode(),
         "TEXT " + "named_metrics.a=1," * 900,
@@ -178,3 +179,14 @@ def test_the_longest_header_costs_milliseconds_at_most(text):
         read_load_report({TEXT: text})
         times.append(time.process_time() - before)
     assert min(times) < 0.03
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_at_most_a_hundred_named_metrics(count):
+    names = [f"{n:03}" for n in range(count)]
+    reports = [
+        read_binary(b"".join(a_named(name, 1.0) for name in names)),
+        read_load_report({TEXT: "TEXT " + ",".join(f"named_metrics.{name}=1" for name in names)}),
+    ]
+    wanted = dict.fromkeys(names, 1.0) if count == 100 else None
+    assert [report and report.named_metrics for report in reports] == [wanted] * 2

@@ -54,6 +54,18 @@ def test_a_mean_over_minutes_is_not_reported():
     assert report_of(time.meter.report()).qps == 100
 
 
+def test_not_every_response_at_a_high_rate_takes_a_report_along():
+    time = Time()
+    app = AsgiLoadReporter(AsgiApp(), meter=time.meter)
+    with_report = []
+    for number in range(10):
+        time.now = number * 0.002
+        if REPORT_HEADER.encode() in headers_of(call(app, headers=ASKS)):
+            with_report.append(number)
+    assert with_report == [0, 3, 6, 9]
+    assert REPORT_HEADER.encode() in headers_of(call(app, LOAD_PATH))
+
+
 # -- ASGI ----------------------------------------------------------------------------------------
 
 
@@ -96,7 +108,7 @@ def headers_of(messages):
 
 
 def test_a_report_comes_if_it_is_asked_for_or_always():
-    app = AsgiLoadReporter(AsgiApp())
+    app = AsgiLoadReporter(AsgiApp(), meter=LoadMeter(every_s=0))
     assert REPORT_HEADER.encode() not in headers_of(call(app))
     assert headers_of(call(app, headers=ASKS))[REPORT_HEADER.encode()] == IDLE.encode()
     json = headers_of(call(app, headers=[(ASK_HEADER.encode(), b"JSON")]))
@@ -106,7 +118,7 @@ def test_a_report_comes_if_it_is_asked_for_or_always():
 
 
 def test_the_endpoint_says_the_load_and_nothing_else():
-    app = AsgiLoadReporter(AsgiApp())
+    app = AsgiLoadReporter(AsgiApp(), meter=LoadMeter(every_s=0))
     start, body = call(app, LOAD_PATH)
     assert (start["status"], body["body"]) == (204, b"")
     assert headers_of([start])[REPORT_HEADER.encode()] == IDLE.encode()
@@ -134,7 +146,7 @@ def test_what_counts_as_an_error(app, errors):
 
 
 def test_requests_side_by_side_are_in_flight():
-    meter, seen = LoadMeter(), []
+    meter, seen = LoadMeter(every_s=0), []
 
     async def main():
         async def inside():
@@ -209,7 +221,7 @@ ASKS_WSGI = {"HTTP_ENDPOINT_LOAD_METRICS_FORMAT": "TEXT"}
 
 
 def test_wsgi_reports_if_it_is_asked_for_or_always():
-    app = WsgiLoadReporter(wsgi())
+    app = WsgiLoadReporter(wsgi(), meter=LoadMeter(every_s=0))
     assert wsgi_call(app) == ("200 OK", {"X": "1"}, b"ok")
     assert wsgi_call(app, **ASKS_WSGI) == ("200 OK", {"X": "1", REPORT_HEADER: IDLE}, b"ok")
     assert wsgi_call(WsgiLoadReporter(wsgi(), always=True))[1][REPORT_HEADER] == IDLE
@@ -260,12 +272,18 @@ def test_a_generator_may_start_its_response_when_it_is_read():
         start_response("500 Broken", [])
         yield b"no"
 
-    reporter = WsgiLoadReporter(app)
+    reporter = WsgiLoadReporter(app, meter=LoadMeter(every_s=0))
     assert wsgi_call(reporter, **ASKS_WSGI)[0] == "500 Broken"
     assert (reporter.meter.in_flight, reporter.meter.errors) == (0, 1)
     body = reporter({"PATH_INFO": "/"}, lambda *_: None)
     iter(body)
     body.close()  # the client has left before
+    assert reporter.meter.in_flight == 0
+
+
+def test_a_body_without_a_close_is_closed_all_the_same():
+    reporter = WsgiLoadReporter(wsgi(body=lambda: map(bytes, [b"o", b"k"])))
+    assert wsgi_call(reporter)[2] == b"ok"
     assert reporter.meter.in_flight == 0
 
 

@@ -26,6 +26,7 @@ __all__ = ["ByLoad", "LeastLoad"]
 
 _PAIR = 2
 _LEAST_S = 0.001
+_HEAD_START = 0.5
 _UNKNOWN_MEMORY_S = 1.0
 _SILENCE = 1000.0
 """What an unanswered question for the load adds to it, in requests in flight."""
@@ -181,8 +182,11 @@ class ByLoad(TwoChoices):
         if not self._counted:
             return (own + extra + 1) * (utilization + _IDLE_UTILIZATION) / member.weight
         mean = self._in_flight / self._counted
-        reported = mean if load.in_flight is None else load.in_flight
-        queue = mean + (reported - mean) * kept + min(load.sent, own)
+        # One that has said nothing is tried before its equals.
+        reported = max(mean - _HEAD_START, 0.0) if load.in_flight is None else load.in_flight
+        if load.in_flight is not None:
+            reported = mean + (reported - mean) * kept
+        queue = reported + min(load.sent, own)
         return (max(queue, own) + utilization + extra) / member.weight
 
     def _present_memory_s(self) -> float:

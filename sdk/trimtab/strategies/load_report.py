@@ -35,6 +35,7 @@ LOAD_PATH = "/.well-known/trimtab-load"
 """Where this package's middleware answers with a report and nothing else."""
 _JSON_HEADER = "endpoint-load-metrics-json"
 _MAX_LENGTH = 16_384
+_MAX_NAMED = 100
 _CPU = ("cpu_utilization", "cpuUtilization")
 _APPLICATION = ("application_utilization", "applicationUtilization")
 _QPS = ("rps_fractional", "rpsFractional")
@@ -83,7 +84,7 @@ def read_load_report(headers: Mapping[str, str]) -> LoadReport | None:
     `num_requests_waiting` and `num_requests_running` together. (vLLM reports the other names.)
 
     It never raises, because a server's wrong header must not break a response. O(length), at most
-    16,384 characters.
+    16,384 characters with 100 named metrics; what exceeds that is no report.
 
     Args:
         headers: by lower-case name, or in any mapping that ignores case.
@@ -135,6 +136,8 @@ def _named(metrics: Mapping[str, object]) -> dict[str, float]:
         for name, each in metrics.items()
         if name.startswith(_NAMED_PREFIX)
     ]
+    if len(pairs) > _MAX_NAMED:
+        raise ValueError(len(pairs))
     named = {}
     for name, each in pairs:
         try:
@@ -177,6 +180,8 @@ def _from_binary(text: str) -> _Metrics:
     named: dict[str, object] = {}
     for number, value in _fields(message):
         if number == _NAMED_FIELD and isinstance(value, bytes):
+            if len(named) > _MAX_NAMED:
+                break
             entry = dict(_fields(value))
             name = entry.get(_KEY, b"")
             if isinstance(name, bytes):

@@ -207,7 +207,7 @@ class Server(Overlaid):
         if self._plain and self._network.is_ideal:
             if not attempt.is_over:
                 if attempt.wants_load:
-                    attempt.load = self._load()
+                    self._report(attempt)
                 attempt.arrived("answered", _OK)
         elif not self.is_dark:
             self._answer(attempt, _OK)
@@ -217,7 +217,7 @@ class Server(Overlaid):
         if self._meter is not None and status >= _FIRST_ERROR:
             self._meter.errors += 1
         if attempt.wants_load:
-            attempt.load = self._load()
+            self._report(attempt)
         reply(self._env, self._network, attempt, "answered", status)
 
     # -- load ----------------------------------------------------------------------------------
@@ -228,6 +228,11 @@ class Server(Overlaid):
             clock=lambda: float(self._env.now),
             cpu_clock=lambda: self._worked_s / self._concurrency,
         )
+
+    def _report(self, attempt: Attempt) -> None:
+        """Have an answer take a report along, if one is due."""
+        if self._meter is not None and self._meter.is_due():
+            attempt.load = self._load()
 
     def _load(self) -> str:
         """Return the header that the SDK's middleware would send; "" without it."""
