@@ -117,12 +117,13 @@ def test_one_that_says_nothing_counts_as_the_mean_of_the_others():
     assert [pool.pick(0.0, exclude=["b"]).instance.id for _ in range(3)] == ["c", "c", "c"]
 
 
-def test_failures_count_as_requests_in_flight():
+def test_one_that_has_failed_is_avoided():
     pool = pool_of()
     pool.report("a", says(in_flight=0), 0.0)
     pool.report("b", says(in_flight=5), 0.0)
-    pool.pick(0.0, exclude=["b"]).done(0.0, "failure")
-    assert chosen(pool) == "b"
+    for _ in range(3):
+        pool.pick(0.0, exclude=["b"]).done(0.0, "failure")
+    assert chosen(pool, 0.001, times=5) == "bbbbb"
 
 
 def test_weights_divide_the_load():

@@ -29,7 +29,7 @@ _LEAST_S = 0.001
 _HEAD_START = 0.5
 _UNKNOWN_MEMORY_S = 1.0
 _SILENCE = 1000.0
-"""What an unanswered question for the load adds to it, in requests in flight."""
+"""What an unanswered question for the load adds to it, or a failure, in requests in flight."""
 _IDLE_UTILIZATION = 0.05
 """The utilization counts as this much more, so that idle instances differ by requests in flight."""
 _TIMEOUTS_APART = 10.0
@@ -116,8 +116,8 @@ class ByLoad(TwoChoices):
     most, decides between equal queues.
 
     If no instance reports requests in flight, it is `(own + 1) * (utilization + 0.05)`; without
-    any report, the own requests in flight, as for `least_request`. All are divided by the weight,
-    and past failures count as requests in flight.
+    any report, the own requests in flight, as for `least_request`. All are divided by the weight.
+    One that has failed is avoided as by `least_latency`, but for its trials.
 
     Args:
         rng: draws the pairs.
@@ -171,9 +171,9 @@ class ByLoad(TwoChoices):
         """Return the load of a member per weight, at this time."""
         load = self._loads[member.id]
         own = member.in_flight
-        extra = member.failure_load(now)
-        if now < load.silent_until:
-            extra += _SILENCE
+        extra = 0.0
+        if now < load.silent_until or (member.failed_in_row and member.is_avoided(now)):
+            extra = _SILENCE
         if not self._reported:
             return (own + extra) / member.weight
         kept = exp((load.at - now) / self._present_memory_s()) if load.at < now else 1.0
@@ -238,4 +238,7 @@ class ByLoad(TwoChoices):
 
     def choose_among(self, members: Sequence[Member], now: float) -> Member:
         """Return the least loaded of these members."""
-        return self._counted_on(min(members, key=lambda member: self.cost(member, now)))
+        one, *others = members
+        for other in others:
+            one = self._better(one, other, now)
+        return self._counted_on(one)
