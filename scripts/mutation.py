@@ -41,6 +41,7 @@ TESTS = {
     "strategies": [
         *("strategies", "strategy_*", "specifications_selection", "ring_hash", "maglev"),
         *("prequal", "client_side_weighted_round_robin", "least_request_variants", "load_report"),
+        "least_load",
         *("zone_aware", "pool", "contract/strategy_contract"),
     ],
 }
