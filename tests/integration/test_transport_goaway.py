@@ -11,13 +11,8 @@ import trustme
 
 from real.nginx import Nginx
 from real.server import running
-from transport_kit import ASYNC_FLAVOURS, FLAVOURS, every, figures, listing
+from transport_kit import FLAVOURS, every, figures, listing
 from trimtab import Instance
-
-pytestmark = pytest.mark.filterwarnings(
-    # httpcore 1.0.9 does not close the generator of a body that it stops sending; httpcore2 does.
-    "ignore:Exception ignored in. <async_generator object ByteStream"
-)
 
 PER_CONNECTION = 15
 CALLS, AT_ONCE = 120, 12
@@ -80,7 +75,7 @@ async def call(flavour, client, method, calls=CALLS, **options):
     return ends
 
 
-@every(ASYNC_FLAVOURS)
+@every(FLAVOURS)
 async def test_no_call_is_lost_whatever_its_method(flavour, kit):
     for how_many in (1, 2):
         registry = listing(*instances(kit)[:how_many])
@@ -95,17 +90,6 @@ async def test_no_call_is_lost_whatever_its_method(flavour, kit):
             assert figure.in_flight == 0
             # What was not processed is nobody's failure.
             assert sum(member.failures for member in figure.members.values()) == 0
-
-
-@every(FLAVOURS)
-async def test_no_idempotent_call_is_lost_on_threads_either(flavour, kit):
-    # On threads httpcore 1.0 guards h2's state by no lock: once in some thousand concurrent
-    # requests it breaks a connection by itself, which is no refusal. So no POST here.
-    transport = flavour.transport(listing(*instances(kit)), verify=kit.context, http2=True)
-    async with flavour.client(transport) as client:
-        for method, body in (("GET", None), ("PUT", b"x" * 100)):
-            ends = await call(flavour, client, method, content=body)
-            assert [end for end in ends if end != 200] == [], method
 
 
 @every(FLAVOURS)

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from trimtab import ConfigurationError, Instance
-from trimtab.http import making, tls
+from trimtab.http import inner, making, tls
 from trimtab.http.families import Family
 from trimtab.http.inner import AsyncInnerTransport, InnerTransport
 from trimtab.http.making import Maker
@@ -30,6 +30,8 @@ class Pools:
         self.made = []
         for name in ("ConnectionPool", "AsyncConnectionPool"):
             monkeypatch.setattr(core, name, self._pool)
+        # The pool of HTTP/2 on threads is a class over httpcore's.
+        monkeypatch.setattr(inner, "one_at_a_time", lambda core: core.ConnectionPool)
 
     def _pool(self, **settings):
         self.made.append(settings)

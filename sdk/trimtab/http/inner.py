@@ -20,11 +20,13 @@ import asyncio
 import threading
 from functools import cache
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import anyio
 
 from trimtab.http.backends import AsyncBackend, Backend, Course, present_course
+from trimtab.http.http2 import one_at_a_time
 from trimtab.http.tls import SharedContext
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ class _Inner:
         self._tls = tls or SharedContext()
         self._family = family
         self._errors = family.core_errors
+        self._leaves_bodies = family.name == "httpx"
         self._core_request, self._core_url = core.Request, core.URL
         self._response = module.Response
         self._lock = threading.Lock()
@@ -161,7 +164,10 @@ class _Inner:
             return self._secure
 
     def _make_pool(self, **tls: Any) -> Any:
-        return getattr(self._family.core, self._pool_name)(**self._settings, **tls)
+        return self._pool_class()(**self._settings, **tls)
+
+    def _pool_class(self) -> Any:
+        return getattr(self._family.core, self._pool_name)
 
     def _asked(self, request: Any, scheme: bytes) -> Any:
         """Return the request as httpcore's."""
@@ -181,6 +187,9 @@ class InnerTransport(_Inner):
 
     _pool_name = "ConnectionPool"
     _backend = Backend
+
+    def _pool_class(self) -> Any:
+        return one_at_a_time(self._family.core) if self._http2 else super()._pool_class()
 
     def handle_request(self, request: Any) -> Any:
         """Send a request, and return the response with its body to come."""
@@ -228,10 +237,17 @@ class AsyncInnerTransport(_Inner):
         if self._http2:
             course = self._begin(request)
             asked.extensions = {**request.extensions, "trace": course.trace_async}
+        sent = None
+        if self._leaves_bodies:
+            sent = asked.stream = _Sent(stream=request.stream, chunks=None)
         try:
             answer = await pool.handle_async_request(asked)
         except self._errors as error:
             raise self._translated(error, course) from error
+        finally:
+            close = getattr(sent and sent.chunks, "aclose", None)
+            if close is not None:  # A stream of the caller's own need not be a generator.
+                await close()
         return self._response(
             answer.status,
             headers=answer.headers,
@@ -249,6 +265,22 @@ class AsyncInnerTransport(_Inner):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+class _Sent(SimpleNamespace):
+    """The body of a request, so that it can be closed also if only a part of it was sent.
+
+    httpcore leaves the generator of such a body to the garbage collector, of which trio warns;
+    httpcore2 closes it. Found with httpcore 1.0.9.
+
+    Attributes:
+        stream: the body.
+        chunks: what of it has been begun; None: nothing.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.chunks = aiter(self.stream)
+        return self.chunks  # type: ignore[no-any-return]
 
 
 class Watcher(Protocol):
