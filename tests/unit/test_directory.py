@@ -299,3 +299,31 @@ def test_a_synchronous_callback_may_not_wait_for_itself(registry, caplog, wait_u
         directory.on_change("orders", lambda _: directory.instances("orders"))
         wait_until(lambda: "own background thread" in caplog.text)
         assert "use the async interface" in caplog.text
+
+
+class Deaf(FakePolledRegistry):
+    """An adapter over a library that drops a cancellation which comes with the answer."""
+
+    async def fetch(self, service):
+        self.calls["begun"] += 1
+        try:
+            await asyncio.sleep(0.5)
+        except asyncio.CancelledError:
+            self.calls["dropped"] += 1
+        return await super().fetch(service)
+
+
+def test_closing_ends_a_reading_whose_adapter_drops_the_cancellation():
+    async def main():
+        registry = Deaf()
+        registry.set("orders", [A])
+        settings = DiscoverySettings(poll_interval_s=1.0)
+        async with asyncio.timeout(60), Directory(registry, settings=settings) as directory:
+            await directory.instances("orders")
+            while registry.calls["begun"] < 2:
+                await asyncio.sleep(0.1)
+        assert registry.calls["dropped"] == 1
+        await asyncio.sleep(60)
+        assert registry.calls["begun"] == 2
+
+    run(main())

@@ -64,8 +64,12 @@ def is_followed(registry: Registry, settings: DiscoverySettings) -> TypeGuard[Wa
 
 def is_cancelled(error: BaseException) -> bool:
     """Say whether an error is the cancellation of the running task, and not an adapter's own."""
+    return isinstance(error, asyncio.CancelledError) and _is_being_cancelled()
+
+
+def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0
 
 
 class Reader:
@@ -271,9 +275,14 @@ class Reader:
 
     @contextmanager
     def _as_a_failure(self) -> Iterator[None]:
-        """Turn a cancellation that is the adapter's own into a failure of the registry."""
+        """Turn a cancellation that is the adapter's own into a failure of the registry.
+
+        One that is this task's is raised, also if a library below the adapter dropped it.
+        """
         try:
             yield
+            if _is_being_cancelled():
+                raise asyncio.CancelledError  # noqa: TRY301 - it is this task's
         except asyncio.CancelledError as error:
             if is_cancelled(error):
                 raise

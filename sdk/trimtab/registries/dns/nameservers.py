@@ -18,7 +18,7 @@ from dns.resolver import NXDOMAIN, Answer
 from trimtab.errors import RegistryRequestError, RegistryUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from dns.rdata import Rdata
     from dns.rdatatype import RdataType
@@ -83,8 +83,8 @@ class Nameservers:
         """
         resolver = await self._resolver()
         try:
-            answer = await resolver.resolve(
-                name, kind, tcp=self._tcp, raise_on_no_answer=False, search=False
+            answer = await _not_losing_cancellations(
+                resolver.resolve(name, kind, tcp=self._tcp, raise_on_no_answer=False, search=False)
             )
         except NXDOMAIN as error:
             response = error.response(name)  # type: ignore[no-untyped-call]
@@ -128,6 +128,21 @@ class Nameservers:
         """Begin the next question with the nameserver of this answer: a dead one costs 2 s."""
         answered = (answer.nameserver, answer.port)
         self._hosts.sort(key=lambda host: host != answered)
+
+
+async def _not_losing_cancellations(resolved: Awaitable[Answer]) -> Answer:
+    """Return an answer, or be cancelled.
+
+    dnspython waits by `asyncio.wait_for`. On Python 3.11 that returns the answer and drops the
+    cancellation if both come in the same turn of the loop, so that a watch went on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    try:
+        return await resolved
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _address(host: str, port: int) -> str:
