@@ -42,7 +42,7 @@ class Load:
         self._events = []
 
     def at(self, when_s, what):
-        """Do something, in a thread, at a time."""
+        """Do something, in a thread, at a time; or as soon as a condition of the load holds."""
         self._events.append((when_s, what))
 
     async def run(self, end_s):
@@ -62,6 +62,13 @@ class Load:
         ticking.cancel()
         return self.done
 
+    def since(self, event, settling_s=0.0):
+        """The calls that began after an event, by its number, and have ended."""
+        if len(self.events_s) <= event:
+            return []
+        from_s = self.events_s[event][1] + settling_s
+        return [call for call in self.done if call.began_s > from_s]
+
     @property
     def now_s(self):
         return self._loop.time() - self._start
@@ -76,7 +83,11 @@ class Load:
             self.late_s = max(self.late_s, self.now_s - began_s - every_s)
 
     async def _event(self, when_s, what):
-        await self._until(when_s)
+        if callable(when_s):
+            while not when_s(self):  # noqa: ASYNC110 - it depends on what is recorded
+                await asyncio.sleep(0.01)
+        else:
+            await self._until(when_s)
         began_s = self.now_s
         await asyncio.to_thread(what)
         self.events_s.append((began_s, self.now_s))
