@@ -4,21 +4,24 @@ The rules of its figures:
 
 * *Latency* is a mean of the times to a response, in which the last ten seconds count most:
   `v += (x - v) * (1 - exp(-dt/tau))`, tau 10 s. One slow answer among fast ones is no news: a
-  sample counts as at most three times `v`. Three slow answers in a row are: then `v` is their
-  median. After a rest, an answer counts half, so that an instance which is well again is believed
-  soon. Two milliseconds are added in comparisons, since a busy machine makes such differences. The
-  latency is known from the third answer on, since the first ones pay for what is done once.
-* *An unanswered request is evidence*: the latency is at least the age of the oldest one. A request
-  that was given up before its answer counts as two answers that took as long.
+  sample counts as at most three times `v`. Three slow answers in a row are: then `v` is the
+  least of them. Slow answers to requests that were sent before the last one was known are one with
+  it: what stops this client stops all its requests. After a rest, an answer counts half, so that an
+  instance which is well again is believed soon. Two milliseconds are added in comparisons, since a
+  busy machine makes such differences. The latency is known from the third answer on, since the
+  first ones pay for what is done once.
+* *An unanswered request is evidence*: once the oldest one is older than three times the latency,
+  its age counts instead. A request that was given up before its answer counts as two answers that
+  took as long.
 * *A failure says nothing of the latency*, because an instance that fails fast must not look fast.
   After a failure a member is *avoided*: other members are preferred, but for one *trial* at a time.
   The first trial is soon, each failed one doubles the time to the next, up to `TRIAL_S`. One that
   succeeds is believed. Failures of requests that were sent before the last failure was known are
   one with it.
 * *What is avoided is tried again*, so that no estimate outlives its cause; as rarely as it costs:
-  one that is slower gets one request in twenty to two hundred, by how much slower it is; one that
-  fails, hangs or needs more than a second one in two hundred, and not more than one in `TRIAL_S`.
-  Among many members it is less.
+  one that is slower gets one request in 80 to 235, by how much slower it is; one that fails, hangs
+  or needs more than a second one in 235, and not more than one in `TRIAL_S`. Among many members it
+  is less.
 
 Sources: Finagle `PeakEwma` and tower `load/peak_ewma.rs` for the mean and its time constant; Kratos
 and go-zero, which take the loser of a pair when it has not been picked for 3 or 1 s; circuit
@@ -48,7 +51,9 @@ _OK, _SERVER_ERROR = 200, 500
 DECAY_S = 10.0
 """Time constant of the latency."""
 JUMP = 3.0
-"""An answer that is slower by more than this factor counts if three in a row are."""
+"""An answer that is slower by more than this factor is slow."""
+SLOW_IN_ROW = 3
+"""So many slow answers in a row are believed."""
 RESTED_SHARE = 0.5
 """What an answer counts after a rest, at least."""
 SMALL_S = 0.002
@@ -61,9 +66,9 @@ FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
 """The least time to the first trial after a failure, and between later ones."""
 FIRST_TRIAL_PICKS, TRIAL_PICKS = 60, 235
 """The same in requests to the service: 235 keep a hung instance below half a percent."""
-SLOW_PICKS = 8
-"""An instance that is only slow gets one of so many requests to the service for each time that it
-is slower, and at most as one that fails."""
+SLOW_PICKS, LEAST_SLOW_PICKS = 8, 80
+"""An instance that is only slow gets one of so many requests to the service: the first number for
+each time that it is slower, but at least the second, and at most as one that fails."""
 PICKS_PER_MEMBER = 4
 """In a large service, the requests between trials are at least so many for each member."""
 VERY_SLOW_S = 1.0
@@ -115,12 +120,13 @@ class Member:
     """
 
     __slots__ = (
-        "_before",
-        "_before_that",
         "_failed_at",
         "_known",
         "_latency_s",
         "_learned_at",
+        "_slow_at",
+        "_slow_in_row",
+        "_slow_s",
         "_trial_at",
         "_trial_pick",
         "answered_at",
@@ -155,9 +161,10 @@ class Member:
         self.fleet.count += 1
         self.picked_at = self.rested = 0
         self.picked_s = -inf
-        # The samples: how many count up to three, the mean, and the last two of them.
-        self._known = 0
-        self._latency_s = self._before = self._before_that = inf
+        # How many samples there were, up to three, and their mean.
+        self._known, self._latency_s = 0, inf
+        # The slow ones in a row: how many, the least of them, and when the last one was known.
+        self._slow_in_row, self._slow_s, self._slow_at = 0, inf, -inf
         self._learned_at = now
         self.failed_in_row = 0
         self._failed_at = self._trial_at = -inf
@@ -184,7 +191,7 @@ class Member:
         if not ok:
             self._fail(sent_at, now)
             return
-        self._learn(now - sent_at, now)
+        self._learn(sent_at, now)
         self.answered_at = now
         self.failed_in_row = 0
 
@@ -195,8 +202,7 @@ class Member:
             self._fail(sent_at, now)
         elif self._known < KNOWN_FROM or now - sent_at > self._latency_s:
             # Twice, since it would have taken longer still.
-            self._learn(now - sent_at, now)
-            self._learn(now - sent_at, now)
+            self._learn(sent_at, now, counts=2)
 
     def break_off(self, started_at: float, now: float) -> None:
         """Learn from a response whose body failed after a good head."""
@@ -206,10 +212,9 @@ class Member:
         """Forget the failures: it is known to be well again, and gets its share."""
         self.failed_in_row = 0
 
-    def _learn(self, sample_s: float, now: float) -> None:
-        older, old = self._before_that, self._before
-        self._before_that, self._before = old, sample_s
-        mean, passed_s = self._latency_s, now - self._learned_at
+    def _learn(self, sent_at: float, now: float, *, counts: int = 1) -> None:
+        sample_s, passed_s = now - sent_at, now - self._learned_at
+        mean = self._latency_s
         self._learned_at = now
         if self._known < KNOWN_FROM:
             # The least of them: the others may have paid for what is done once.
@@ -217,8 +222,15 @@ class Member:
             self._latency_s = min(mean, sample_s)
             return
         most = JUMP * (mean + SMALL_S) - SMALL_S
-        if min(older, old, sample_s) > most:
-            self._latency_s = sorted((older, old, sample_s))[1]
+        if sample_s <= most:
+            self._slow_in_row, self._slow_s = 0, inf
+        elif sent_at >= self._slow_at:
+            self._slow_in_row += counts
+            self._slow_s = min(self._slow_s, sample_s)
+            self._slow_at = now
+        if self._slow_in_row >= SLOW_IN_ROW:
+            self._latency_s = self._slow_s
+            self._slow_in_row, self._slow_s = 0, inf
             return
         share = 1.0 - exp(-passed_s / DECAY_S)
         if self.rested >= PICKS_PER_MEMBER * self.fleet.count:
@@ -256,7 +268,8 @@ class Member:
         """
         fleet = self.fleet
         since = fleet.picks - self.picked_at
-        if since < min(SLOW_PICKS * ratio, TRIAL_PICKS) or since < PICKS_PER_MEMBER * fleet.count:
+        least = max(LEAST_SLOW_PICKS, PICKS_PER_MEMBER * fleet.count)
+        if since < max(least, min(SLOW_PICKS * ratio, TRIAL_PICKS)):
             return False
         if not self.unanswered and self._latency_s <= VERY_SLOW_S:
             return True
@@ -264,12 +277,15 @@ class Member:
 
     def expected_s(self, now: float) -> float:
         """Return the time that an answer takes now, plus `SMALL_S`; 0 while it is not known."""
+        latency_s = self._latency_s + SMALL_S if self._known >= KNOWN_FROM else 0.0
         unanswered = self.unanswered
-        known = self._known >= KNOWN_FROM
-        if not unanswered:
-            return self._latency_s + SMALL_S if known else 0.0
-        age = now - next(iter(unanswered.values()))
-        return max(self._latency_s if known else UNANSWERED_S, age) + SMALL_S
+        if unanswered:
+            age = now - next(iter(unanswered.values())) + SMALL_S
+            if not latency_s:
+                return max(UNANSWERED_S + SMALL_S, age)
+            if age > JUMP * latency_s:
+                return age
+        return latency_s
 
     @property
     def latency_s(self) -> float | None:

@@ -117,14 +117,14 @@ def test_the_time_constant_is_ten_seconds():
 
 
 def test_a_slower_one_is_chosen_only_when_the_faster_ones_queue_is_longer():
-    """Finagle `PeakEwma`: the latency times the queue."""
+    """Finagle `PeakEwma`: the latency, here squared, times the queue."""
     slow, fast = (Member(instance, 0.0) for instance in instances(1, 1))
     answers(slow, 0.3, 1.0, count=3)
     answers(fast, 0.1, 1.0, count=3)
     slow.picked_at = slow.fleet.picks
     strategy = LeastLatency(Random(1))
     strategy.update([slow, fast])
-    for in_flight, chosen in ((0, fast), (1, fast), (3, slow)):
+    for in_flight, chosen in ((0, fast), (1, fast), (7, fast), (9, slow)):
         fast.in_flight = in_flight
         assert strategy.choose(1.0, None, ()) is chosen
 

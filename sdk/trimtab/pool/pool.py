@@ -62,6 +62,7 @@ class Pool:
         callers: those that are about the caller, and count as a good answer.
         watches_outcomes: whether picks report the outcomes of requests.
         watches_ends: whether picks report that a request is no longer in flight.
+        asks_first: whether the strategy may have instances asked for their load before a pick.
 
     Raises:
         ConfigurationError: there is no such strategy.
@@ -95,6 +96,7 @@ class Pool:
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
         self._extras = Extras(self._strategy)
+        self.asks_first = self._extras.asks_first
         health = health or HealthSettings()
         self.failing, self.overloaded = health.failing, health.overloaded
         self.callers = health.caller_statuses
@@ -265,11 +267,6 @@ class Pool:
         self._extras.report(id_, report, now)
 
     # -- asking for load before a pick ---------------------------------------------------------
-
-    @property
-    def asks_first(self) -> bool:
-        """Whether the strategy may have instances asked for their load before a pick."""
-        return self._extras.asks_first
 
     @property
     def ask_timeout_s(self) -> float:

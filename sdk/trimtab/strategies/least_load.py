@@ -240,5 +240,5 @@ class ByLoad(TwoChoices):
         """Return the least loaded of these members."""
         one, *others = members
         for other in others:
-            one = self._better(one, other, now)
+            one = self.better(one, other, now)
         return self._counted_on(one)

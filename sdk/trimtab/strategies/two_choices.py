@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LeastLatency", "LeastRequest", "TwoChoices"]
 
 _PAIR = 2
-SIMILAR = 2.0
+SIMILAR = 1.5
 """Latencies that differ by less than this factor count as equal."""
 
 
@@ -52,12 +52,6 @@ class TwoChoices:
         """Return both costs, where a cost depends on what it is compared with."""
         return self.cost(one, now), self.cost(other, now)
 
-    def _better(self, one: Member, other: Member, now: float) -> Member:
-        first, second = self.costs(one, other, now)
-        if second < first or (second == first and other.picked_at < one.picked_at):
-            return other
-        return one
-
     def update(self, members: Sequence[Member]) -> None:
         """Take the eligible members; note whether their weights differ."""
         self._members = members
@@ -67,18 +61,24 @@ class TwoChoices:
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
         """Return the cheaper of two random members."""
-        members, count = self._members, len(self._members)
         if exclude:
-            return self._choose_allowed(now, exclude)
-        if self._table is not None:
+            one, other = self._pair_allowed(exclude)
+        elif self._table is not None:
             return self._choose_weighted(now, self._table)
-        random = self._rng.random
-        first = int(random() * count)
-        if count < _PAIR:
-            return members[first]
-        second = int(random() * (count - 1))
-        second += second >= first
-        return self._better(members[first], members[second], now)
+        else:
+            members, count, random = self._members, len(self._members), self._rng.random
+            place = int(random() * count)
+            one = other = members[place]
+            if count >= _PAIR:
+                second = int(random() * (count - 1))
+                other = members[second + (second >= place)]
+        return one if one is other else self.better(one, other, now)
+
+    def better(self, one: Member, other: Member, now: float) -> Member:
+        """Return the cheaper one; of two equal ones that which was picked longer ago."""
+        cost, others = self.costs(one, other, now)
+        is_better = others < cost or (others == cost and other.picked_at < one.picked_at)
+        return other if is_better else one
 
     def _choose_weighted(self, now: float, table: AliasTable) -> Member:
         one = self._members[table.draw(self._rng)]
@@ -86,12 +86,12 @@ class TwoChoices:
         first, second = self.costs(one, other, now)
         return other if second < self.margin * first else one
 
-    def _choose_allowed(self, now: float, exclude: Collection[str]) -> Member:
+    def _pair_allowed(self, exclude: Collection[str]) -> tuple[Member, Member]:
+        """Draw two that are not excluded; the same one twice if there is only one."""
         one = next_allowed(self._draw, self._members, exclude, self._rng)
         if sum(member_id not in exclude for member_id in self._some_ids(len(exclude))) < _PAIR:
-            return one
-        other = next_allowed(self._draw, self._members, (*exclude, one.id), self._rng)
-        return self._better(one, other, now)
+            return one, one
+        return one, next_allowed(self._draw, self._members, (*exclude, one.id), self._rng)
 
     def _some_ids(self, excluded: int) -> list[str]:
         # Enough ids to see whether two are allowed: at most `excluded` of them are not.
@@ -107,13 +107,14 @@ class LeastLatency(TwoChoices):
     """Take the member that should answer sooner: the default.
 
     1. One that has failed is avoided, but for its trials; see `trimtab.member`.
-    2. If one is slower by more than `SIMILAR`, compare latency times the queue. The slower one
-       gets a request all the same when it is due, so that it is not slow for good.
+    2. If one is slower by more than `SIMILAR`, compare latency squared times the queue. The slower
+       one gets a request all the same when it is due, so that it is not slow for good.
     3. Otherwise the latencies differ by no more than they do by chance. Compare the requests in
        flight.
 
-    Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs`. Deviation: the third rule. By latencies
-    alone, equal instances had shares from nearly nothing to a half.
+    Source: Finagle `PeakEwma`, tower `load/peak_ewma.rs`. Deviations: the third rule, since by
+    latencies alone equal instances had shares from nearly nothing to a half; and the square, since
+    the latencies that a busy client sees contain its own waits, which makes their ratio too small.
     """
 
     margin = 0.75
@@ -129,11 +130,11 @@ class LeastLatency(TwoChoices):
             if first > SIMILAR * second:
                 if one.is_due(first / second, now):
                     return 0.0, 1.0
-                return first * (one.in_flight + 1), second * (other.in_flight + 1)
+                return first**2 * (one.in_flight + 1), second**2 * (other.in_flight + 1)
             if second > SIMILAR * first:
                 if other.is_due(second / first, now):
                     return 1.0, 0.0
-                return first * (one.in_flight + 1), second * (other.in_flight + 1)
+                return first**2 * (one.in_flight + 1), second**2 * (other.in_flight + 1)
         return one.in_flight + 1, other.in_flight + 1
 
 
