@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,12 +66,21 @@ async def test_a_warm_get_passes_few_functions_in_few_files(flavour, kit):
     async with flavour.client(transport) as client:
         while len(_warm(transport)) < 2:
             await client.get(WHO)
-        path = Trail()
-        sys.setprofile(path)
+        trails = []
+        # Finalizers of what other tests left would be counted, too.
+        gc.collect()
+        gc.disable()
         try:
-            await client.get(WHO)
+            for _ in range(9):
+                trails.append(Trail())
+                sys.setprofile(trails[-1])
+                await client.get(WHO)
+                sys.setprofile(None)
         finally:
             sys.setprofile(None)
+            gc.enable()
+    # The latencies decide whether one more function is asked; the usual way counts.
+    path = sorted(trails, key=lambda trail: len(trail.files))[4]
     print(f"\n{len(path.files)} calls, {len(set(path.files))} files, {path.entered_again()}")
     assert len(path.files) <= MOST_CALLS
     assert len(set(path.files)) <= MOST_FILES
