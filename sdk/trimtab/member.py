@@ -10,14 +10,14 @@ The rules of its figures:
   instance which is well again is believed soon. Two milliseconds are added in comparisons, since a
   busy machine makes such differences. The latency is known from the third answer on, since the
   first ones pay for what is done once.
-* *An unanswered request is evidence*: once the oldest one is older than three times the latency,
-  its age counts instead. A request that was given up before its answer counts as two answers that
-  took as long.
+* *An unanswered request is evidence*: once the oldest one is 20 ms older than the latency, its age
+  counts instead; for less than that, any program may be held up. A request that was given up before
+  its answer counts as two answers that took as long.
 * *A failure says nothing of the latency*, because an instance that fails fast must not look fast.
   After a failure a member is *avoided*: other members are preferred, but for one *trial* at a time.
   The first trial is soon, each failed one doubles the time to the next, up to `TRIAL_S`. One that
-  succeeds is believed. Failures of requests that were sent before the last failure was known are
-  one with it.
+  succeeds is believed. What requests that were sent before the last failure was known bring is
+  neither another failure nor a success that counts.
 * *What is avoided is tried again*, so that no estimate outlives its cause; as rarely as it costs:
   one that is slower gets one request in 80 to 235, by how much slower it is; one that fails, hangs
   or needs more than a second one in 235, and not more than one in `TRIAL_S`. Among many members it
@@ -52,6 +52,8 @@ DECAY_S = 10.0
 """Time constant of the latency."""
 JUMP = 3.0
 """An answer that is slower by more than this factor is slow."""
+STALL_S = 0.02
+"""A request is late after so many seconds more than the latency: any program may be held up."""
 SLOW_IN_ROW = 3
 """So many slow answers in a row are believed."""
 RESTED_SHARE = 0.5
@@ -66,6 +68,7 @@ FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
 """The least time to the first trial after a failure, and between later ones."""
 FIRST_TRIAL_PICKS, TRIAL_PICKS = 60, 235
 """The same in requests to the service: 235 keep a hung instance below half a percent."""
+_MOST_DOUBLINGS = 9
 SLOW_PICKS, LEAST_SLOW_PICKS = 8, 80
 """An instance that is only slow gets one of so many requests to the service: the first number for
 each time that it is slower, but at least the second, and at most as one that fails."""
@@ -192,8 +195,9 @@ class Member:
             self._fail(sent_at, now)
             return
         self._learn(sent_at, now)
-        self.answered_at = now
-        self.failed_in_row = 0
+        if sent_at >= self._failed_at:
+            self.answered_at = now
+            self.failed_in_row = 0
 
     def abandon(self, pick: object, now: float, *, failed: bool) -> None:
         """Learn from a request without a response: it failed, or the caller gave up."""
@@ -242,7 +246,7 @@ class Member:
         if sent_at >= self._failed_at:
             self.failed_in_row += 1
             self._failed_at = now
-            self.plan_trial(now, 2.0 ** (self.failed_in_row - 1))
+            self.plan_trial(now, 2.0 ** min(self.failed_in_row - 1, _MOST_DOUBLINGS))
 
     def plan_trial(self, now: float, delay: float) -> None:
         """Let the next trial be no sooner than the first one times a factor."""
@@ -283,7 +287,7 @@ class Member:
             age = now - next(iter(unanswered.values())) + SMALL_S
             if not latency_s:
                 return max(UNANSWERED_S + SMALL_S, age)
-            if age > JUMP * latency_s:
+            if age > latency_s + STALL_S:
                 return age
         return latency_s
 

@@ -29,6 +29,10 @@ count = {count}
 arrivals = {{ kind = "{arrivals}", rate = "{rate}/s" }}
 timeout = "1s"
 """
+USUAL = {
+    "duration": 60, "warmup": 5, "servers": 5, "law": "exponential", "mean": "10ms",
+    "concurrency": 4, "count": 1, "arrivals": "poisson", "rate": 200,
+}  # fmt: skip
 RETRIES = """
 [balancer.retry]
 failures = ["refused", "connect_timeout", "no_response", "timeout"]
@@ -51,9 +55,7 @@ FAST_503 = fault('"errors"\nstatus = 503')
 
 
 def play(*parts, strategy="least_latency", depth="core", **changes):
-    world = {"duration": 60, "servers": 5, "mean": "10ms", "concurrency": 4, "rate": 200}
-    world |= {"warmup": 5, "count": 1, "law": "exponential", "arrivals": "poisson"} | changes
-    text = "\n".join([WORLD.format(**world), *parts])
+    text = "\n".join([WORLD.format(**USUAL | changes), *parts])
     run = simulate(Scenario.from_toml(text), strategy=strategy, seed=SEED, depth=depth)
     assert run.in_flight_left == 0
     return run.recorder
@@ -157,7 +159,7 @@ def test_a_retry_storm_ends_thanks_to_the_budget(strategy):
 def test_hedging_cuts_the_tail_for_next_to_nothing():
     two_modes = 'time = { law = "two_modes", short = "10ms", long = "500ms", long_ratio = 0.01 }'
     plain = 'time = { law = "exponential", mean = "10ms" }'
-    world = WORLD.format(duration=300, servers=20, mean="10ms", concurrency=1000, rate=200)
+    world = WORLD.format(**{**USUAL, "duration": 300, "servers": 20, "concurrency": 1000})
     text = world.replace(plain, two_modes).replace('timeout = "1s"', 'timeout = "30s"')
     runs = []
     for hedge in ("", "[balancer.hedge]\nquantile = 0.985\n"):

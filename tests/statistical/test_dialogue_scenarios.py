@@ -18,6 +18,7 @@ from statistics import fmean
 import pytest
 
 from trimtab import Instance, Pool
+from trimtab.member import TRIAL_PICKS
 
 SEEDS = range(10)
 A, B = (Instance(host="10.0.0.1", port=port) for port in (1, 2))
@@ -70,8 +71,9 @@ def test_round_robin_gives_the_published_figures():
 
 
 def test_least_latency_turns_away_from_a_black_hole():
-    # 97.0 % is the most without foresight: until 3.6 s nothing is late.
-    assert min(black_holes("least_latency")) >= 0.962
+    # 97.0 % is the most without foresight: until 3.6 s nothing is late. At 3.9 s the oldest request
+    # is half as long again as an answer takes, which is more than chance.
+    assert min(black_holes("least_latency")) >= 0.96
 
 
 def test_least_latency_turns_away_from_failures_at_once():
@@ -91,12 +93,13 @@ def test_long_fast_failures_never_calls_the_traffic_back(instances, per_s):
         pick.done(now + 0.001, "failure" if failed else "success")
         if failed:
             failures.append(now)
-    settled = [later - before for before, later in pairwise(failures[10:])]
+    settled = [(later - before) * per_s for before, later in pairwise(failures[3:])]
     assert failures
-    assert min(settled, default=20.0) >= 20.0
+    # Less than half a percent of the requests are trials.
+    assert min(settled, default=TRIAL_PICKS) >= TRIAL_PICKS
     back_at = now
     while pick.instance.port != 1 or now == back_at:
         now += 1 / per_s
         pick = pool.pick(now)
         pick.done(now + 0.001, "success")
-    assert now < back_at + 300
+    assert now <= back_at + 1.3 * TRIAL_PICKS / per_s

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
 from trimtab.check import Check
@@ -25,8 +26,6 @@ from trimtab.instance import Instance
 from trimtab.probing import NetworkCarrier, probe, repeat
 
 if TYPE_CHECKING:
-    from random import Random
-
     from trimtab.health.probing import ProbeResult, ProbeSettings, ReconnectSettings
 
 __all__ = ["Judge", "Members", "ProbeRunner", "Reconnects"]
@@ -34,6 +33,8 @@ __all__ = ["Judge", "Members", "ProbeRunner", "Reconnects"]
 logger = logging.getLogger("trimtab.discovery")
 
 _UPDATE_EVERY_S = 1.0
+_FIRST_WAIT_S = 0.01
+"""How long after a failure the first connection is opened."""
 
 Members = Callable[[], Iterable[Instance]]
 """Returns the instances to probe now: all, or with `only_ejected` the ejected ones. Called about
@@ -179,7 +180,7 @@ class Reconnects:
         self._settings = settings
         self._find = find
         self._judge = judge
-        self._rng = rng
+        self._seed = rng.getrandbits(64)
         self._check = Check.parse("tcp", timeout_s=settings.timeout_s)
         self._carrier = settings.carrier or NetworkCarrier(refusal_of=refusal_of)
         self._at_once = asyncio.Semaphore(settings.max_at_once)
@@ -200,8 +201,11 @@ class Reconnects:
 
     async def _watch(self, id_: str) -> None:
         time = asyncio.get_running_loop().time
-        state = ReconnectState(self._settings, self._rng, time())
+        # A source of its own, so that the order in which several failed changes no draw.
+        state = ReconnectState(self._settings, Random(f"{self._seed}/{id_}"), time())
         try:
+            # Others may fail at the same moment; and a server that restarts needs some time.
+            await asyncio.sleep(_FIRST_WAIT_S)
             while (instance := self._find(id_)) is not None:
                 async with self._at_once:
                     state.begin(time())

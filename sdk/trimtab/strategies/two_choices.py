@@ -61,30 +61,28 @@ class TwoChoices:
 
     def choose(self, now: float, key: str | None, exclude: Collection[str]) -> Member:  # noqa: ARG002 - the protocol's
         """Return the cheaper of two random members."""
+        members, count = self._members, len(self._members)
         if exclude:
             one, other = self._pair_allowed(exclude)
+        elif count < _PAIR:
+            return members[0]
         elif self._table is not None:
-            return self._choose_weighted(now, self._table)
+            one = members[self._table.draw(self._rng)]
+            other = next_allowed(self._draw, members, (one.id,), self._rng)
         else:
-            members, count, random = self._members, len(self._members), self._rng.random
-            place = int(random() * count)
-            one = other = members[place]
-            if count >= _PAIR:
-                second = int(random() * (count - 1))
-                other = members[second + (second >= place)]
+            random = self._rng.random
+            first = int(random() * count)
+            second = int(random() * (count - 1))
+            one, other = members[first], members[second + (second >= first)]
         return one if one is other else self.better(one, other, now)
 
     def better(self, one: Member, other: Member, now: float) -> Member:
         """Return the cheaper one; of two equal ones that which was picked longer ago."""
         cost, others = self.costs(one, other, now)
+        if self._table is not None:
+            return other if others < self.margin * cost else one
         is_better = others < cost or (others == cost and other.picked_at < one.picked_at)
         return other if is_better else one
-
-    def _choose_weighted(self, now: float, table: AliasTable) -> Member:
-        one = self._members[table.draw(self._rng)]
-        other = next_allowed(self._draw, self._members, (one.id,), self._rng)
-        first, second = self.costs(one, other, now)
-        return other if second < self.margin * first else one
 
     def _pair_allowed(self, exclude: Collection[str]) -> tuple[Member, Member]:
         """Draw two that are not excluded; the same one twice if there is only one."""
