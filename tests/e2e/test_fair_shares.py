@@ -18,13 +18,15 @@ import pytest
 import trustme
 
 from conftest import Program
+from trimtab.member import TRIAL_PICKS
 
 PROGRAM = Path(__file__).with_name("fair_client_program.py")
-CLIENTS = pytest.mark.parametrize(
-    ("family", "is_async"),
-    [("httpx", True), ("httpx", False), ("httpx2", True), ("httpx2", False)],
-    ids=["httpx-async", "httpx-sync", "httpx2-async", "httpx2-sync"],
-)
+FLAVOURS = {
+    "httpx-async": ("httpx", True),
+    "httpx-sync": ("httpx", False),
+    "httpx2-async": ("httpx2", True),
+    "httpx2-sync": ("httpx2", False),
+}
 SOAK = pytest.mark.soak
 PEACE_S, FAULT_S = 2.0, 6.0
 WINDOW = 20
@@ -114,25 +116,29 @@ def certificate(tmp_path_factory):
     return folder
 
 
+LOADS = {
+    "ten-workers": (5, False, {"last_s": 5.0}),
+    "tls-at-20": (3, True, {"workers": 1, "rate_per_s": 20, "last_s": 10.0}),
+}
+LONG_LOADS = {
+    "ten-workers-long": (5, False, {"last_s": 100.0}),
+    "each-2-per-s": (20, False, {"workers": 1, "rate_per_s": 40, "last_s": 31.0}),
+    "each-half-per-s": (2, False, {"workers": 1, "rate_per_s": 1, "last_s": 125.0}),
+}
+
+
+def by_turns(cases, *, soak=False):
+    """Every case with every client; of the short ones each with one, the others in the soak."""
+    for number, (name, case) in enumerate(cases.items()):
+        for turn, (flavour, client) in enumerate(FLAVOURS.items()):
+            marks = [SOAK] if soak or turn != number % len(FLAVOURS) else []
+            yield pytest.param(*client, *case, id=f"{flavour}-{name}", marks=marks)
+
+
 @pytest.mark.parametrize(
-    ("count", "is_tls", "order"),
-    [
-        pytest.param(5, False, {"last_s": 5.0}, id="ten-workers"),
-        pytest.param(3, True, {"workers": 1, "rate_per_s": 20, "last_s": 10.0}, id="tls-at-20"),
-        pytest.param(
-            20,
-            False,
-            {"workers": 1, "rate_per_s": 40, "last_s": 31.0},
-            id="each-2-per-s",
-            marks=SOAK,
-        ),
-        pytest.param(
-            2, False, {"workers": 1, "rate_per_s": 1, "last_s": 125.0}, id="each-half", marks=SOAK
-        ),
-        pytest.param(5, False, {"last_s": 100.0}, id="ten-workers-long", marks=SOAK),
-    ],
+    ("family", "is_async", "count", "is_tls", "order"),
+    [*by_turns(LOADS), *by_turns(LONG_LOADS, soak=True)],
 )
-@CLIENTS
 def test_equal_instances_get_equal_shares(
     family, is_async, count, is_tls, order, backends, certificate, request
 ):
@@ -178,15 +184,21 @@ def at(moment):
     return lambda: time.monotonic() >= moment
 
 
+# What a fault may cost: the share of failed calls, and seconds until the instance is used again.
+FAULTS = {
+    "killed": (kill, False, 0.0, 1.0),
+    "hung-retried": (hang, True, 0.0, 2.0),
+    "hung": (hang, False, 0.0015, 2.0),
+    "503-retried": (fail, True, 0.0, 2.0),
+    "503": (fail, False, 0.001, 2.0),
+}
+
+
 @pytest.mark.parametrize(
-    ("fault", "retries", "failed_ratio", "used_s"),
-    [(kill, False, 0.0, 1.0), (hang, True, 0.0, 2.0), (hang, False, 0.0015, 2.0),
-     (fail, True, 0.0, 2.0), (fail, False, 0.001, 2.0)],
-    ids=["killed", "hung-retried", "hung", "503-retried", "503"],
-)  # fmt: skip
-@CLIENTS
+    ("family", "is_async", "fault", "retries", "failed_ratio", "used_s"), [*by_turns(FAULTS)]
+)
 def test_one_that_was_ill_for_six_seconds_is_back_soon(
-    family, is_async, fault, retries, failed_ratio, used_s, backends, wait_until
+    family, is_async, fault, retries, failed_ratio, used_s, backends, wait_until, request
 ):
     victim, *_ = made = backends(5)
     client = Client(made, family=family, is_async=is_async, retries=retries, last_s=17.0)
@@ -208,7 +220,13 @@ def test_one_that_was_ill_for_six_seconds_is_back_soon(
         f"\n{len(client.calls)} calls, failed {client.failed_ratio:.3%}, used after {used:.2f} s, "
         f"half after {half:.2f} s, at most {most:.2f}, rate {before:.0f} then {during:.0f} per s"
     )
+    half_s = 5.0
+    if not request.node.get_closest_marker("soak"):
+        # Beside other tests there may be few calls per second, and trials cost calls: of these six
+        # seconds at most six, and those that were out at the beginning.
+        failed_ratio = max(failed_ratio, 10 * (failed_ratio > 0) / len(client.calls))
+        used_s, half_s = 2 * used_s + TRIAL_PICKS / during, half_s + TRIAL_PICKS / during
     assert client.failed_ratio <= failed_ratio
     assert used <= used_s
-    assert half <= 5.0
+    assert half <= half_s
     assert most <= 1.5
