@@ -178,8 +178,9 @@ async def test_a_hedge_answers_for_a_late_instance(flavour, kit):
         for _ in range(4):
             assert (await client.get(WHO)).text == "b"
         members = figures(transport).members
-        assert (members["a"].cancelled, members["a"].failures) == (len(kit.a.seen), 0)
-        assert members["a"].cancelled >= 1
+        assert members["a"].failures == 0
+        # On a busy machine an attempt may be cancelled before its server has read it.
+        assert members["a"].cancelled >= max(1, len(kit.a.seen))
         assert figures(transport).in_flight == 0
     kit.a.open("mute")
 

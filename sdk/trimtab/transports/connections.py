@@ -73,7 +73,8 @@ class Connections:
         """Return the inner transport of a member, made at its first use. `give_back` it later."""
         if self._dropped:
             self.settle()
-        if self._ages.is_due():
+        ages = self._ages
+        if ages.clock() >= ages.next_at:
             self._retire_old()
         with self._lock:
             inner = self._inner.get(member)
@@ -197,7 +198,7 @@ class Inner:
 
 
 class Ages(Generic[T]):
-    """Says which things are too old. O(log n) to begin, O(1) to ask. Only `is_due` is thread-safe.
+    """Says which things are too old. O(log n) to begin, O(1) to see by `next_at`. Not thread-safe.
 
     Without a maximum age, keep-alive would keep traffic on old connections and old DNS answers.
     Source: gRPC A9, "Server-side Connection Management": a maximum age with a jitter of plus or
@@ -210,34 +211,33 @@ class Ages(Generic[T]):
             None: no maximum.
         clock: seconds, monotonic.
         rng: the source of chance.
+
+    Attributes:
+        next_at: when the first one is too old; infinity for never.
     """
 
     def __init__(self, max_age_s: float | None, *, clock: Callable[[], float], rng: Random) -> None:
         self._max_age_s = max_age_s
-        self._clock = clock
+        self.clock = clock
         self._rng = rng
         # With a number, because things of the same time cannot be compared.
         self._ends: list[tuple[float, int, T]] = []
         self._numbers = count()
-        self._next = float("inf")
+        self.next_at = float("inf")
 
     def begin(self, thing: T) -> None:
         """Note that a thing begins now."""
         if self._max_age_s is None:
             return
         factor = self._rng.uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO)
-        end = self._clock() + self._max_age_s * factor
+        end = self.clock() + self._max_age_s * factor
         heappush(self._ends, (end, next(self._numbers), thing))
-        self._next = self._ends[0][0]
-
-    def is_due(self) -> bool:
-        """Return whether `over` would return something."""
-        return self._clock() >= self._next
+        self.next_at = self._ends[0][0]
 
     def over(self) -> list[T]:
         """Return the things that are too old, each once, the oldest first."""
-        now, over = self._clock(), []
+        now, over = self.clock(), []
         while self._ends and self._ends[0][0] <= now:
             over.append(heappop(self._ends)[2])
-        self._next = self._ends[0][0] if self._ends else float("inf")
+        self.next_at = self._ends[0][0] if self._ends else float("inf")
         return over
