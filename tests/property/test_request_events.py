@@ -382,6 +382,7 @@ EVENTS = {
     "seeds",
     [
         pytest.param(range(600), id="short"),
+        pytest.param((1557, 10032), id="found"),
         pytest.param(range(600, 100_000), id="soak", marks=pytest.mark.soak),
     ],
 )

@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from trimtab import ConfigurationError, Instance, Pool
-from trimtab.member import Member
+from trimtab.member import Member, Pick
 from trimtab.strategies import STRATEGIES, resolve
 from trimtab.strategies.drawing import AliasTable, next_allowed
 from trimtab.strategies.round_robin import RoundRobin, WeightedRoundRobin
-from trimtab.strategies.two_choices import LeastRequest, TwoChoices
+from trimtab.strategies.two_choices import LeastLatency, LeastRequest, TwoChoices
 
 
 class Scripted(Random):
@@ -341,3 +341,18 @@ def test_a_strategy_comes_from_an_entry_point(monkeypatch):
 def test_a_factory_has_a_name_for_people():
     assert pool_of(RoundRobin, 1).strategy_name == "RoundRobin"
     assert pool_of(partial(RoundRobin), 1).strategy_name == "partial"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_slow_one_is_passed_over_until_it_is_due(place):
+    pair = members(1, 1)
+    slow = pair[place]
+    for member in pair:
+        for _ in range(3):
+            pick = Pick(member, 0.0)
+            pick.done(0.5 if member is slow else 0.01, "success")
+    strategy = LeastLatency(Random(1))
+    strategy.update(pair)
+    assert {strategy.choose(1.0, None, ()) is slow for _ in range(30)} == {False}
+    slow.fleet.picks += 300
+    assert {strategy.choose(9.0, None, ()) is slow for _ in range(30)} == {True}
