@@ -2,38 +2,28 @@
 
 The rules of its figures:
 
-* *Latency* is a mean of the times to a response, in which the last ten seconds count most:
-  `v += (x - v) * (1 - exp(-dt/tau))`, tau 10 s. One slow answer among fast ones is no news: a
-  sample counts as at most three times `v`. Three slow answers in a row are: then `v` is the
-  least of them. Slow answers to requests that were sent before the last one was known are one with
-  it: what stops this client stops all its requests. After a rest, an answer counts half, so that an
-  instance which is well again is believed soon. Two milliseconds are added in comparisons, since a
-  busy machine makes such differences. The latency is known from the third answer on, since the
-  first ones pay for what is done once.
-* *An unanswered request is evidence*: once the oldest one is 20 ms older than the latency, its age
-  counts instead; for less than that, any program may be held up. A request that was given up before
-  its answer counts as two answers that took as long.
+* *Latency* begins when the request leaves for the instance; see `Latency`.
+* *An unanswered request is evidence*: once the oldest one is late, its age counts instead. A
+  request that was given up before its answer counts as two answers that took as long.
 * *A failure says nothing of the latency*, because an instance that fails fast must not look fast.
   After a failure a member is *avoided*: other members are preferred, but for one *trial* at a time.
-  The first trial is soon, each failed one doubles the time to the next, up to `TRIAL_S`. One that
-  succeeds is believed. What requests that were sent before the last failure was known bring is
+  The first trial is soon, since any instance may fail once; those after failed ones are rarer. One
+  that succeeds is believed. What requests that were sent before the last failure was known bring is
   neither another failure nor a success that counts.
 * *What is avoided is tried again*, so that no estimate outlives its cause; as rarely as it costs:
   one that is slower gets one request in 80 to 235, by how much slower it is; one that fails, hangs
   or needs more than a second one in 235, and not more than one in `TRIAL_S`. Among many members it
   is less.
 
-Sources: Finagle `PeakEwma` and tower `load/peak_ewma.rs` for the mean and its time constant; Kratos
-and go-zero, which take the loser of a pair when it has not been picked for 3 or 1 s; circuit
-breakers, which let one request through and believe its success. Deviations: no peaks, since one
-answer of 30 ms among those of 1 ms kept a healthy instance without traffic for half a minute; and
-trials are counted in requests, so that they cost the same share at any rate.
+Sources: Kratos and go-zero, which take the loser of a pair when it has not been picked for some
+seconds; circuit breakers, which let one request through and believe its success. Deviation: trials
+are counted in requests, so that they cost the same share at any rate.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import exp, inf
+from math import exp, hypot, inf, log, sqrt
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from trimtab.errors import ConfigurationError, PickDoneError
@@ -41,7 +31,7 @@ from trimtab.errors import ConfigurationError, PickDoneError
 if TYPE_CHECKING:
     from trimtab.instance import Instance
 
-__all__ = ["Fleet", "Member", "Observer", "Outcome", "Pick"]
+__all__ = ["Fleet", "Latency", "Member", "Observer", "Outcome", "Pick"]
 
 Outcome: TypeAlias = Literal["success", "failure", "cancelled"]
 """How a request ended. `cancelled` is the caller's doing and does not count for the instance."""
@@ -49,26 +39,31 @@ Outcome: TypeAlias = Literal["success", "failure", "cancelled"]
 _OUTCOMES = frozenset(get_args(Outcome))
 _OK, _SERVER_ERROR = 200, 500
 DECAY_S = 10.0
-"""Time constant of the latency."""
-JUMP = 3.0
-"""An answer that is slower by more than this factor is slow."""
-STALL_S = 0.02
-"""A request is late after so many seconds more than the latency: any program may be held up."""
+"""Time constant of the mean."""
+SLOW, SLOW_SPREADS = 3.0, 4.0
+"""An answer is slow beyond so many times the mean, and so many times the spread above it."""
 SLOW_IN_ROW = 3
 """So many slow answers in a row are believed."""
+STALL_S, LATE_SPREADS = 0.02, 3.0
+"""A request is late so many seconds, or so many spreads, after the mean: until then the program may
+have been held up, or it is chance."""
 RESTED_SHARE = 0.5
 """What an answer counts after a rest, at least."""
 SMALL_S = 0.002
-"""Added to latencies before they are compared: below this, differences are the machine's."""
+"""Added to latencies before they are compared."""
 KNOWN_FROM = 3
 """How many answers make a latency known."""
+_DEVIATIONS = 1.3
+"""Standard deviations per mean distance: 1.25 by the normal law, 1.36 by the exponential."""
+_BY_CHANCE = 3.0
+"""Means differ by so many standard deviations once in a thousand times by chance."""
 UNANSWERED_S = 1.0
 """Latency assumed of an instance of unknown latency, while requests wait for it."""
-FIRST_TRIAL_S, TRIAL_S = 0.3, 1.9
-"""The least time to the first trial after a failure, and between later ones."""
-FIRST_TRIAL_PICKS, TRIAL_PICKS = 60, 235
+FIRST_TRIAL_S, TRIAL_GROWTH_S, TRIAL_S = 0.05, 4.0, 1.9
+"""The least time to the first trial after a failure, its growth, and its bound."""
+FIRST_TRIAL_PICKS, TRIAL_GROWTH_PICKS, TRIAL_PICKS = 8, 8, 235
 """The same in requests to the service: 235 keep a hung instance below half a percent."""
-_MOST_DOUBLINGS = 9
+_LAST_STEP = 9
 SLOW_PICKS, LEAST_SLOW_PICKS = 8, 80
 """An instance that is only slow gets one of so many requests to the service: the first number for
 each time that it is slower, but at least the second, and at most as one that fails."""
@@ -90,6 +85,133 @@ class Fleet:
 
     def __init__(self) -> None:
         self.count = self.picks = 0
+
+
+class Latency:
+    """How long an instance takes to answer. Every method is O(1).
+
+    A mean alone says too little. Ten answers of 20 ms on average, which vary as much as they
+    last, have a mean of 13 or of 30 ms; by means alone, equal instances would be told apart by
+    chance. So there are three figures:
+
+    * the *mean* of the last ten seconds: `v += (x - v) * share`, with `share = 1 -
+      exp(-dt/tau)`, tau 10 s. While there are few answers each counts more (1/n), and after a
+      rest a half;
+    * the *spread*: the mean distance of answers from it;
+    * the *doubt*: the part of the answers' variance that is left in the mean, `q = q * (1 -
+      share)^2 + share^2`.
+
+    One slow answer among fast ones is no news. It counts as at most `most_s`: three times the
+    mean, or four spreads above it. Three in a row are news: then the mean is the least of them.
+    Slow answers to requests that were sent before the last one was known add nothing to the
+    row, because what stops this client stops all its requests. Of the first three answers the
+    median counts, since the first one pays for what is done once. Two milliseconds are added in
+    comparisons: smaller differences are made by a busy machine.
+
+    Sources: Finagle `PeakEwma` and tower `load/peak_ewma.rs` for the mean and its time
+    constant; V. Jacobson, "Congestion Avoidance and Control", 1988, for the spread. Deviation:
+    no peaks, since one answer of 30 ms among those of 1 ms kept a healthy instance without
+    traffic for half a minute.
+
+    Args:
+        now: the time, seconds.
+
+    Attributes:
+        count: how many answers it is made of, up to `KNOWN_FROM`.
+        mean_s: the mean, seconds; of the first answers their median.
+        spread_s: the mean distance of answers from it, seconds.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_doubt",
+        "_first",
+        "_learned_at",
+        "_slow_at",
+        "_slow_in_row",
+        "_slow_s",
+        "count",
+        "mean_s",
+        "spread_s",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.count = 0
+        self.mean_s = self.spread_s = 0.0
+        self._first: list[float] = []
+        self._answers, self._doubt = KNOWN_FROM, 1.0 / KNOWN_FROM
+        self._learned_at = now
+        # The slow ones in a row: how many, the least of them, and when the last one was known.
+        self._slow_in_row, self._slow_s, self._slow_at = 0, inf, -inf
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there were enough answers to go by it."""
+        return self.count >= KNOWN_FROM
+
+    def learn(
+        self, sent_at: float, now: float, *, counts: int = 1, is_rested: bool = False
+    ) -> None:
+        """Take an answer.
+
+        Args:
+            sent_at: when its request was sent.
+            now: the time.
+            counts: as how many it counts, where slow ones in a row are counted.
+            is_rested: whether the instance has got no request for a while before this one.
+        """
+        sample_s, passed_s = now - sent_at, now - self._learned_at
+        self._learned_at = now
+        if self.count < KNOWN_FROM:
+            self._learn_first(sample_s)
+            return
+        mean_s, spread_s = self.mean_s, self.spread_s
+        most_s = max(SLOW * (mean_s + SMALL_S) - SMALL_S, mean_s + SLOW_SPREADS * spread_s)
+        if sample_s <= most_s:
+            self._slow_in_row, self._slow_s = 0, inf
+        elif sent_at >= self._slow_at and self._is_believed(sample_s, now, counts):
+            return
+        self._answers += 1
+        share = max(1.0 - exp(-passed_s / DECAY_S), 1.0 / self._answers)
+        if is_rested:
+            share = max(share, RESTED_SHARE)
+        distance_s = min(sample_s, most_s) - mean_s
+        self.mean_s = mean_s + distance_s * share
+        self.spread_s = spread_s + (abs(distance_s) - spread_s) * share
+        self._doubt = self._doubt * (1.0 - share) ** 2 + share**2
+
+    def is_late(self, age_s: float, waiting: int) -> bool:
+        """Return whether the oldest of so many requests should have been answered."""
+        # The longest of n times grows with the logarithm of n.
+        spreads = LATE_SPREADS + _DEVIATIONS * log(waiting)
+        return age_s > self.mean_s + max(STALL_S, spreads * self.spread_s)
+
+    def differs(self, other: Latency, by_s: float) -> bool:
+        """Return whether a difference of both means is more than chance makes."""
+        return by_s > _BY_CHANCE * hypot(self._error_s, other._error_s)
+
+    @property
+    def _error_s(self) -> float:
+        return _DEVIATIONS * self.spread_s * sqrt(self._doubt)
+
+    def _learn_first(self, sample_s: float) -> None:
+        self.count += 1
+        self._first.append(sample_s)
+        ordered = sorted(self._first)
+        self.mean_s = ordered[(self.count - 1) // 2]
+        self.spread_s = self.mean_s - ordered[0]
+
+    def _is_believed(self, sample_s: float, now: float, counts: int) -> bool:
+        """Count a slow answer; return whether it makes the estimate."""
+        self._slow_in_row += counts
+        self._slow_s = min(self._slow_s, sample_s)
+        self._slow_at = now
+        if self._slow_in_row < SLOW_IN_ROW:
+            return False
+        self.mean_s = self._slow_s
+        self._answers, self._doubt = KNOWN_FROM, 1.0 / KNOWN_FROM
+        self._slow_in_row, self._slow_s = 0, inf
+        return True
 
 
 class Member:
@@ -118,18 +240,13 @@ class Member:
         answered_at: when it last answered a request or a probe well; minus infinity if never, or
             if it has failed since.
         unanswered: the picks without a response, with the times of their begin, oldest first.
+        latency: how long it takes to answer.
         connect_s: how long the last new connection took to open, in seconds; None: none yet.
         is_removed: it left the list; requests in flight go on, no new ones come.
     """
 
     __slots__ = (
         "_failed_at",
-        "_known",
-        "_latency_s",
-        "_learned_at",
-        "_slow_at",
-        "_slow_in_row",
-        "_slow_s",
         "_trial_at",
         "_trial_pick",
         "answered_at",
@@ -142,6 +259,7 @@ class Member:
         "in_flight",
         "instance",
         "is_removed",
+        "latency",
         "picked_at",
         "picked_s",
         "picks",
@@ -164,11 +282,7 @@ class Member:
         self.fleet.count += 1
         self.picked_at = self.rested = 0
         self.picked_s = -inf
-        # How many samples there were, up to three, and their mean.
-        self._known, self._latency_s = 0, inf
-        # The slow ones in a row: how many, the least of them, and when the last one was known.
-        self._slow_in_row, self._slow_s, self._slow_at = 0, inf, -inf
-        self._learned_at = now
+        self.latency = Latency(now)
         self.failed_in_row = 0
         self._failed_at = self._trial_at = -inf
         self._trial_pick = 0
@@ -194,7 +308,7 @@ class Member:
         if not ok:
             self._fail(sent_at, now)
             return
-        self._learn(sent_at, now)
+        self.latency.learn(sent_at, now, is_rested=self.rested >= LEAST_SLOW_PICKS)
         if sent_at >= self._failed_at:
             self.answered_at = now
             self.failed_in_row = 0
@@ -204,9 +318,9 @@ class Member:
         sent_at = self.unanswered.pop(pick)
         if failed:
             self._fail(sent_at, now)
-        elif self._known < KNOWN_FROM or now - sent_at > self._latency_s:
+        elif not self.latency.is_known or now - sent_at > self.latency.mean_s:
             # Twice, since it would have taken longer still.
-            self._learn(sent_at, now, counts=2)
+            self.latency.learn(sent_at, now, counts=2)
 
     def break_off(self, started_at: float, now: float) -> None:
         """Learn from a response whose body failed after a good head."""
@@ -216,44 +330,20 @@ class Member:
         """Forget the failures: it is known to be well again, and gets its share."""
         self.failed_in_row = 0
 
-    def _learn(self, sent_at: float, now: float, *, counts: int = 1) -> None:
-        sample_s, passed_s = now - sent_at, now - self._learned_at
-        mean = self._latency_s
-        self._learned_at = now
-        if self._known < KNOWN_FROM:
-            # The least of them: the others may have paid for what is done once.
-            self._known += 1
-            self._latency_s = min(mean, sample_s)
-            return
-        most = JUMP * (mean + SMALL_S) - SMALL_S
-        if sample_s <= most:
-            self._slow_in_row, self._slow_s = 0, inf
-        elif sent_at >= self._slow_at:
-            self._slow_in_row += counts
-            self._slow_s = min(self._slow_s, sample_s)
-            self._slow_at = now
-        if self._slow_in_row >= SLOW_IN_ROW:
-            self._latency_s = self._slow_s
-            self._slow_in_row, self._slow_s = 0, inf
-            return
-        share = 1.0 - exp(-passed_s / DECAY_S)
-        if self.rested >= PICKS_PER_MEMBER * self.fleet.count:
-            share = max(share, RESTED_SHARE)
-        self._latency_s += (min(sample_s, most) - mean) * share
-
     def _fail(self, sent_at: float, now: float) -> None:
         self.answered_at = -inf
         if sent_at >= self._failed_at:
             self.failed_in_row += 1
             self._failed_at = now
-            self.plan_trial(now, 2.0 ** min(self.failed_in_row - 1, _MOST_DOUBLINGS))
+            self.plan_trial(now, min(self.failed_in_row, _LAST_STEP) - 1)
 
-    def plan_trial(self, now: float, delay: float) -> None:
-        """Let the next trial be no sooner than the first one times a factor."""
-        fleet = self.fleet
-        most = max(TRIAL_PICKS, PICKS_PER_MEMBER * fleet.count)
-        self._trial_at = now + min(FIRST_TRIAL_S * delay, TRIAL_S)
-        self._trial_pick = fleet.picks + int(min(FIRST_TRIAL_PICKS * delay, most))
+    def plan_trial(self, now: float, step: int) -> None:
+        """Let the next trial be no sooner than that after so many failed ones."""
+        most = max(TRIAL_PICKS, PICKS_PER_MEMBER * self.fleet.count)
+        self._trial_at = now + min(FIRST_TRIAL_S * TRIAL_GROWTH_S**step, TRIAL_S)
+        self._trial_pick = self.fleet.picks + min(
+            FIRST_TRIAL_PICKS * TRIAL_GROWTH_PICKS**step, most
+        )
 
     # -- what strategies ask -----------------------------------------------------------------
 
@@ -275,26 +365,21 @@ class Member:
         least = max(LEAST_SLOW_PICKS, PICKS_PER_MEMBER * fleet.count)
         if since < max(least, min(SLOW_PICKS * ratio, TRIAL_PICKS)):
             return False
-        if not self.unanswered and self._latency_s <= VERY_SLOW_S:
+        if not self.unanswered and self.latency.mean_s <= VERY_SLOW_S:
             return True
         return since >= TRIAL_PICKS and now - self.picked_s >= TRIAL_S
 
     def expected_s(self, now: float) -> float:
         """Return the time that an answer takes now, plus `SMALL_S`; 0 while it is not known."""
-        latency_s = self._latency_s + SMALL_S if self._known >= KNOWN_FROM else 0.0
-        unanswered = self.unanswered
+        latency, unanswered = self.latency, self.unanswered
+        is_known = latency.count >= KNOWN_FROM
         if unanswered:
-            age = now - next(iter(unanswered.values())) + SMALL_S
-            if not latency_s:
-                return max(UNANSWERED_S + SMALL_S, age)
-            if age > latency_s + STALL_S:
-                return age
-        return latency_s
-
-    @property
-    def latency_s(self) -> float | None:
-        """The mean time to a response, or None before the first one."""
-        return self._latency_s if self._known else None
+            age = now - next(iter(unanswered.values()))
+            if not is_known:
+                return max(UNANSWERED_S, age) + SMALL_S
+            if age > latency.mean_s and latency.is_late(age, len(unanswered)):
+                return age + SMALL_S
+        return latency.mean_s + SMALL_S if is_known else 0.0
 
     def __repr__(self) -> str:
         return f"<Member {self.id} in_flight={self.in_flight}>"
@@ -352,7 +437,7 @@ class Pick:
         member.unanswered[self] = now
         if member.failed_in_row:
             # No second trial while this one is not over, unless it hangs.
-            member.plan_trial(now, inf)
+            member.plan_trial(now, _LAST_STEP)
 
     def __repr__(self) -> str:
         state = "done" if self.is_done else "in flight"

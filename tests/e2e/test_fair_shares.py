@@ -220,13 +220,15 @@ def test_one_that_was_ill_for_six_seconds_is_back_soon(
         f"\n{len(client.calls)} calls, failed {client.failed_ratio:.3%}, used after {used:.2f} s, "
         f"half after {half:.2f} s, at most {most:.2f}, rate {before:.0f} then {during:.0f} per s"
     )
-    half_s = 5.0
+    half_s, most_share = 5.0, 1.5
     if not request.node.get_closest_marker("soak"):
         # Beside other tests there may be few calls per second, and trials cost calls: of these six
         # seconds at most six, and those that were out at the beginning.
         failed_ratio = max(failed_ratio, 10 * (failed_ratio > 0) / len(client.calls))
+        # Another backend may not run for a while, and then this one gets its share too.
+        most_share = 2.5
         used_s, half_s = 2 * used_s + TRIAL_PICKS / during, half_s + TRIAL_PICKS / during
     assert client.failed_ratio <= failed_ratio
     assert used <= used_s
     assert half <= half_s
-    assert most <= 1.5
+    assert most <= most_share

@@ -111,9 +111,9 @@ def test_the_time_constant_is_ten_seconds():
     (instance,) = instances(1)
     member = Member(instance, 0.0)
     answers(member, 0.2, 1.0, count=3)
-    assert member.latency_s == pytest.approx(0.2)
+    assert member.latency.mean_s == pytest.approx(0.2)
     answers(member, 0.1, 11.0)
-    assert member.latency_s == pytest.approx(0.2 * 0.36787944 + 0.1 * 0.63212056)
+    assert member.latency.mean_s == pytest.approx(0.2 * 0.36787944 + 0.1 * 0.63212056)
 
 
 def test_a_slower_one_is_chosen_only_when_the_faster_ones_queue_is_longer():

@@ -124,7 +124,7 @@ def figures_of(
         successes=member.successes,
         failures=member.failures,
         cancelled=member.cancelled,
-        latency_s=member.latency_s,
+        latency_s=member.latency.mean_s if member.latency.count else None,
         connect_s=member.connect_s,
         failed_in_row=member.failed_in_row,
     )

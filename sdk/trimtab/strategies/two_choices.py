@@ -125,11 +125,11 @@ class LeastLatency(TwoChoices):
                 return (1.0, 0.0) if avoids_one else (0.0, 1.0)
         first, second = one.expected_s(now), other.expected_s(now)
         if first and second:
-            if first > SIMILAR * second:
+            if first > SIMILAR * second and one.latency.differs(other.latency, first - second):
                 if one.is_due(first / second, now):
                     return 0.0, 1.0
                 return first**2 * (one.in_flight + 1), second**2 * (other.in_flight + 1)
-            if second > SIMILAR * first:
+            if second > SIMILAR * first and one.latency.differs(other.latency, second - first):
                 if other.is_due(second / first, now):
                     return 1.0, 0.0
                 return first**2 * (one.in_flight + 1), second**2 * (other.in_flight + 1)
