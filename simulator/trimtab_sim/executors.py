@@ -3,22 +3,20 @@
 The figures of a run depend on its task alone and come back in the order of the tasks. So the
 executor changes how long it takes, and nothing else.
 
-Ctrl-C ends the worker processes at once, and `Interrupted` hands over what was done by then.
+Ctrl-C ends the work at once, and `Interrupted` hands over what was done by then.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trimtab_sim.errors import ScenarioError, SimulationError
 from trimtab_sim.measuring import measure
+from trimtab_sim.processes import process_pool
 from trimtab_sim.simulation import Depth, quiet, simulate
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
     Progress: TypeAlias = "Callable[[int, int], None]"
 
-__all__ = ["Interrupted", "Task", "perform", "process_pool"]
+__all__ = ["Interrupted", "Task", "perform"]
 
 _WORTH_REQUESTS = 40_000
 """A chunk of this size takes a second or two; the cost of sending it is small beside that."""
@@ -163,37 +161,6 @@ def _executor(jobs: int, dask: str | None) -> Iterator[tuple[Executor, int]]:
         return
     with process_pool(jobs) as (pool, workers):
         yield pool, workers
-
-
-@contextmanager
-def process_pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, int]]:
-    """Yield a pool of processes and their number; 0 takes one per core.
-
-    If the block ends with an error or Ctrl-C, the processes are killed, with what they do.
-    """
-    workers = jobs or os.cpu_count() or 1
-    before = active_children()
-    # Spawned, not forked: a fork would copy the caller's threads and locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            _start(pool, workers)
-            yield pool, workers
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
-                if child not in before:
-                    child.kill()
-            raise
-
-
-def _start(pool: Executor, workers: int) -> None:
-    """Start all processes, which inherit that they get no SIGINT: Ctrl-C is for their parent."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for _ in range(workers):
-            pool.submit(os.getpid)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

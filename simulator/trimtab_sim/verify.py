@@ -17,9 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from trimtab_sim.errors import ScenarioError
-from trimtab_sim.executors import Interrupted, process_pool
+from trimtab_sim.executors import Interrupted
 from trimtab_sim.oracle_runs import Trial
 from trimtab_sim.oracle_table import TABLE, Experiment, Oracle
+from trimtab_sim.processes import process_pool
 from trimtab_sim.statistics import Verdict, equivalence, student_interval
 from trimtab_sim.streams import child_seed
 from trimtab_sim.tables import Table
@@ -144,9 +145,7 @@ def _judge(
         if executor is None:
             found += map(experiment.measure, trials)
         else:
-            # Not `map`: interrupted, it cancels futures that the pool then cannot end.
-            futures = [executor.submit(experiment.measure, trial) for trial in trials]
-            found += [future.result() for future in futures]
+            found += executor.map(experiment.measure, trials)
         rows = [_row(oracle, found, quick=quick) for oracle in experiment.oracles]
         if not any(row.verdict == "undecided" for row in rows):
             break

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children
 
 import pytest
 
 from trimtab_sim import executors, experiment
 from trimtab_sim.cli import main
 from trimtab_sim.executors import Interrupted
+from trimtab_sim.processes import process_pool
 from trimtab_sim.scenario import Scenario
 
 TEXT = """
@@ -171,27 +174,59 @@ def test_finished_experiments_are_left_by_ctrl_c(monkeypatch, capsys):
     assert "M/M/1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["run", "slow_instance", "--reps", "500"],
-        ["sweep", "slow_instance", "--set", "service.servers=10,11,12", "--reps", "200"],
-        ["verify"],
-    ],
-    ids=lambda words: words[0],
-)
-def test_ctrl_c_ends_all_processes_at_once(words, wait_until):
+LONG = {
+    "run": ["run", "slow_instance", "--reps", "500"],
+    "sweep": ["sweep", "slow_instance", "--set", "service.servers=10,11,12", "--reps", "200"],
+    "verify": ["verify"],
+}
+
+
+@contextmanager
+def at_work(words, wait_until):
     command = [sys.executable, "-m", "trimtab_sim.cli", *words, "--jobs", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         # Itself, the resource tracker and two workers.
         wait_until(lambda: len(members(process.pid)) >= 4)
+        try:
+            yield process
+        finally:
+            wait_until(lambda: not members(process.pid))
+
+
+@pytest.mark.parametrize("words", LONG.values(), ids=LONG)
+def test_ctrl_c_ends_all_processes_at_once(words, wait_until):
+    with at_work(words, wait_until) as process:
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    wait_until(lambda: not members(process.pid), deadline_s=2)
+
+
+def test_an_interrupt_of_the_command_alone_ends_its_workers(wait_until):
+    """What a notebook's stop button does."""
+    with at_work(LONG["run"], wait_until) as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+
+
+def test_workers_end_with_their_owner(wait_until):
+    with at_work(LONG["run"], wait_until) as process:
+        process.kill()
+
+
+def test_an_error_ends_what_the_others_do(wait_until):
+    before = len(active_children())
+    with suppress(ZeroDivisionError), process_pool(2) as (pool, workers):
+        assert workers == 2
+        long = pool.submit(signal.pause)
+        wait_until(long.running)
+        pool.submit(divmod, 1, 0).result()
+    assert isinstance(long.exception(), KeyboardInterrupt)
+    assert len(active_children()) == before
 
 
 def members(session):
