@@ -136,9 +136,11 @@ def test_the_usual_names_of_fields_are_known(entry, address, id_):
     ("words", "status"),
     [
         (("success", "SUCCESS", "Up", "in service", "passing", True, 1, "1", "Running"), "passing"),
+        (("on", "ON", "connected", "valid"), "passing"),
+        (("off", "disconnected", "invalid", "gone"), "critical"),
         (("degraded", "WARN", "warning"), "warning"),
         (("error", "Failed", "DOWN", False, 0, "not-ready", "critical", "timeout"), "critical"),
-        (("draining", "OUT_OF_SERVICE", "maintenance", "Terminating"), "draining"),
+        (("draining", "OUT_OF_SERVICE", "maintenance", "Terminating", "paused"), "draining"),
     ],
 )
 def test_common_words_are_known(words, status):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -83,19 +84,20 @@ _STATUS_WORDS: dict[str, Status] = {
     **_all(
         "up healthy ok serving alive true success succeeded successful pass passed running ready "
         "active online available good green enabled started normal in_service inservice live yes "
-        "1 open reachable",
+        "1 on open reachable connected valid",
         Status.PASSING,
     ),
     **_all("warn degraded yellow partial", Status.WARNING),
     **_all(
         "down unhealthy not_serving dead false error err failed failing fail failure bad red "
         "offline inactive unavailable stopped not_ready notready no 0 crashed timeout lost "
-        "unreachable terminated starting pending initializing exited closed fatal",
+        "unreachable terminated starting pending initializing exited closed fatal off disconnected "
+        "invalid deleted removed gone",
         Status.CRITICAL,
     ),
     **_all(
         "out_of_service outofservice maintenance leaving drain drained terminating stopping "
-        "shutting_down disabled deregistering cordoned",
+        "shutting_down disabled deregistering cordoned paused suspended",
         Status.DRAINING,
     ),
 }
@@ -170,11 +172,11 @@ def read_entry(entry: object, *, words: StatusWords | None = None) -> Instance:
         return Instance(**_place(entry, needs_port=True))
     if not isinstance(entry, dict):
         raise InvalidInstanceError(f"{_short(entry)} is neither a table nor a 'host:port'")
-    unknown = [name for name in entry if _plain(name) not in _FIELD_OF]
-    if unknown:
-        raise InvalidInstanceError(
-            f"unknown field {_short(unknown[0])}; known are {', '.join(FIELDS)}"
-        )
+    for name in entry:
+        if _plain(name) not in _FIELD_OF:
+            raise InvalidInstanceError(
+                f"unknown field {_short(name)}; known are {', '.join(FIELDS)}"
+            )
     fields = usual_fields(entry)
     where = [fields.pop(name) for name in ("host", "address") if name in fields]
     if where:
@@ -370,7 +372,12 @@ def _converted(fields: Mapping[str, Any], words: StatusWords | None) -> dict[str
 
 
 def _plain(name: object) -> str:
-    return name.lower().replace("_", "").replace("-", "") if isinstance(name, str) else ""
+    return _plain_text(name) if isinstance(name, str) and len(name) <= _SHORT else ""
+
+
+@lru_cache
+def _plain_text(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _word(value: object) -> str:
