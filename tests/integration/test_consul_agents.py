@@ -223,7 +223,7 @@ async def drained(watch):
 
 async def held(registry, how_many):
     async with asyncio.timeout(DEADLINE_S):
-        while registry.watch.__self__._held < how_many:  # noqa: ASYNC110 - the adapter announces nothing
+        while registry.watch.__self__._held_count < how_many:  # noqa: ASYNC110 - the adapter announces nothing
             await asyncio.sleep(0.02)
 
 

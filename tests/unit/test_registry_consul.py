@@ -291,7 +291,7 @@ class TestAsking:
 class TestWatching:
     @pytest.fixture(autouse=True)
     def no_pause(self, monkeypatch):
-        monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+        monkeypatch.setattr(module, "_UNCHANGED_PAUSE_S", 0.0)
 
     def indexes(self, agent):
         return [request.url.params.get("index") for request in agent.asked]
@@ -348,7 +348,7 @@ class TestWatching:
         async def pause(seconds):
             pauses.append(seconds)
 
-        monkeypatch.setattr(module, "_PAUSE_S", 1000.0)
+        monkeypatch.setattr(module, "_UNCHANGED_PAUSE_S", 1000.0)
         monkeypatch.setattr(module.asyncio, "sleep", pause)
         agent = Agent(health(), health(), health(entry(), index=8), health(entry(), index=8))
         await listings(agent.registry(), 5)

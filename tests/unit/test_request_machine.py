@@ -136,6 +136,18 @@ def test_nothing_is_sent_again_to_an_instance_that_refused():
     assert call.failed("refused") is None
 
 
+@pytest.mark.parametrize("failure", ["refused", "connect_timeout"])
+def test_after_a_failed_connect_one_that_was_connected_to_before_may_be_asked_again(failure):
+    call = World("ab").begin()
+    first = call.pick.instance
+    assert call.failed("no_response") is not None
+    wait_s = call.failed(failure)
+    # It is no other instance, so that there is a wait.
+    assert wait_s > 0
+    assert call.pick.instance is first
+    assert call.failed("no_response") is None
+
+
 def test_waits_grow_with_full_jitter_and_refusals_do_not_wait():
     call = World("abcdefgh", retry=RetryPolicy(max_attempts=9)).begin()
     causes = ["no_response", "refused", "no_response", "connect_timeout", *["no_response"] * 4]
@@ -696,7 +708,7 @@ def test_a_hedge_goes_elsewhere_and_the_loser_is_given_back():
         ({}, True),
         ({"method": "POST"}, False),
         ({"replayable": False}, False),
-        ({"hedged": False}, False),
+        ({"may_hedge": False}, False),
         ({"retry": RetryPolicy(max_attempts=1)}, False),
         ({"method": "PUT"}, True),
     ],

@@ -130,7 +130,7 @@ class Service:
         method: str = "GET",
         replayable: bool = True,
         retry: RetryPolicy | None = None,
-        hedged: bool = True,
+        may_hedge: bool = True,
         deadline_s: float | None = None,
     ) -> Request:
         """Make a request; see `Request`. The deadline counts from now."""
@@ -140,7 +140,7 @@ class Service:
             method=method,
             replayable=replayable,
             retry=retry,
-            hedged=hedged,
+            may_hedge=may_hedge,
             deadline_at=inf if deadline_s is None else self.clock() + deadline_s,
             deadline_s=deadline_s,
         )

@@ -43,7 +43,7 @@ _UNSENT = frozenset({"refused", "connect_timeout"})
 _RETRIED: frozenset[Failure] = frozenset(
     {"refused", "connect_timeout", "unprocessed", "no_response"}
 )
-_FREE = frozenset({"refused", "unprocessed"})
+_UNCHARGED = frozenset({"refused", "unprocessed"})
 """The failures whose repetition costs next to nothing."""
 _FIRST_STATUS, _LAST_STATUS = 400, 599
 
@@ -62,8 +62,8 @@ class RetryPolicy:
     if the body can be sent a second time. Time-outs and statuses are for
     the caller to add: a time-out has already used its time, and a 500 may be the right answer.
 
-    A retry goes to an instance that was not tried, while one is eligible; otherwise, if something
-    was sent, to the same one again.
+    A retry goes to an instance that was not tried, while one is eligible; otherwise to one that
+    was, unless it could not be connected to.
 
     Attributes:
         max_attempts: attempts per request, the first and hedges included; 1 means no retry.
@@ -141,7 +141,7 @@ class RetryPolicy:
     @staticmethod
     def is_charged(cause: Failure | int) -> bool:
         """Return whether a retry is charged to the budget: all but those that cost nothing."""
-        return cause not in _FREE
+        return cause not in _UNCHARGED
 
     @staticmethod
     def was_connected(cause: Failure | int) -> bool:

@@ -11,8 +11,8 @@ The rules, in the order in which a request meets them:
 3. If no such instance has room, the request queues: first come, first served, at most `max_pending`
    requests, each for at most `max_wait_s`. A hedge does not queue.
 4. A failed attempt, or a response whose status may be retried, is tried again as `RetryPolicy`
-   allows, after a wait. Every retry is charged to the budget but that of a refused connection, and
-   of a request that the server says it did not process.
+   allows, after a wait (`_decide_retry`). Every retry is charged to the budget but that of a
+   refused connection, and of a request that the server says it did not process.
 5. After a `Retry-After`, the instance that sent it gets no request for so long. If no other
    instance is left (or the policy says "service"), the retry waits so long. A status that is about
    the caller (`HealthSettings.caller_statuses`) counts against no instance, and pauses none.
@@ -47,6 +47,7 @@ A response that does not lead to `ANSWER` must be discarded.
 | asking    | resumed         | choose, among these two; too late: failed                        |
 | queued    | resumed         | its turn: choose; too late: failed                               |
 | sending   | answered        | answered; if retried: paused, choose, or sending (another runs)  |
+| sending   | completed       | as answered, with a body that has ended                          |
 | sending   | failed          | another runs: sending; retried: paused or choose; else failed    |
 | sending   | resumed         | sending; with a second attempt if the hedge is due and allowed   |
 | paused    | resumed         | the wait is over: choose                                         |
@@ -147,7 +148,7 @@ class Request:
         method: the request's method, upper case.
         replayable: whether the body can be sent a second time.
         retry: in place of the service's policy.
-        hedged: whether a hedge may be sent at all.
+        may_hedge: whether a hedge may be sent at all.
         deadline_at: when it must be over, on the service's clock; infinity: never.
         deadline_s: the same as a length of time.
 
@@ -165,8 +166,8 @@ class Request:
         "_backoff",
         "_calls",
         "_first",
-        "_hedged",
         "_key",
+        "_may_hedge",
         "_method",
         "_pick",
         "_replayable",
@@ -193,7 +194,7 @@ class Request:
         method: str = "GET",
         replayable: bool = True,
         retry: RetryPolicy | None = None,
-        hedged: bool = True,
+        may_hedge: bool = True,
         deadline_at: float = inf,
         deadline_s: float | None = None,
     ) -> None:
@@ -202,7 +203,7 @@ class Request:
         self._method = method
         self._replayable = replayable
         self._retry = retry or calls.retry
-        self._hedged = hedged and calls.hedge is not None
+        self._may_hedge = may_hedge and calls.hedge is not None
         self.deadline_s = deadline_s
         self._backoff: Backoff | None = None
         self._pick: Pick | None = None
@@ -249,7 +250,7 @@ class Request:
         return self._answer(pick, now)
 
     def completed(self, pick: Pick, status: int, now: float) -> Step:
-        """Take a response that came whole, head and body at once."""
+        """Take a response that came whole, head and body at once; it has no `Retry-After`."""
         if status in self._retry.statuses:
             step = self._rejected(pick, status, None, now)
             if step is not ANSWER:
@@ -292,7 +293,7 @@ class Request:
         if calls.is_closed and failure != "caller":
             # Closing has closed its connection.
             return self._fail(Fail("error", calls.closed_error()))
-        wait_s = self._retry_wait_s(failure, tried, None, now)
+        wait_s = self._decide_retry(failure, tried, None, now)
         return self._fail(Fail("attempt")) if wait_s is None else self._again(wait_s, now)
 
     def resumed(self, now: float) -> Step:
@@ -308,7 +309,10 @@ class Request:
         return self._go_on(now)
 
     def deadline_passed(self, now: float) -> Fail:
-        """End the request: its deadline has come. An answer that the caller has not got is lost."""
+        """End the request: its deadline has come, or the wait for the first list is over.
+
+        An answer that the caller has not got is lost.
+        """
         doing = _WAITING_FOR.get(self.state, "waiting for a response")
         for pick in self._running_picks():
             had_s = now - pick.started_at
@@ -342,7 +346,7 @@ class Request:
     # -- sending -----------------------------------------------------------------------------
 
     def _send(self, now: float, *, in_turn: bool = False) -> Step:
-        """Begin an attempt."""
+        """Choose an instance and begin an attempt; else queue, ask or fail."""
         calls = self._calls
         try:
             if calls.is_closed:
@@ -365,7 +369,7 @@ class Request:
         self.state = "sending"
         self.attempts += 1
         self._pick = pick
-        if self._hedged:
+        if self._may_hedge:
             self._plan_hedge(pick, now)
         return pick
 
@@ -483,7 +487,7 @@ class Request:
         """Decide on a response whose status may be retried."""
         tried = self._tried_with(pick)
         is_alone = len(self._running) <= 1
-        wait_s = self._retry_wait_s(status, tried, retry_after_s, now) if is_alone else 0.0
+        wait_s = self._decide_retry(status, tried, retry_after_s, now) if is_alone else 0.0
         if wait_s is None:
             return ANSWER
         self._remove(pick, tried)
@@ -495,17 +499,18 @@ class Request:
         calls.give_back(pick, now, "success" if status in calls.pool.callers else "failure")
         return self._again(wait_s, now) if is_alone else None
 
-    def _retry_wait_s(
+    def _decide_retry(
         self,
         cause: Failure | int,
         tried: tuple[str, ...],
         retry_after_s: float | None,
         now: float,
     ) -> float | None:
-        """Return how long to wait before the next attempt; None: there is none.
+        """Decide whether to try again: return the wait before it in seconds; None: no.
 
-        The budget is charged here. No retry goes to an instance that could not be connected to, and
-        no wait begins that would end after the deadline.
+        Unprocessed attempts are counted here, and the budget is charged. No retry goes to an
+        instance that could not be connected to, and no wait begins that would end after the
+        deadline. A wait that the server asks for (`Retry-After`) replaces the backoff.
         """
         policy, calls = self._retry, self._calls
         attempts = self.attempts - self._unprocessed
@@ -515,13 +520,13 @@ class Request:
         if not policy.allows(cause, attempts, method=self._method, replayable=self._replayable):
             return None
         was_connected = policy.was_connected(cause)
-        has_other = calls.pool.has_other(tried)
-        if not has_other and not was_connected:
+        if not was_connected and not calls.pool.has_other(self._unreachable):
             return None
-        is_free = not was_connected or (cause == "unprocessed" and has_other)
-        wait_s = 0.0 if is_free else self._backoff_s()
-        is_instances = policy.retry_after == "instance" and cause not in calls.pool.callers
-        if retry_after_s is not None and not (has_other and is_instances):
+        has_other = calls.pool.has_other(tried)
+        is_immediate = has_other and (not was_connected or cause == "unprocessed")
+        wait_s = 0.0 if is_immediate else self._backoff_s()
+        only_it_rests = policy.retry_after == "instance" and cause not in calls.pool.callers
+        if retry_after_s is not None and not (has_other and only_it_rests):
             wait_s = retry_after_s
             if wait_s > policy.max_retry_after_s:
                 return None
@@ -570,7 +575,7 @@ class Request:
         return now >= self.deadline_at - _ROUNDING_S
 
     def _running_picks(self) -> tuple[Pick, ...]:
-        if self._hedged:
+        if self._may_hedge:
             return self._running
         return (self._pick,) if self._pick is not None and self.state == "sending" else ()
 

@@ -113,7 +113,7 @@ class _Delivery:
                 method=http.method,
                 replayable=replayable,
                 retry=options.retry,
-                hedged=options.hedged,
+                may_hedge=options.may_hedge,
                 deadline_at=inf if deadline_s is None else self._started_at + deadline_s,
                 deadline_s=deadline_s,
             )

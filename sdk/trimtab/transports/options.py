@@ -45,13 +45,13 @@ class Options:
         key: for strategies with affinity: requests of one key go to one instance.
         deadline_s: how long it may take, attempts and body included; None: no limit.
         retry: which failures are tried again; None: the service's policy.
-        hedged: whether a hedge may be sent.
+        may_hedge: whether a hedge may be sent.
     """
 
     key: str | None = None
     deadline_s: float | None = None
     retry: RetryPolicy | None = None
-    hedged: bool = True
+    may_hedge: bool = True
 
     def of(self, request: Any, key_of: Callable[[Any], str | None] | None) -> Options:
         """Return the options of a request; an option that it does not set is taken from these.
@@ -74,7 +74,7 @@ class Options:
             key=key,
             deadline_s=_deadline_of(own, self.deadline_s),
             retry=_retry_of(own, self.retry),
-            hedged=bool(own.get("hedge", True)),
+            may_hedge=bool(own.get("hedge", True)),
         )
 
 

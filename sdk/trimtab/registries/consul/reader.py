@@ -87,7 +87,7 @@ class Agents:
 
 
 class ConsulReader:
-    """Asks for lists of health entries, without holding a question.
+    """Asks for lists of health entries; Consul holds a question that has an index.
 
     The index of one agent means nothing to another, and is never compared with it.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsulWatch"]
 
-_PAUSE_S = 0.2
+_UNCHANGED_PAUSE_S = 0.2
 _POLL_S = 5.0
 _POLLS_PER_S = 100.0
 
@@ -41,14 +41,15 @@ class ConsulWatch:
     def __init__(self, settings: ConsulSettings, agents: Agents, reader: ConsulReader) -> None:
         self.url, self._agents, self._reader = settings.url, agents, reader
         self._wait_s, self._max_watches = settings.wait_s, settings.max_watches
-        self._held, self._polled, self._has_warned = 0, 0, False
+        self._held_count, self._polled_count, self._has_warned = 0, 0, False
 
     async def watch(self, service: str) -> AsyncIterator[Listing]:
         """Yield the list at once, and after every answer to a blocking query.
 
         All questions of a watch go to one agent. The rules of the index: after an index that went
         back the next question starts over with 0; an index of 0 would not block, so 1 is asked
-        for; and only the index of an answer of 200 means something.
+        for; and only the index of an answer of 200 means something (`Agent.read` refuses
+        others). That an index went back is also told by `Listing.reset`, which the reader sets.
 
         Raises:
             RegistryError: see `trimtab.registries.protocol`.
@@ -61,33 +62,36 @@ class ConsulWatch:
                 reading = await self._next(agent, service, index)
                 index = _following(agent, index, reading.index)
                 yield reading.listing
-                if reading.listing.version == version and loop.time() - asked_at < _PAUSE_S:
+                if (
+                    reading.listing.version == version
+                    and loop.time() - asked_at < _UNCHANGED_PAUSE_S
+                ):
                     # The answer came at once with nothing new: other services changed, or the agent
                     # ignores the index. A change during the pause is not lost, thanks to the index.
-                    await asyncio.sleep(_PAUSE_S)
+                    await asyncio.sleep(_UNCHANGED_PAUSE_S)
                 version = reading.listing.version
 
     async def _next(self, agent: Agent, service: str, index: int) -> Reading:
         """Wait for a change by a question that Consul holds; for a while if too many are held."""
         if not index:
             return await self._reader.health(agent, service)
-        if self._held >= self._max_watches:
-            await self._pause()
+        if self._held_count >= self._max_watches:
+            await self._wait_to_poll()
             return await self._reader.health(agent, service)
-        self._held += 1
+        self._held_count += 1
         try:
             return await self._reader.health(agent, service, index, self._wait_s)
         finally:
-            self._held -= 1
+            self._held_count -= 1
 
-    async def _pause(self) -> None:
+    async def _wait_to_poll(self) -> None:
         """Wait between two polls; the more services are polled, the longer."""
         self._warn()
-        self._polled += 1
+        self._polled_count += 1
         try:
-            await asyncio.sleep(max(_POLL_S, self._polled / _POLLS_PER_S))
+            await asyncio.sleep(max(_POLL_S, self._polled_count / _POLLS_PER_S))
         finally:
-            self._polled -= 1
+            self._polled_count -= 1
 
     def _warn(self) -> None:
         if not self._has_warned:
@@ -101,11 +105,11 @@ class ConsulWatch:
             )
 
 
-def _following(agent: Agent, asked: int, answered: int | None) -> int:
-    """Return the index to ask for next, after an answer to a question with `asked`."""
+def _following(agent: Agent, known: int, answered: int | None) -> int:
+    """Return the index to ask for next, after an answer; `known` is the last index."""
     if answered is None:
         raise RegistryAnswerError(
             f"{agent.url}: no X-Consul-Index in the answer, so it cannot be watched; "
             "add ?poll=1 if this is a proxy that drops it"
         )
-    return 0 if answered < asked else max(answered, 1)
+    return 0 if answered < known else max(answered, 1)
