@@ -59,9 +59,9 @@ _BY_CHANCE = 3.0
 """Means differ by so many standard deviations once in a thousand times by chance."""
 UNANSWERED_S = 1.0
 """Latency assumed of an instance of unknown latency, while requests wait for it."""
-FIRST_TRIAL_S, TRIAL_GROWTH_S, TRIAL_S = 0.05, 4.0, 1.9
+FIRST_TRIAL_S, TRIAL_GROWTH_S, TRIAL_S = 0.1, 4.0, 1.9
 """The least time to the first trial after a failure, its growth, and its bound."""
-FIRST_TRIAL_PICKS, TRIAL_GROWTH_PICKS, TRIAL_PICKS = 8, 8, 235
+FIRST_TRIAL_PICKS, TRIAL_GROWTH_PICKS, TRIAL_PICKS = 30, 4, 235
 """The same in requests to the service: 235 keep a hung instance below half a percent."""
 _LAST_STEP = 9
 SLOW_PICKS, LEAST_SLOW_PICKS = 8, 80

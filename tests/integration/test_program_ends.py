@@ -19,7 +19,7 @@ from transport_kit import HttpServer
 from trimtab import BalancedTransport, Balancer, Directory, Instance, register
 from trimtab.server import EmbeddedRegistry
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 # Newer Pythons warn of forks in programs with threads, which this is about.
 PYTHON = [sys.executable, "-W", "ignore::DeprecationWarning", "-c"]
 
