@@ -15,7 +15,7 @@ from transport_kit import FLAVOURS, every, figures, listing
 from trimtab import Instance
 
 PER_CONNECTION = 15
-CALLS, AT_ONCE = 120, 12
+CALLS, AT_ONCE = 60, 12
 
 
 class Forgetful(Nginx):

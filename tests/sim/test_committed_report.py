@@ -12,8 +12,13 @@ from trimtab_sim.report.prose import prose
 
 _REPORT = Path(__file__).parents[2] / "simulator" / "REPORT.md"
 _REMEDY = "run `make sim-report` and look at what has changed"
+_SHORT = (
+    *("all_failing", "bad_day", "black_hole", "fast_failures", "mass_crash", "probes"),
+    *("slow_instance", "storm_with_retries", "zone_loss"),
+)
+"""Scenarios that are done again in each run of the tests, with the default strategy. The soak has
+the others, and those of `_ALL_STRATEGIES` with every one."""
 _ALL_STRATEGIES = ("black_hole", "thundering_herd")
-"""Scenarios of which every strategy is done again; of the others, the default one."""
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +39,19 @@ def test_it_has_every_ready_scenario_and_its_pictures(kept):
             assert (_REPORT.parent / picture).read_text(encoding="utf-8").startswith("<svg ")
 
 
+def _runs():
+    for name in ready.names():
+        marks = [] if name in _SHORT else [pytest.mark.soak]
+        yield pytest.param(name, False, id=name, marks=marks)
+        if name in _ALL_STRATEGIES:
+            yield pytest.param(name, True, id=f"{name}-all", marks=[pytest.mark.soak])
+
+
 @pytest.mark.untraced
-@pytest.mark.parametrize("name", ready.names())
-def test_its_figures_still_come_out_and_the_default_strategy_keeps_its_promises(kept, name):
+@pytest.mark.parametrize(("name", "every"), _runs())
+def test_its_figures_still_come_out_and_the_default_strategy_keeps_its_promises(kept, name, every):
     # The first replication: the whole would take minutes.
-    rows = kept.scenarios[name]
-    if name not in _ALL_STRATEGIES:
-        rows = rows[:1]
+    rows = kept.scenarios[name] if every else kept.scenarios[name][:1]
     strategies = [row.strategy for row in rows]
     result = run(ready.load(name), reps=1, seed=kept.seed, strategies=strategies, source=name)
     broken = [
@@ -66,6 +77,7 @@ def test_making_it_needs_one_path(capsys):
     assert "usage: " in capsys.readouterr().err
 
 
+@pytest.mark.untraced
 def test_it_is_made_from_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(committed, "REPLICATIONS", 1)
     monkeypatch.setattr(committed, "POLLS_S", (1.0,))

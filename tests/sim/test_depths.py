@@ -22,6 +22,9 @@ IMPORTS = "import simpy, httpx, httpcore, numpy, msgspec, cachetools"
 SOURCES = [str(HERE.parents[1] / "sdk"), str(HERE.parents[1] / "simulator")]
 
 
+pytestmark = pytest.mark.untraced
+
+
 @pytest.mark.parametrize("name", [*ALIKE, *TOLD_APART])
 def test_a_real_client_has_the_same_trace_as_the_core(name):
     text = ALIKE.get(name) or TOLD_APART[name]
@@ -56,7 +59,6 @@ def test_both_families_of_clients_do_the_same(name, depth):
     assert digest(text, depth, family="httpx2") == digest(text, depth)
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("name", ready.names())
 def test_a_real_client_has_the_same_trace_as_the_core_in_every_ready_scenario(name):
     scenario = ready.load(name)
