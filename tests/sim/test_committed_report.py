@@ -48,7 +48,7 @@ def _runs():
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize(("name", "every"), _runs())
+@pytest.mark.parametrize(("name", "every"), [*_runs()])
 def test_its_figures_still_come_out_and_the_default_strategy_keeps_its_promises(kept, name, every):
     # The first replication: the whole would take minutes.
     rows = kept.scenarios[name] if every else kept.scenarios[name][:1]
