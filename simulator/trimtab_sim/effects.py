@@ -71,7 +71,16 @@ async def _(action: a.Hang, world: World, rng: Random) -> Callable[[], None]:
 
 @apply.register
 async def _(action: a.Slow, world: World, rng: Random) -> Callable[[], None]:
-    return _override(_servers(action, world, rng), "factor", value=action.factor)
+    # Both on the same servers, which are drawn once.
+    servers = _servers(action, world, rng)
+    slower = _override(servers, "factor", value=action.factor)
+    waiting = _override(servers, "waits", value=action.waits)
+
+    def undo() -> None:
+        slower()
+        waiting()
+
+    return undo
 
 
 @apply.register

@@ -48,13 +48,14 @@ class ServerBench:
         self.log = []
         self._requests = 0
 
-    def send(self, times=1):
-        """Send requests now."""
+    def send(self, times=1, *, wants_load=False):
+        """Send requests now; return the last one."""
         for _ in range(times):
             attempt = LoggedAttempt(self.client, self.server, self._requests, 0)
-            attempt.log = self.log
+            attempt.log, attempt.wants_load = self.log, wants_load
             self._requests += 1
             send(self.env, self.network, attempt)
+        return attempt
 
     def at(self, moment):
         """Let time pass up to a moment, what happens at it included."""

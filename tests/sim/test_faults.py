@@ -61,11 +61,15 @@ ON_SERVERS = [
     (a.BlackHole(heartbeats=True, **TWO), {"is_dark": True, "is_alive": True}),
     (a.Hang(**TWO), {"is_hung": True}),
     (a.Slow(factor=4.0, **TWO), {"factor": 4.0}),
+    (a.Slow(factor=4.0, waits=True, **TWO), {"factor": 4.0, "waits": True}),
     (a.Errors(rate=0.25, status=503, **TWO), {"error": (0.25, 503)}),
     (a.Refuse(**TWO), {"is_refusing": True}),
     (a.Gray(share=0.5, **TWO), {"gray": a.Gray(share=0.5, **TWO)}),
 ]
-_SEEN = ("is_running", "is_alive", "is_dark", "is_hung", "factor", "error", "is_refusing", "gray")
+_SEEN = (
+    *("is_running", "is_alive", "is_dark", "is_hung", "is_refusing"),
+    *("factor", "waits", "error", "gray"),
+)
 
 
 def state(runner):
@@ -454,9 +458,10 @@ def test_healing_undoes_everything(scenario):
         "is_alive": True,
         "is_dark": False,
         "is_hung": False,
-        "factor": 1.0,
-        "error": None,
         "is_refusing": False,
+        "factor": 1.0,
+        "waits": False,
+        "error": None,
         "gray": None,
     }
     assert [state(runner) for runner in world.runners] == [well] * 4

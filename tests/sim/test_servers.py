@@ -2,6 +2,7 @@
 
 import pytest
 
+from trimtab.strategies import REPORT_HEADER, read_load_report
 from trimtab_sim.laws import Constant
 from trimtab_sim.scenario.actions import Gray
 from trimtab_sim.scenario.content import ColdStart
@@ -154,6 +155,18 @@ def test_slowness_applies_to_requests_begun_after_it(bench):
     it.at(10)
     assert it.server.factor == 1.0
     assert it.outcomes() == [(1, 0.1, *OK), (2, 0.1, *OK), (0, 1, *OK), (3, 1, *OK)]
+
+
+@pytest.mark.parametrize(("waits", "utilization"), [(False, 1.0), (True, 0.25)])
+def test_a_slow_server_works_all_the_time_or_waits(bench, waits, utilization):
+    it = bench(reports_load=True)
+    it.server.override("factor", 4.0)
+    it.server.override("waits", waits)
+    it.send(2)
+    last = it.send(wants_load=True)
+    it.at(12)
+    report = read_load_report({REPORT_HEADER: last.load})
+    assert report.utilization == pytest.approx(utilization)
 
 
 def test_errors_answer_a_share_at_once(bench):

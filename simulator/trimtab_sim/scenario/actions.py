@@ -110,9 +110,17 @@ class Hang(OnServers, frozen=True, kw_only=True, tag="hang"):
 
 
 class Slow(OnServers, frozen=True, kw_only=True, tag="slow"):
-    """Service takes `factor` times as long."""
+    """Service takes `factor` times as long.
+
+    Attributes:
+        factor: of the service time; below 1 it is faster.
+        waits: whether it waits in the additional time, as for a processor that neighbours on the
+            same machine use. The CPU time that it reports (`reports_load`) does not show that.
+            Otherwise it works all the time.
+    """
 
     factor: Factor
+    waits: bool = False
 
 
 class Errors(OnServers, frozen=True, kw_only=True, tag="errors"):

@@ -47,6 +47,7 @@ class Server(Overlaid):
         instance: as it registers itself.
         place: its end of the network.
         factor: multiplies every service time.
+        waits: it waits in the time that `factor` adds, and does not work.
         is_running: the process is up, reachable or not.
         is_dark: off the network: it neither receives nor sends messages.
         is_refusing: new connections are refused.
@@ -79,7 +80,7 @@ class Server(Overlaid):
         self.instance = instance
         self.place = Place("server", index, zone=instance.zone)
         self.factor = 1.0
-        self.is_dark = self.is_refusing = self.is_hung = False
+        self.is_dark = self.is_refusing = self.is_hung = self.waits = False
         self.error: tuple[float, int] | None = None
         self.gray: Gray | None = None
         self.is_running = self.is_alive = True
@@ -178,7 +179,7 @@ class Server(Overlaid):
             time = self._sampler(self._uniform(attempt.request)) * self.factor
         else:
             time = self._time_of(attempt, now)
-        self._worked_s += time
+        self._worked_s += time / self.factor if self.waits else time
         push(env, now + time, attempt)
 
     def _time_of(self, attempt: Attempt, now: float) -> float:
