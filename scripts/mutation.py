@@ -27,7 +27,7 @@ NOTICED = {"killed", "timeout", "segfault"}
 TESTS = {
     "pool": [
         *("pool*", "monitor", "concurrency", "panic", "slow_start", "subsetting", "call"),
-        *("client_side_weighted_round_robin", "prequal"),
+        "client_side_weighted_round_robin",
     ],
     "health": [
         "outliers_*",
@@ -40,7 +40,7 @@ TESTS = {
     "retry": ["retry", "hedge", "quantiles", "call"],
     "strategies": [
         *("strategies", "strategy_*", "specifications_selection", "ring_hash", "maglev"),
-        *("prequal", "client_side_weighted_round_robin", "least_request_variants", "load_report"),
+        *("client_side_weighted_round_robin", "least_request_variants", "load_report"),
         "least_load",
         *("zone_aware", "pool", "contract/strategy_contract"),
     ],

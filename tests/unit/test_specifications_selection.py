@@ -6,7 +6,6 @@ taken over as it stands; where only a formula does, the row is that formula work
 
 from collections import Counter
 from itertools import count
-from math import inf
 from random import Random
 
 import pytest
@@ -23,7 +22,6 @@ from trimtab.strategies import (
 )
 from trimtab.strategies.client_side_weighted_round_robin import StaticStride, weight_of
 from trimtab.strategies.maglev import MaglevTable
-from trimtab.strategies.prequal import Prequal, reuse_budget
 from trimtab.strategies.ring_hash import Ring
 from trimtab.strategies.two_choices import LeastLatency
 from trimtab.strategies.zone_aware import availability, locality_weight, own_share
@@ -413,30 +411,3 @@ def test_what_stays_in_the_own_zone_is_what_stays_in_a_priority(healthy, others,
     """Envoy, "Priority levels": P=0 and P=1, in whole percents as there."""
     share = own_share(availability(healthy, 100), availability(others, 100))
     assert int(100 * share + 1e-9) == own
-
-
-# Prequal
-
-
-def test_prequals_settings_are_those_of_the_paper():
-    settings = Prequal()
-    assert (settings.pool_size, settings.probes_per_query) == (16, 3)
-    assert (settings.removals_per_query, settings.max_age_s) == (1, 1.0)
-    assert settings.hot_quantile == 2**-0.25 == pytest.approx(0.8409, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("probes", "instances", "budget"),
-    [
-        (3, 100, 1.3158),  # 2 / (0.84 * 3 - 1)
-        (3, 10_000, 1.0024),
-        (2, 100, 2.9412),
-        (5, 1_000, 1.0),  # max(1, 2 / 3.92)
-        (3, 24, inf),  # (1 - 16/24) * 3 is what is removed
-        (3, 10, inf),
-    ],
-)
-def test_a_probe_is_used_as_often_as_the_formula_says(probes, instances, budget):
-    """`max(1, (1+delta) / ((1 - m/n) * r_probe - r_remove))` with delta 1."""
-    settings = Prequal(probes_per_query=probes)
-    assert reuse_budget(instances, settings) == pytest.approx(budget, abs=1e-4)
