@@ -57,7 +57,7 @@ WEIGHTED = "client_side_weighted_round_robin(blackout_s=1)"
 ASKING = f"least_load(ask_after_s={SERVICE_S})"
 FAILING = 1.14
 """A load, in allocations, at which weights by CPU utilization fail."""
-RAMP = (0.75, 0.83, 0.93, 1.03, 1.14, 1.27, 1.41, 1.57, 1.74, 1.7 * FAILING)
+RAMP = (0.75, 1.03, 1.27, 1.57, 1.74, 1.7 * FAILING)
 
 
 def failed_ratio(strategy, load, *, duration, servers=10, clients=10, seed=1):
