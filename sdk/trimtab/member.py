@@ -150,17 +150,24 @@ class Latency:
         return self.count >= KNOWN_FROM
 
     def learn(
-        self, sent_at: float, now: float, *, counts: int = 1, is_rested: bool = False
+        self,
+        sent_at: float,
+        now: float,
+        *,
+        cost: float = 1,
+        counts: int = 1,
+        is_rested: bool = False,
     ) -> None:
         """Take an answer.
 
         Args:
             sent_at: when its request was sent.
             now: the time.
+            cost: of the request; what it took is divided by it.
             counts: as how many it counts, where slow ones in a row are counted.
             is_rested: whether the instance has got no request for a while before this one.
         """
-        sample_s, passed_s = now - sent_at, now - self._learned_at
+        sample_s, passed_s = (now - sent_at) / cost, now - self._learned_at
         self._learned_at = now
         if self.count < KNOWN_FROM:
             self._learn_first(sample_s)
@@ -229,9 +236,10 @@ class Member:
         instance: the value from the latest snapshot; updates replace it and keep the statistics.
         weight: the registry's, reduced during slow start.
         since: when it was first seen.
-        in_flight: requests picked and not yet done.
-        picks, successes, failures, cancelled: counts; `picks` is always the sum of the others and
-            `in_flight`.
+        in_flight: the requests that are picked and not yet done, each with its cost: a request
+            counts 1 if nothing else was said.
+        picks, successes, failures, cancelled: counts of requests; `picks` is always the sum of
+            the others and `requests_in_flight`.
         failed_in_row: how many failures there were since the last success.
         fleet: what the members of its pool share.
         picked_at: the number of its last pick among those of its pool; 0: it was never picked.
@@ -277,7 +285,8 @@ class Member:
         self.since = now
         self.is_removed = False
         self.connect_s: float | None = None
-        self.in_flight = self.picks = self.successes = self.failures = self.cancelled = 0
+        self.in_flight: float = 0
+        self.picks = self.successes = self.failures = self.cancelled = 0
         self.fleet = fleet or Fleet()
         self.fleet.count += 1
         self.picked_at = self.rested = 0
@@ -288,7 +297,12 @@ class Member:
         self._trial_pick = 0
         self.answered_at = -inf
         # An ordinary dict would walk over the gaps of its removed entries to find the oldest.
-        self.unanswered: OrderedDict[object, float] = OrderedDict()
+        self.unanswered: OrderedDict[Pick, float] = OrderedDict()
+
+    @property
+    def requests_in_flight(self) -> int:
+        """How many requests are picked and not yet done, whatever their costs."""
+        return self.picks - self.successes - self.failures - self.cancelled
 
     def replace(self, instance: Instance) -> None:
         """Take the registry's newer value of the same instance."""
@@ -302,25 +316,26 @@ class Member:
 
     # -- what requests tell ------------------------------------------------------------------
 
-    def answer(self, pick: object, now: float, *, ok: bool) -> None:
+    def answer(self, pick: Pick, now: float, *, ok: bool) -> None:
         """Learn from a response's head; `ok` is false when the response is itself a failure."""
         sent_at = self.unanswered.pop(pick)
         if not ok:
             self._fail(sent_at, now)
             return
-        self.latency.learn(sent_at, now, is_rested=self.rested >= LEAST_SLOW_PICKS)
+        is_rested = self.rested >= LEAST_SLOW_PICKS
+        self.latency.learn(sent_at, now, cost=pick.cost, is_rested=is_rested)
         if sent_at >= self._failed_at:
             self.answered_at = now
             self.failed_in_row = 0
 
-    def abandon(self, pick: object, now: float, *, failed: bool) -> None:
+    def abandon(self, pick: Pick, now: float, *, failed: bool) -> None:
         """Learn from a request without a response: it failed, or the caller gave up."""
         sent_at = self.unanswered.pop(pick)
         if failed:
             self._fail(sent_at, now)
-        elif not self.latency.is_known or now - sent_at > self.latency.mean_s:
+        elif not self.latency.is_known or now - sent_at > self.latency.mean_s * pick.cost:
             # Twice, since it would have taken longer still.
-            self.latency.learn(sent_at, now, counts=2)
+            self.latency.learn(sent_at, now, cost=pick.cost, counts=2)
 
     def break_off(self, started_at: float, now: float) -> None:
         """Learn from a response whose body failed after a good head."""
@@ -374,7 +389,8 @@ class Member:
         latency, unanswered = self.latency, self.unanswered
         is_known = latency.count >= KNOWN_FROM
         if unanswered:
-            age = now - next(iter(unanswered.values()))
+            oldest = next(iter(unanswered))
+            age = (now - unanswered[oldest]) / oldest.cost
             if not is_known:
                 return max(UNANSWERED_S, age) + SMALL_S
             if age > latency.mean_s and latency.is_late(age, len(unanswered)):
@@ -413,15 +429,28 @@ class Pick:
     Attributes:
         instance: where the request goes.
         member: the same with this client's statistics.
+        cost: what the request counts in flight; see `Pool.pick`.
         started_at: `now` of the pick.
         sent_at: when its latency began: at the pick, or when its connection was open.
         is_done: whether `done` was called.
     """
 
-    __slots__ = ("_answer", "_observer", "instance", "is_done", "member", "sent_at", "started_at")
+    __slots__ = (
+        "_answer",
+        "_observer",
+        "cost",
+        "instance",
+        "is_done",
+        "member",
+        "sent_at",
+        "started_at",
+    )
 
-    def __init__(self, member: Member, now: float, observer: Observer | None = None) -> None:
+    def __init__(
+        self, member: Member, now: float, observer: Observer | None = None, cost: float = 1
+    ) -> None:
         self.member = member
+        self.cost = cost
         self.instance: Instance = member.instance
         self.started_at = self.sent_at = now
         self.is_done = False
@@ -433,7 +462,7 @@ class Pick:
         member.picked_at = fleet.picks
         member.picked_s = now
         member.picks += 1
-        member.in_flight += 1
+        member.in_flight += cost
         member.unanswered[self] = now
         if member.failed_in_row:
             # No second trial while this one is not over, unless it hangs.
@@ -492,7 +521,7 @@ class Pick:
         else:
             self._learn(now, outcome)
         self.is_done = True
-        self.member.in_flight -= 1
+        self.member.in_flight -= self.cost
         observer = self._observer
         if observer is not None and observer.watches_ends:
             observer.left(self)

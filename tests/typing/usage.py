@@ -60,7 +60,7 @@ async def async_client() -> None:
         await client2.get("http://orders/")
     async with transport:
         assert_type(transport.state(), dict[str, DiscoveryState])
-        assert_type(transport.statistics()["orders"].in_flight, int)
+        assert_type(transport.statistics()["orders"].in_flight, float)
         assert_type(transport.is_closed, bool)
 
 
@@ -74,8 +74,16 @@ def inner_transport_of_ones_own() -> BalancedTransport:
 async def requests_of_ones_own() -> None:
     transport = BalancedTransport("static://h:1", strategy="ring_hash", key_from="X-Customer")
     BalancedTransport("static://h:1", key_from=lambda request: request.headers.get("x"))
+    BalancedTransport("static://h:1", cost_from="X-Tokens")
+    BalancedTransport("static://h:1", cost_from=lambda request: len(request.content) / 1000 or None)
     await transport.ready("orders", "bills")
-    options: RequestOptions = {"key": "7", "deadline_s": 0.5, "retry": False, "hedge": False}
+    options: RequestOptions = {
+        "key": "7",
+        "cost": 12,
+        "deadline_s": 0.5,
+        "retry": False,
+        "hedge": False,
+    }
     async with httpx.AsyncClient(transport=transport) as client:
         await client.get("http://orders/", extensions={"trimtab": options})
 
@@ -98,7 +106,7 @@ async def other_clients() -> None:
         assert_type(await balancer.call("orders", send, idempotent=True, key="7"), bytes)
     with balancer:
         balancer.ready_sync("orders")
-        assert_type(balancer.call("orders", send_blocking, deadline_s=0.5), int)
+        assert_type(balancer.call("orders", send_blocking, deadline_s=0.5, cost=12), int)
         assert_type(balancer.statistics(), dict[str, PoolStatistics])
 
 
@@ -167,7 +175,7 @@ def calls_that_block() -> None:
         assert_type(balancer.call("orders", ask, idempotent=True, key="7"), int)
         assert_type(balancer.call("orders", lambda instance: instance.host), str)
         balancer.ready_sync("orders")
-        assert_type(balancer.statistics()["orders"].in_flight, int)
+        assert_type(balancer.statistics()["orders"].in_flight, float)
     Balancer(connect("static://h:1"), failures=FAILURES, status=lambda result: 200)
 
 

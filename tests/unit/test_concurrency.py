@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trimtab import ConcurrencyLimits, ConfigurationError, Instance, Pool, SaturatedError
 from trimtab.member import Member
-from trimtab.pool.concurrency import Limiter
+from trimtab.pool.concurrency import Limiter, units_of
 from trimtab.strategies import STRATEGIES
 
 
@@ -390,3 +390,87 @@ def test_adaptive_bounds_stay_in_range(kind, least, more, begin, steps):
         member.in_flight = in_flight
         limiter.learn(member, rtt_s, ok=ok)
         assert least <= limiter.bound("a") <= least + more
+
+
+# Costs
+
+
+@pytest.mark.parametrize(
+    ("cost", "units"),
+    [(1, 1), (50, 50), (12.0, 12), (0.5, 0.5), (1e-300, 2**-16), (1e300, 10**9), (10**400, 10**9)],
+)
+def test_what_a_request_counts(cost, units):
+    assert units_of(cost) == units
+
+
+@pytest.mark.parametrize("cost", [0, -1, inf, float("nan"), "12", None, True])
+def test_what_is_no_cost_is_refused_by_name(cost):
+    with pytest.raises(
+        ConfigurationError, match=r"^the cost of a call is .* finite number above 0"
+    ):
+        units_of(cost, "the cost of a call")
+
+
+def test_a_pool_takes_no_wrong_cost():
+    pool = pool_of("a")
+    with pytest.raises(ConfigurationError, match=r"^cost is -1"):
+        pool.pick(0.0, cost=-1)
+    assert pool.statistics(0.0).picks == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(1e-4, 1e6) | st.integers(1, 1000) | st.sampled_from([0.1, 0.7]), st.booleans()
+        )
+    )
+)
+def test_what_is_in_flight_is_the_sum_of_the_costs_and_nothing_is_left(steps):
+    pool, out = pool_of("ab", strategy="least_request"), []
+    for cost, also_ends in steps:
+        out.append(pool.pick(0.0, cost=cost))
+        if also_ends:
+            out.pop(len(out) // 2).done(0.0, "success")
+        figures = pool.statistics(0.0)
+        assert figures.requests_in_flight == len(out)
+        assert figures.in_flight == sum(pick.cost for pick in out)
+        assert sum(each.in_flight for each in figures.members.values()) == figures.in_flight
+    for pick in out:
+        pick.done(0.0, "cancelled")
+    assert [(each.in_flight, each.requests_in_flight) for each in pool.members.values()] == [
+        (0, 0),
+        (0, 0),
+    ]
+
+
+def test_a_bound_counts_costs():
+    pool = pool_of("ab", max_in_flight=10)
+    a = pool.pick(0.0, cost=7)
+    b = pool.pick(0.0, cost=6)
+    assert {a.instance.id, b.instance.id} == {"a", "b"}
+    assert pool.pick(0.0, cost=4).instance.id == b.instance.id
+    with pytest.raises(SaturatedError, match=r"none of 2 .* room for a request of cost 4 \(17 tog"):
+        pool.pick(0.0, cost=4)
+    assert pool.has_room  # for a smaller one
+    assert pool.pick(0.0, cost=3).instance.id == a.instance.id
+    assert not pool.has_room
+    a.done(0.0, "success")
+    assert pool.statistics(0.0).members[a.instance.id].requests_in_flight == 1
+
+
+def test_one_that_costs_more_than_the_bound_has_an_instance_to_itself():
+    pool = pool_of("a", max_in_flight=10)
+    pick = pool.pick(0.0, cost=50)
+    assert not pool.has_room
+    pick.done(0.0, "success")
+    pool.pick(0.0, cost=0.5)
+    with pytest.raises(SaturatedError):
+        pool.pick(0.0, cost=50)
+
+
+@pytest.mark.parametrize("strategy", ["least_request", "least_latency", "least_request_full_scan"])
+def test_the_busiest_is_the_one_with_the_highest_costs(strategy):
+    pool = pool_of("ab", strategy=strategy)
+    dear = pool.pick(0.0, cost=50)
+    others = [pool.pick(0.0) for _ in range(20)]
+    assert dear.instance.id not in {pick.instance.id for pick in others}

@@ -99,3 +99,10 @@ def test_equal_ones_rarely_differ():
 def test_unequal_ones_differ():
     slow, fast = learnt(*[0.030] * 20), learnt(*[0.001] * 20)
     assert slow.differs(fast, slow.mean_s - fast.mean_s)
+
+
+def test_what_a_request_took_is_divided_by_its_cost():
+    latency = learnt(*[0.01] * 50)
+    latency.learn(6.0, 6.5, cost=50)
+    assert latency.mean_s == pytest.approx(0.01)
+    assert learnt(*[0.5] * 9, cost=50).mean_s == pytest.approx(0.01)

@@ -259,3 +259,20 @@ def test_any_sequence_of_answers_leaves_sound_figures():
             if member.latency.count:
                 assert least_s <= member.latency.mean_s <= most_s, seed
             assert member.in_flight == len(member.unanswered) == len(out), seed
+
+
+def test_a_request_is_late_after_its_cost_times_the_mean(member):
+    known(member)
+    Pick(member, 101.0, None, 50)
+    assert member.expected_s(101.5) == pytest.approx(0.01 + SMALL_S)
+    assert member.expected_s(104.0) == pytest.approx(3.0 / 50 + SMALL_S)
+
+
+def test_a_costly_request_that_was_given_up_too_soon_says_nothing(member):
+    known(member)
+    for start in (101.0, 103.0):
+        Pick(member, start, None, 50).done(start + 0.4, "cancelled")
+    assert member.latency.mean_s == pytest.approx(0.01)
+    for start in (105.0, 107.0):
+        Pick(member, start, None, 50).done(start + 1.0, "cancelled")
+    assert member.latency.mean_s > 0.01

@@ -89,6 +89,19 @@ def test_the_call_is_in_flight_until_the_function_returns(way, registry):
     way.run(main)
 
 
+def test_a_call_counts_its_cost(way, registry):
+    async def main():
+        async with way.made(registry) as balancer:
+            seen = []
+            await way.call(
+                balancer, lambda _: seen.append(balancer.statistics()["orders"]), cost=12
+            )
+            assert (seen[0].in_flight, seen[0].requests_in_flight) == (12, 1)
+            assert balancer.statistics()["orders"].in_flight == 0
+
+    way.run(main)
+
+
 def test_one_key_goes_to_one_instance(way, registry):
     async def main():
         async with way.made(registry, strategy="ring_hash") as balancer:
@@ -227,6 +240,8 @@ def test_a_registry_is_a_url_or_an_object(registry):
         (("orders", len), {"idempotent": "no"}, "idempotent is 'no'.*True or False"),
         (("orders", len), {"idempotent": None}, "idempotent is None"),
         (("orders", len), {"key": 7}, "key is 7.*string"),
+        (("orders", len), {"cost": 0}, "'orders': cost is 0.*above 0"),
+        (("orders", len), {"cost": "12"}, "cost is '12'"),
         (("orders", len), {"deadline_s": 0}, "deadline_s is 0.*above 0"),
         (("orders", len), {"deadline_s": math.nan}, "deadline_s is nan"),
         (("orders", len), {"deadline_s": "1"}, "deadline_s is '1'"),

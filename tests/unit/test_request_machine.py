@@ -1155,3 +1155,47 @@ def test_the_end_of_an_ejection_calls_the_first_once_another_comes():
     world.begin()
     assert (first.woken, second.woken) == (1, 0)
     assert isinstance(first.resume(), Pick)
+
+
+# -- costs ---------------------------------------------------------------------------------------
+
+
+def in_flight(world):
+    return {id_: each.in_flight for id_, each in world.figures().members.items()}
+
+
+def test_each_attempt_counts_the_cost_of_its_request():
+    world = World("ab")
+    call = world.begin(cost=12)
+    first = call.pick
+    assert in_flight(world) == {"a": 0, "b": 0, first.instance.id: 12}
+    call.failed("refused", words="no")
+    assert in_flight(world) == {"a": 0, "b": 0, call.pick.instance.id: 12}
+    assert call.pick.instance.id != first.instance.id
+    call.completed(200)
+    assert in_flight(world) == {"a": 0, "b": 0}
+
+
+def test_a_hedge_counts_the_cost_of_its_request():
+    world = World("ab", hedge=HedgePolicy(quantile=None, after_s=0.1))
+    call = world.begin(cost=12)
+    assert call.hedge() is not None
+    assert in_flight(world) == {"a": 12, "b": 12}
+    assert world.figures().requests_in_flight == 2
+    call.completed(200)
+    assert in_flight(world) == {"a": 0, "b": 0}
+
+
+def test_a_request_that_waits_for_much_room_is_not_overtaken():
+    world = World("a", concurrency=ConcurrencyLimits(max_in_flight=10, max_pending=3))
+    running = [world.begin(cost=5), world.begin(cost=5)]
+    dear, cheap = world.begin(cost=8), world.begin()
+    assert isinstance(dear.step, Wait)
+    running[0].completed(200)
+    for call in (dear, cheap):
+        call.resume()
+        assert isinstance(call.step, Wait), "the dear one has no room yet, and is the first"
+    running[1].completed(200)
+    dear.resume()
+    cheap.resume()
+    assert in_flight(world) == {"a": 9}

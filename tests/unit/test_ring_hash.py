@@ -256,6 +256,11 @@ def test_the_total_in_flight_is_kept_when_told_of_everything():
         assert total.now() == number
         everyone[0].in_flight += 1
         total.begun(everyone[0])
+    everyone[0].in_flight += 2.5
+    total.begun(everyone[0])
+    assert total.now() == 5.5
+    everyone[0].in_flight -= 2.5
+    total.ended(everyone[0])
     (stranger,) = members(1)
     total.begun(stranger)
     total.ended(stranger)

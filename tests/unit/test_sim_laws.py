@@ -22,6 +22,7 @@ LAWS = [
     Hyperexponential(mean=0.01, cv2=4.0),
     Pareto(mean=0.01, shape=4.5),
     Empirical(values=(0.001, 0.002, 0.003, 0.5)),
+    Empirical(values=(0.5, 0.01), ratios=(0.05, 0.95)),
 ]
 
 
@@ -53,6 +54,8 @@ def test_the_extreme_uniforms_give_finite_durations(law):
         (Pareto(mean=3, shape=1.5), 0.0, 1),
         (Pareto(mean=3, shape=1.5), 1 - 8**-1.5, 8),
         (Empirical(values=(3, 1, 2)), 0.34, 2),
+        (Empirical(values=(50, 1), ratios=(0.05, 0.95)), 0.94, 1),
+        (Empirical(values=(50, 1), ratios=(0.05, 0.95)), 0.96, 50),
         (Hyperexponential(mean=1, cv2=1), 1 - math.exp(-1) / 2, 1),
     ],
 )
@@ -89,6 +92,8 @@ def test_a_table_becomes_a_law():
         ({"law": "pareto", "mean": 1, "shape": 1}, "above 1"),
         ({"law": "empirical"}, "either a file or values"),
         ({"law": "empirical", "file": "x", "values": [1]}, "either a file or values"),
+        ({"law": "empirical", "values": [1, 2], "ratios": [1]}, "a share for each"),
+        ({"law": "empirical", "values": [1, 2], "ratios": [0.5, 0.6]}, "add up to 1"),
     ],
 )
 def test_a_mistake_in_a_law_is_named(table, message):

@@ -23,7 +23,7 @@ from trimtab.calls import IDEMPOTENT, RetryPolicy
 from trimtab.discovery import DiscoverySettings, Home
 from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
-from trimtab.pool import ConcurrencyLimits
+from trimtab.pool import ConcurrencyLimits, units_of
 from trimtab.registries import check_registry, shown_url
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class Balancer:
         *,
         idempotent: bool = ...,
         key: str | None = ...,
+        cost: float = ...,
         deadline_s: float | None = ...,
     ) -> Coroutine[Any, Any, T]: ...
 
@@ -157,6 +158,7 @@ class Balancer:
         *,
         idempotent: bool = ...,
         key: str | None = ...,
+        cost: float = ...,
         deadline_s: float | None = ...,
     ) -> T: ...
 
@@ -167,6 +169,7 @@ class Balancer:
         *,
         idempotent: bool = False,
         key: str | None = None,
+        cost: float = 1,
         deadline_s: float | None = None,
     ) -> Any:
         """Call `send` with an instance, again as the policies say, and return its result.
@@ -177,6 +180,8 @@ class Balancer:
             idempotent: whether what was sent may be sent a second time. Otherwise only a failed
                 connect is tried again.
             key: for strategies with affinity.
+            cost: how many times as much as a usual call it asks of the instance, a finite number
+                above 0. In flight, the strategies that go by it, and `concurrency` count by it.
             deadline_s: in place of the balancer's; `math.inf`: no bound.
 
         Raises:
@@ -192,6 +197,7 @@ class Balancer:
         check_deadline(deadline_s)
         options = {
             "key": key,
+            "cost": units_of(cost, f"service {service!r}: cost"),
             "replayable": idempotent,
             "deadline_s": self._policies.deadline_s if deadline_s is None else deadline_s,
         }

@@ -127,6 +127,7 @@ class Service:
         self,
         *,
         key: str | None = None,
+        cost: float = 1,
         method: str = "GET",
         replayable: bool = True,
         retry: RetryPolicy | None = None,
@@ -137,6 +138,7 @@ class Service:
         return Request(
             self.calls,
             key=key,
+            cost=cost,
             method=method,
             replayable=replayable,
             retry=retry,

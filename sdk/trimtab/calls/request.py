@@ -145,6 +145,7 @@ class Request:
     Args:
         calls: what the requests to the service share.
         key: for strategies with affinity.
+        cost: what it counts in flight, with each of its attempts; see `Pool.pick`.
         method: the request's method, upper case.
         replayable: whether the body can be sent a second time.
         retry: in place of the service's policy.
@@ -165,6 +166,7 @@ class Request:
         "_among",
         "_backoff",
         "_calls",
+        "_cost",
         "_first",
         "_key",
         "_may_hedge",
@@ -191,6 +193,7 @@ class Request:
         calls: Calls,
         *,
         key: str | None = None,
+        cost: float = 1,
         method: str = "GET",
         replayable: bool = True,
         retry: RetryPolicy | None = None,
@@ -200,6 +203,7 @@ class Request:
     ) -> None:
         self._calls = calls
         self._key = key
+        self._cost = cost
         self._method = method
         self._replayable = replayable
         self._retry = retry or calls.retry
@@ -360,7 +364,12 @@ class Request:
                     return ask
                 among = self._among
             pick = calls.pool.pick(
-                now, key=self._key, exclude=exclude, never=self._unreachable, among=among
+                now,
+                key=self._key,
+                exclude=exclude,
+                never=self._unreachable,
+                among=among,
+                cost=self._cost,
             )
         except SaturatedError as error:
             return self._queue(error, now)

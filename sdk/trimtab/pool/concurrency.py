@@ -1,4 +1,6 @@
-"""How many requests one instance may have in flight: a fixed bound, or one that adapts.
+"""What one instance may have in flight: a fixed bound, or one that adapts.
+
+Requests count by their cost, which is 1 unless the caller says otherwise (`units_of`).
 
 Circuit breaking in Envoy's sense: requests beyond the bound are refused at once, or wait for a
 bounded time in a bounded queue. They do not pile up on an instance that cannot keep up.
@@ -17,9 +19,34 @@ if TYPE_CHECKING:
 
     from trimtab.member import Member
 
-__all__ = ["Adaptation", "ConcurrencyLimits", "Limiter"]
+__all__ = ["Adaptation", "ConcurrencyLimits", "Limiter", "units_of"]
 
 Adaptation = Literal["aimd", "gradient"]
+
+_STEPS, _MOST_UNITS = 2**16, 10**9
+
+
+def units_of(cost: object, name: str = "cost") -> float:
+    """Return what a request of this cost counts in flight.
+
+    That is the cost itself, within 1/65,536 and a billion, in steps of 1/65,536: sums of such
+    numbers are exact, so that nothing is left in flight when the last request has ended.
+
+    Args:
+        cost: a finite number above 0.
+        name: what the user calls it, for messages.
+
+    Raises:
+        ConfigurationError: it is anything else.
+    """
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 < cost < inf:
+        raise ConfigurationError(
+            f"{name} is {cost!r}; it must be a finite number above 0, and is 1 for a usual request"
+        )
+    if cost >= _MOST_UNITS or isinstance(cost, int):
+        return min(cost, _MOST_UNITS)
+    units = max(round(cost * _STEPS), 1) / _STEPS
+    return int(units) if units.is_integer() else units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +56,9 @@ class ConcurrencyLimits:
     A transport's `limits` bound connections instead, also per instance.
 
     Attributes:
-        max_in_flight: requests in flight on one instance; None: no bound.
+        max_in_flight: requests in flight on one instance, each counted by its cost; None: no
+            bound. One that costs more than the bound is sent to an instance that has nothing else
+            in flight.
         max_pending: requests of this client that may wait for room; 0 refuses at once.
         max_wait_s: how long a request waits before it is refused, in seconds.
         adaptation: how the bound adapts between `min_in_flight` and `max_in_flight` (or 1,000).
@@ -105,14 +134,17 @@ class Limiter:
         return len(self._eligible) > len(self._full) + len(taken)
 
     def bound(self, id_: str) -> float:
-        """Return how many requests a member may have in flight."""
+        """Return how much a member may have in flight."""
         bound = self._bounds.get(id_)
         return inf if bound is None else bound.value
 
-    def has_room(self, member: Member) -> bool:
-        """Return whether one more request may go to a member."""
+    def has_room(self, member: Member, cost: float = 0) -> bool:
+        """Return whether one more request may go to a member; without a cost, a small one."""
         bound = self._bounds.get(member.id)
-        return bound is None or member.in_flight < int(bound.value)
+        if bound is None or not member.in_flight:
+            return True
+        most = int(bound.value)
+        return member.in_flight < most and member.in_flight + cost <= most
 
     def changed(self, member: Member) -> None:
         """Note that a member's requests in flight, or its bound, have changed."""
@@ -138,7 +170,7 @@ class _Bound:
         self.value: float = limits.max_in_flight or 1000
         self._least, self._most = float(limits.min_in_flight), self.value
 
-    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:
+    def learn(self, rtt_s: float, in_flight: float, *, ok: bool) -> None:
         """Learn nothing."""
 
     def _set(self, value: float) -> None:
@@ -154,7 +186,7 @@ class _Aimd(_Bound):
         super().__init__(limits)
         self._set(float(limits.initial_in_flight))
 
-    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:  # noqa: ARG002 - needed by others
+    def learn(self, rtt_s: float, in_flight: float, *, ok: bool) -> None:  # noqa: ARG002 - needed by others
         """Shrink at a failure; grow by one if the bound was half used."""
         if not ok:
             self._set(int(self.value * self._DECREASE))
@@ -172,7 +204,7 @@ class _Gradient(_Bound):
         self._set(float(limits.initial_in_flight))
         self._long_s = 0.0
 
-    def learn(self, rtt_s: float, in_flight: int, *, ok: bool) -> None:
+    def learn(self, rtt_s: float, in_flight: float, *, ok: bool) -> None:
         """Follow the gradient; a failure has no latency and counts as the steepest gradient."""
         if not ok:
             self._set(self.value * (1 - self._SMOOTHING / 2))

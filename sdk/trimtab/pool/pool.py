@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from trimtab.health import HealthSettings, Monitor, Reason
 from trimtab.member import Fleet, Member, Pick
-from trimtab.pool.concurrency import ConcurrencyLimits, Limiter
+from trimtab.pool.concurrency import ConcurrencyLimits, Limiter, units_of
 from trimtab.pool.reports import (
     EventReporter,
     MemberStatistics,
@@ -186,6 +186,7 @@ class Pool:
         exclude: Collection[str] = (),
         never: Collection[str] = (),
         among: Sequence[Member] = (),
+        cost: float = 1,
     ) -> Pick:
         """Choose a member for one request and count it in flight.
 
@@ -198,8 +199,11 @@ class Pool:
                 is eligible, even if that one is full.
             among: the members to choose among, as `to_ask` gave them; those that may not be
                 picked any more are left out, and without any it is an ordinary choice.
+            cost: what the request counts in flight: how many times as much as a usual one it asks
+                of its instance. See `units_of`.
 
         Raises:
+            ConfigurationError: the cost is not a finite number above 0.
             NoInstancesError: the list is empty.
             NoEligibleInstanceError: all instances are filtered; `reasons` counts why.
             SaturatedError: all eligible instances have as many requests in flight as they may,
@@ -211,14 +215,17 @@ class Pool:
             raise nothing_to_pick(self.service, len(self._members), self._reasons.values())
         if exclude and self._covers(exclude):
             exclude = () if self._covers(never) else never
-        if among and (left := self._still_eligible(among, exclude)):
-            pick = Pick(self._extras.choose_among(left, now), now, self._observer)
+        if cost != 1:
+            cost = units_of(cost)
+        if among and (left := self._still_eligible(among, exclude, cost)):
+            pick = Pick(self._extras.choose_among(left, now), now, self._observer, cost)
             if self._limiter is not None:
                 self._limiter.changed(pick.member)
         elif self._limiter is None:
-            pick = Pick(self._strategy.choose(now, key, exclude), now, self._observer)
+            pick = Pick(self._strategy.choose(now, key, exclude), now, self._observer, cost)
         else:
-            pick = Pick(self._choose_with_room(now, key, exclude, never), now, self._observer)
+            member = self._choose_with_room(now, key, exclude, never, cost)
+            pick = Pick(member, now, self._observer, cost)
             self._limiter.changed(pick.member)
         if self._extras.counts_in_flight:
             self._extras.begun(pick.member)
@@ -288,7 +295,9 @@ class Pool:
         """Note that a member has not said its load in time."""
         self._extras.silent(id_, now)
 
-    def _still_eligible(self, members: Sequence[Member], exclude: Collection[str]) -> list[Member]:
+    def _still_eligible(
+        self, members: Sequence[Member], exclude: Collection[str], cost: float
+    ) -> list[Member]:
         limiter = self._limiter
         return [
             member
@@ -296,7 +305,7 @@ class Pool:
             if self._members.get(member.id) is member
             and member.id not in self._reasons
             and member.id not in exclude
-            and (limiter is None or limiter.has_room(member))
+            and (limiter is None or limiter.has_room(member, cost))
         ]
 
     def suspects(self, now: float) -> list[Instance]:
@@ -322,13 +331,14 @@ class Pool:
         """Return the figures of all present members. O(n)."""
         self.review(now)
         members = self._members.values()
-        on_leaving = sum(member.in_flight for member in self._leaving)
+        all_members = [*members, *self._leaving]
         return PoolStatistics(
             service=self.service,
             strategy=self.strategy_name,
             eligible=len(self._eligible),
             is_panicking=self.is_panicking,
-            in_flight=sum(member.in_flight for member in members) + on_leaving,
+            in_flight=sum(member.in_flight for member in all_members),
+            requests_in_flight=sum(member.requests_in_flight for member in all_members),
             picks=sum(member.picks for member in members),
             members={member.id: self._figures(member) for member in members},
         )
@@ -420,25 +430,30 @@ class Pool:
         return within
 
     def _choose_with_room(
-        self, now: float, key: str | None, exclude: Collection[str], never: Collection[str]
+        self,
+        now: float,
+        key: str | None,
+        exclude: Collection[str],
+        never: Collection[str],
+        cost: float,
     ) -> Member:
         """Choose, and pass over members that are full; O(1) while few are."""
         limiter, choose = self._limiter, self._strategy.choose
         assert limiter is not None
         if limiter.is_full:
-            raise saturated(self.service, self._eligible)
+            raise saturated(self.service, self._eligible, cost)
         member = choose(now, key, exclude)
-        if limiter.has_room(member):
+        if limiter.has_room(member, cost):
             return member
         tried = [*exclude]
-        while not limiter.has_room(member):
+        while not limiter.has_room(member, cost):
             tried.append(member.id)
             if self._covers(tried):
                 # All others are full: one that was tried and has room is better than none.
-                tried = [each.id for each in self._eligible if not limiter.has_room(each)]
+                tried = [each.id for each in self._eligible if not limiter.has_room(each, cost)]
                 tried += [id_ for id_ in never if id_ not in tried]
                 if self._covers(tried):
-                    raise saturated(self.service, self._eligible)
+                    raise saturated(self.service, self._eligible, cost)
             member = choose(now, key, tried)
         return member
 

@@ -38,7 +38,9 @@ class MemberStatistics:
         reason: why it gets no new request; None when it may be picked.
         why: more words on this client's own reason; also in panic, when it may be picked all the
             same.
-        limit: how many requests it may have in flight; None without limits.
+        in_flight: its requests in flight, each counted by its cost; 1 unless the caller said more.
+        requests_in_flight: how many these are.
+        limit: what it may have in flight, counted likewise; None without limits.
         latency_s: mean of the time to a response, from when the connection was open; None
             before the first one.
         connect_s: how long the last new connection took to open; None before the first one.
@@ -51,7 +53,8 @@ class MemberStatistics:
     status: str
     reason: str | None
     why: str
-    in_flight: int
+    in_flight: float
+    requests_in_flight: int
     limit: float | None
     picks: int
     successes: int
@@ -68,14 +71,17 @@ class PoolStatistics:
 
     Attributes:
         is_panicking: so few members are healthy that all are used.
-        in_flight: requests in flight, including those on members that have left the list.
+        in_flight: requests in flight, each counted by its cost, including those on members that
+            have left the list.
+        requests_in_flight: how many these are.
     """
 
     service: str
     strategy: str
     eligible: int
     is_panicking: bool
-    in_flight: int
+    in_flight: float
+    requests_in_flight: int
     picks: int
     members: Mapping[str, MemberStatistics]
 
@@ -95,6 +101,7 @@ def together(figures: Sequence[PoolStatistics]) -> PoolStatistics:
         main,
         is_panicking=any(each.is_panicking for each in figures),
         in_flight=sum(each.in_flight for each in figures),
+        requests_in_flight=sum(each.requests_in_flight for each in figures),
         picks=sum(each.picks for each in figures),
         members={id_: _member_together(each) for id_, each in members.items()},
     )
@@ -102,7 +109,14 @@ def together(figures: Sequence[PoolStatistics]) -> PoolStatistics:
 
 def _member_together(figures: Sequence[MemberStatistics]) -> MemberStatistics:
     main = max(figures, key=lambda each: each.picks)
-    counts = ("in_flight", "picks", "successes", "failures", "cancelled")
+    counts = (
+        "in_flight",
+        "requests_in_flight",
+        "picks",
+        "successes",
+        "failures",
+        "cancelled",
+    )
     sums = {name: sum(getattr(each, name) for each in figures) for name in counts}
     return replace(main, **sums)
 
@@ -119,6 +133,7 @@ def figures_of(
         reason=reason,
         why=why,
         in_flight=member.in_flight,
+        requests_in_flight=member.requests_in_flight,
         limit=limit,
         picks=member.picks,
         successes=member.successes,
@@ -220,12 +235,15 @@ def nothing_to_pick(service: str, total: int, reasons: Iterable[Reason]) -> Pick
     )
 
 
-def saturated(service: str, eligible: Sequence[Member]) -> SaturatedError:
-    """Return the error for a pool without an eligible member that has room."""
+def saturated(service: str, eligible: Sequence[Member], cost: float) -> SaturatedError:
+    """Return the error for a pool without an eligible member that has room for such a request."""
     in_flight = sum(member.in_flight for member in eligible)
+    if cost == 1:
+        what = f"all {len(eligible)} eligible instances have as many requests in flight as they may"
+    else:
+        what = f"none of {len(eligible)} eligible instances has room for a request of cost {cost:g}"
     return SaturatedError(
-        f"{_named(service)}: all {len(eligible)} eligible instances have as many requests "
-        f"in flight as they may ({in_flight} together); see ConcurrencyLimits",
+        f"{_named(service)}: {what} ({in_flight} together); see ConcurrencyLimits",
         service=service,
     )
 

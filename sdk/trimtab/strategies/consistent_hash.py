@@ -198,42 +198,47 @@ class ConsistentHash:
 
 
 class InFlightTotal:
-    """The requests in flight over a strategy's members.
+    """The requests in flight over a strategy's members, each counted by its cost.
 
     It is a running total while each begin and end is reported, and a sum over all members if they
     are not. After each call of `now` a `begun` should follow. If none does, the reports are missing
     (or the choice was not used), and the next call of `now` counts.
     """
 
-    __slots__ = ("_asked", "_members", "_total")
+    __slots__ = ("_asked", "_counted", "_members", "_total")
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self._total = 0
+        self._counted: dict[str, float] = {}
+        self._total: float = 0
         self._asked = 0
 
     def update(self, members: Sequence[Member]) -> None:
         """Count over these members from now on. O(n)."""
         self._members = {member.id: member for member in members}
+        self._counted = {member.id: member.in_flight for member in members}
         self._total = self._sum()
 
     def begun(self, member: Member) -> None:
         """Note a request that has been counted in flight. O(1)."""
         self._asked = 0
-        if self._members.get(member.id) is member:
-            self._total += 1
+        self._count(member)
 
     def ended(self, member: Member) -> None:
         """Note a request that is no longer counted in flight. O(1)."""
-        if self._members.get(member.id) is member:
-            self._total -= 1
+        self._count(member)
 
-    def now(self) -> int:
+    def _count(self, member: Member) -> None:
+        if self._members.get(member.id) is member:
+            self._total += member.in_flight - self._counted[member.id]
+            self._counted[member.id] = member.in_flight
+
+    def now(self) -> float:
         """Return the total: O(1) if each begin is reported, else O(n)."""
         self._asked += 1
         return self._total if self._asked == 1 else self._sum()
 
-    def _sum(self) -> int:
+    def _sum(self) -> float:
         return sum(member.in_flight for member in self._members.values())
 
 

@@ -170,7 +170,7 @@ class ByLoad(TwoChoices):
     def cost(self, member: Member, now: float) -> float:
         """Return the load of a member per weight, at this time."""
         load = self._loads[member.id]
-        own = member.in_flight
+        own: float = member.in_flight
         extra = 0.0
         if now < load.silent_until or (member.failed_in_row and member.is_avoided(now)):
             extra = _SILENCE
@@ -186,6 +186,8 @@ class ByLoad(TwoChoices):
         reported = max(mean - _HEAD_START, 0.0) if load.in_flight is None else load.in_flight
         if load.in_flight is not None:
             reported = mean + (reported - mean) * kept
+        # Servers count requests, whatever their costs.
+        own = member.requests_in_flight
         queue = reported + min(load.sent, own)
         return (max(queue, own) + utilization + extra) / member.weight
 

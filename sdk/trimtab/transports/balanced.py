@@ -31,7 +31,7 @@ from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import check_registry, shown_url
 from trimtab.transports.delivery import AsyncDelivery, SyncDelivery
 from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
-from trimtab.transports.options import Options, key_reader
+from trimtab.transports.options import Options, cost_reader, key_reader
 from trimtab.transports.preparing import Addressing
 from trimtab.transports.sides import AsyncSide, SideSettings, SyncSide, running_loop
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from trimtab.registries import Registry
     from trimtab.strategies import StrategyFactory
     from trimtab.transports.hosts import ServiceHosts
-    from trimtab.transports.options import KeyFrom
+    from trimtab.transports.options import CostFrom, KeyFrom
     from trimtab.transports.preparing import NamePolicy
 
     class _SyncBases(httpx.BaseTransport, httpx2.BaseTransport):  # type: ignore[misc]
@@ -109,6 +109,10 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             be given here.
         key_from: where the key of a request comes from, for strategies with affinity: the name of
             a header, or a function of the request. `extensions={"trimtab": {"key": ...}}` wins.
+        cost_from: where the cost of a request comes from, likewise: how many times as much as a
+            usual request it asks of an instance, a finite number above 0. In flight, the
+            strategies that go by it, and `concurrency` count by it. A request without the header,
+            or for which the function returns None, costs 1.
         host_header: whose name the `Host` header carries: the instance's (as every Consul client
             does) or the service's.
         server_name: whose name TLS asks for and checks; by default as `host_header`.
@@ -145,6 +149,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         service: str | None = None,
         services: ServiceHosts | None = None,
         key_from: KeyFrom | None = None,
+        cost_from: CostFrom | None = None,
         host_header: NamePolicy = "instance",
         server_name: NamePolicy | None = None,
         verify: ssl.SSLContext | str | bool = True,
@@ -193,6 +198,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             ),
             options=Options(deadline_s=deadline_s),
             key_of=key_reader(key_from),
+            cost_of=cost_reader(cost_from),
             maker=Maker(
                 own=None if inner == "httpx" else inner,
                 verify=verify,

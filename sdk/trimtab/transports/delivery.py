@@ -95,8 +95,9 @@ class _Delivery:
         side, http = self.side, self._http
         settings = side.settings
         options = settings.options
-        if settings.key_of is not None or "trimtab" in http.extensions:
-            options = options.of(http, settings.key_of)
+        key_of, cost_of = settings.key_of, settings.cost_of
+        if key_of is not None or cost_of is not None or "trimtab" in http.extensions:
+            options = options.of(http, key_of, cost_of)
         deadline_s = options.deadline_s
         replayable = isinstance(http.stream, side.family.module.ByteStream)
         if not replayable:
@@ -110,6 +111,7 @@ class _Delivery:
             self.request = Request(
                 service.calls,
                 key=options.key,
+                cost=options.cost,
                 method=http.method,
                 replayable=replayable,
                 retry=options.retry,

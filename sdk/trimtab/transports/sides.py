@@ -48,6 +48,7 @@ class SideSettings:
     addressing: Addressing
     options: Options
     key_of: Callable[[Any], str | None] | None
+    cost_of: Callable[[Any], float | None] | None
     maker: Maker
     proxies: EnvironmentProxies
     drain_timeout_s: float
