@@ -146,7 +146,7 @@ def _not_recovered(run: Run) -> Iterator[str]:
 def _is_unsaturated(run: Run, serving: int) -> bool:
     """Return whether any one of the servers could take twice the load alone."""
     scenario = run.scenario
-    rate = sum((group.arrivals.mean_rate or 0.0) * group.count for group in scenario.clients)
+    rate = sum((group.mean_work_per_s or 0.0) * group.count for group in scenario.clients)
     each = scenario.service.capacity_per_s() / scenario.service.count
     return serving > 0 and 2 * rate <= each
 

@@ -13,20 +13,22 @@ with all constants computed, for the inner loop.
 | `hyperexponential` | mean, cv2 | as given, 1 or more; balanced means |
 | `two_modes` | short, long, long_ratio | of the two exponentials mixed |
 | `pareto` | mean, shape (more than 1) | `1 / (shape * (shape - 2))`, infinite up to shape 2 |
-| `empirical` | file or values | of the values |
+| `empirical` | file, or values and maybe ratios | of the values |
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from bisect import bisect
+from itertools import accumulate
 from pathlib import Path
-from statistics import NormalDist, fmean, pvariance
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
-from trimtab_sim.durations import Duration, decode, parse_duration
+from trimtab_sim.durations import Duration, Share, decode, parse_duration
 from trimtab_sim.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -201,33 +203,49 @@ class Pareto(_Law, frozen=True, tag="pareto"):
 
 
 class Empirical(_Law, frozen=True, tag="empirical"):
-    """Measured values, each equally likely.
+    """Measured values, each equally likely, or as often as `ratios` say.
 
     Args:
         file: a text file with one duration per line; blank lines and lines with # are skipped.
         values: the durations themselves, instead of a file.
+        ratios: the share of each of the values; together 1.
     """
 
     file: str = ""
     values: tuple[Duration, ...] = ()
+    ratios: tuple[Share, ...] | None = None
 
     def __post_init__(self) -> None:
         if bool(self.file) == bool(self.values):
             raise ValueError("an empirical law has either a file or values")
+        ratios = self.ratios
+        if ratios is not None and (
+            len(ratios) != len(self.values) or not math.isclose(math.fsum(ratios), 1.0)
+        ):
+            raise ValueError("ratios need a share for each of the values, and add up to 1")
 
     @property
     def mean(self) -> float:
         """The mean of the values, in seconds."""
-        return fmean(self._loaded())
+        return self._moment(1)
 
     @property
     def cv2(self) -> float:
         """The squared coefficient of variation."""
         mean = self.mean
-        return pvariance(self._loaded(), mean) / mean**2 if mean else 0.0
+        return max(0.0, self._moment(2) / mean**2 - 1) if mean else 0.0
+
+    def _moment(self, power: int) -> float:
+        values = self._loaded()
+        ratios = self.ratios or (1 / len(values),) * len(values)
+        return math.fsum(q * value**power for q, value in zip(ratios, values, strict=True))
 
     def sampler(self) -> Sampler:
         """Return the function from a uniform number to seconds."""
+        if self.ratios is not None:
+            pairs = sorted(zip(map(float, self.values), self.ratios, strict=True))
+            upto = list(accumulate(q for _, q in pairs))[:-1]
+            return lambda u: pairs[bisect(upto, u)][0]
         values = sorted(map(float, self._loaded()))
         count = len(values)
         return lambda u: values[int(u * count)]

@@ -154,7 +154,7 @@ class _Execution:
         self.director.start()
         await until(world.end)
         await self._finish_requests(loop)
-        self.in_flight_left = sum(s.statistics().in_flight for s in self._services)
+        self.in_flight_left = sum(s.statistics().requests_in_flight for s in self._services)
         for client in world.clients:
             await client.aclose()
         await world.close()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
+_LEAST_U = 1e-9
+"""Of all laws a uniform number near 0 draws the least value."""
 _SIDE = re.compile(r"(clients|servers|registry)|(client|server):(\d+)|clients:(.+)|zone:(.+)")
 _SIDES = '"clients", "servers", "registry", "client:0", "server:0", "clients:GROUP" or "zone:NAME"'
 
@@ -123,6 +125,8 @@ def _clients(scenario: Scenario) -> Iterator[Complaint]:
             yield Complaint(("clients", at, "timeout"), "it must be above 0")
         if group.start >= scenario.about.duration > 0:
             yield Complaint(("clients", at, "start"), "these clients start after the end")
+        if group.cost is not None and not group.cost.units.draw(_LEAST_U) > 0:
+            yield Complaint(("clients", at, "cost", "units"), "a cost must be above 0")
 
 
 def _timeline(scenario: Scenario) -> Iterator[Complaint]:

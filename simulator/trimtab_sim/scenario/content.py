@@ -18,6 +18,7 @@ __all__ = [
     "About",
     "Clients",
     "ColdStart",
+    "Cost",
     "Count",
     "Expect",
     "Network",
@@ -180,6 +181,19 @@ class Network(Table, frozen=True, kw_only=True):
     paths: tuple[Path, ...] = ()
 
 
+class Cost(Table, frozen=True, kw_only=True):
+    """What requests ask of a server: their cost multiplies the time that it takes for them.
+
+    Attributes:
+        units: the law of the cost, in numbers above 0; usually 1 for most requests.
+        told: whether the balancer knows the cost of each request before it picks; otherwise all
+            count alike. The requests and their costs are the same in both cases.
+    """
+
+    units: Law
+    told: bool = False
+
+
 class Clients(Table, frozen=True, kw_only=True):
     """A group of equal clients, each with its own list, pool and random draws.
 
@@ -191,6 +205,7 @@ class Clients(Table, frozen=True, kw_only=True):
         timeout: how long it waits for an answer.
         method: the HTTP method; it decides what may be retried.
         start: the moment at which they start.
+        cost: what each of their requests asks of a server; None: all the same.
     """
 
     count: Count = 1
@@ -200,6 +215,13 @@ class Clients(Table, frozen=True, kw_only=True):
     timeout: Duration = 1.0
     method: Literal["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"] = "GET"
     start: Duration = 0.0
+    cost: Cost | None = None
+
+    @property
+    def mean_work_per_s(self) -> float | None:
+        """Requests per second of each, counted by their costs; None for a closed loop."""
+        rate = self.arrivals.mean_rate
+        return rate if rate is None or self.cost is None else rate * self.cost.units.mean
 
 
 class Expect(Table, frozen=True, kw_only=True):

@@ -181,7 +181,7 @@ class Scenario(Table, frozen=True, kw_only=True, rename={"about": "scenario"}):
     @property
     def offered_load(self) -> float | None:
         """The share of the servers' capacity that open loops ask for; None with a closed loop."""
-        rates = [(group.count, group.arrivals.mean_rate) for group in self.clients]
+        rates = [(group.count, group.mean_work_per_s) for group in self.clients]
         if any(rate is None for _, rate in rates):
             return None
         return sum(count * (rate or 0) for count, rate in rates) / self.service.capacity_per_s()

@@ -28,6 +28,7 @@ class Attempt(Step):
         life: which process of the server began it; a crash ends a process with its attempts.
         request: the id of the request, which keys its random draws.
         number: counts the attempts of the request from 0.
+        cost: multiplies the time that a server takes for it.
         is_over: the client does not wait for it any more.
         is_connected: it came over a connection that was open before.
         is_question: it asks for the server's load, and nothing else.
@@ -39,6 +40,7 @@ class Attempt(Step):
     is_question = False
     __slots__ = (
         "client",
+        "cost",
         "is_over",
         "life",
         "load",
@@ -53,6 +55,7 @@ class Attempt(Step):
         self.server = server
         self.request = request
         self.number = number
+        self.cost = 1.0
         self.is_over = False
         self.life = 0
         self.wants_load = False

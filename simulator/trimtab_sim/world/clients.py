@@ -40,6 +40,7 @@ class Client:
     Attributes:
         place: its end of the network.
         source: the moments of an open loop.
+        tells_cost: whether the balancer is told the cost of a request.
     """
 
     def __init__(self, world: World, place: Place, group: Group, *, seed: int | str) -> None:
@@ -52,6 +53,8 @@ class Client:
         self.source = source(group.arrivals, rng, group.start)
         self._closed = group.arrivals if isinstance(group.arrivals, Closed) else None
         self._think = self._closed.think.sampler() if self._closed else None
+        self._cost = group.cost.units.sampler() if group.cost else None
+        self.tells_cost = group.cost is not None and group.cost.told
         self._rng = rng
         self._next = Step(self._arrive, None)
 
@@ -70,6 +73,10 @@ class Client:
     async def aclose(self) -> None:
         """Close everything."""
         raise NotImplementedError
+
+    def cost_of(self, request: int) -> float:
+        """Return what a request asks of a server, as a multiple of the usual service time."""
+        return 1.0 if self._cost is None else self._cost(self.world.costs.at(request))
 
     def start(self) -> None:
         """Schedule the first requests."""

@@ -87,12 +87,24 @@ class _Call:
     Attributes:
         id: the request's number, which keys its random draws.
         started: when it began.
+        cost: what it asks of a server.
         sent: the number of attempts that were sent.
         last: the index of the server of the last attempt that ended, or -1.
         out: the attempts under way, if hedging may send two at a time; None otherwise.
     """
 
-    __slots__ = ("_wait", "client", "id", "last", "out", "request", "sent", "service", "started")
+    __slots__ = (
+        "_wait",
+        "client",
+        "cost",
+        "id",
+        "last",
+        "out",
+        "request",
+        "sent",
+        "service",
+        "started",
+    )
 
     request: Request
     service: Service
@@ -101,6 +113,7 @@ class _Call:
         self.client = client
         self.id = id_
         self.started = started
+        self.cost = client.cost_of(id_)
         self.sent = 0
         self.last = -1
         self.out: list[_CallAttempt] | None = None
@@ -112,7 +125,11 @@ class _Call:
         while True:
             service = self.service = client.service(self.started)
             policies = service.policies
-            self.request = service.request(method=client.method, deadline_s=policies.deadline_s)
+            self.request = service.request(
+                cost=self.cost if client.tells_cost else 1,
+                method=client.method,
+                deadline_s=policies.deadline_s,
+            )
             if policies.hedge is not None:
                 self.out = []
             step = service.begin(self.request)
@@ -227,6 +244,7 @@ class _CallAttempt(Attempt):
         self.server = server
         self.request = call.id
         self.number = call.sent
+        self.cost = call.cost
         self.is_over = False
         self.life = 0
         self.wants_load = call.service.takes_reports

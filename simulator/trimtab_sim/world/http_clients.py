@@ -52,14 +52,16 @@ class RequestRecord:
 
     Attributes:
         request: its id, which keys its random draws.
+        cost: what it asks of a server.
         attempts: how many attempts were sent so far.
         server: the index of the last server tried, or -1.
     """
 
-    __slots__ = ("attempts", "request", "server")
+    __slots__ = ("attempts", "cost", "request", "server")
 
-    def __init__(self, request: int) -> None:
+    def __init__(self, request: int, cost: float = 1.0) -> None:
         self.request = request
+        self.cost = cost
         self.attempts = 0
         self.server = -1
 
@@ -135,7 +137,7 @@ class HttpClient(Client):
         return number
 
     async def _request(self, request: int, started: float) -> None:
-        record = RequestRecord(request)
+        record = RequestRecord(request, self.cost_of(request))
         try:
             outcome = await self._send(record)
         except Exception as error:  # noqa: BLE001 - it fails the run
@@ -148,10 +150,11 @@ class HttpClient(Client):
             self.over(started)
 
     async def _send(self, record: RequestRecord) -> Outcome:
+        extensions: dict[str, Any] = {RECORD: record}
+        if self.tells_cost:
+            extensions["trimtab"] = {"cost": record.cost}
         try:
-            response = await self._http.request(
-                self._method, self._url, extensions={RECORD: record}
-            )
+            response = await self._http.request(self._method, self._url, extensions=extensions)
         except PickError:
             return Outcome.NO_INSTANCE
         except DiscoveryError:

@@ -87,6 +87,7 @@ class _AwaitedAttempt(Attempt):
         self.server = server
         self.request = record.request
         self.number = number
+        self.cost = record.cost
         self.is_over = False
         self.life = 0
         self.wants_load = False

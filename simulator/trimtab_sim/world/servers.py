@@ -176,7 +176,7 @@ class Server(Overlaid):
         attempt.callbacks = self._finishing
         if self._steady and not attempt.number:
             # The same as `_time_of` without faults and retries, but faster.
-            time = self._sampler(self._uniform(attempt.request)) * self.factor
+            time = self._sampler(self._uniform(attempt.request)) * self.factor * attempt.cost
         else:
             time = self._time_of(attempt, now)
         self._worked_s += time / self.factor if self.waits else time
@@ -185,7 +185,7 @@ class Server(Overlaid):
     def _time_of(self, attempt: Attempt, now: float) -> float:
         number, request = attempt.number, attempt.request
         u = self._draws.service.draw(request, number) if number else self._uniform(request)
-        time = self._sampler(u) * self.factor
+        time = self._sampler(u) * self.factor * attempt.cost
         gray = self.gray
         if gray is not None and gray.effect == "slow" and self._fault_draw(attempt, 1) < gray.share:
             time *= gray.factor

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab.http import AsyncInnerTransport, Family
 from trimtab.strategies import LOAD_PATH
 from trimtab_sim.events import call_at
-from trimtab_sim.world.http_clients import RECORD
+from trimtab_sim.world.http_clients import RECORD, RequestRecord
 from trimtab_sim.world.wire_peer import Peer
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "Connection", "WireTransport"]
 
-CURRENT: ContextVar[tuple[int, int]] = ContextVar("trimtab_sim_attempt")
+CURRENT: ContextVar[tuple[RequestRecord, int]] = ContextVar("trimtab_sim_attempt")
 """Request and attempt whose bytes the running task writes: they key the network's draws."""
 
 _CLIENTS_APART = 10_000_019
@@ -59,11 +59,11 @@ class WireTransport:
         """Send a request under its id, which keys the server's random draws."""
         client = self._client
         if request.url.path == LOAD_PATH:
-            CURRENT.set((client.world.next_request(), 0))
+            CURRENT.set((RequestRecord(client.world.next_request()), 0))
         else:
             record = request.extensions[RECORD]
             number = client.note_sent(record, client.world.route(self._instance))
-            CURRENT.set((record.request, number))
+            CURRENT.set((record, number))
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -182,15 +182,16 @@ class Connection:
         if not buffer:
             return
         client, world = self._client, self._client.world
-        request, attempt = CURRENT.get()
+        record, attempt = CURRENT.get()
         if world.network.is_ideal:
-            self._peer.receive(buffer, request, attempt)
+            self._peer.receive(buffer, record, attempt)
             return
-        delay = world.network.delay(client.place, self._peer.server.place, request, 2 * attempt)
+        server = self._peer.server
+        delay = world.network.delay(client.place, server.place, record.request, 2 * attempt)
         arrival = _NEVER if delay is None else world.env.now + delay
         self._last_arrival = arrival = max(self._last_arrival, arrival)
         if arrival < _NEVER:
-            call_at(world.env, arrival, lambda _step: self._peer.receive(buffer, request, attempt))
+            call_at(world.env, arrival, lambda _step: self._peer.receive(buffer, record, attempt))
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Wait for bytes; raise the family's core errors when they do not come."""

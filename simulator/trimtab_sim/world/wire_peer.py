@@ -12,6 +12,7 @@ from trimtab_sim.world.attempts import Attempt, Ending, reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trimtab_sim.world.http_clients import RequestRecord
     from trimtab_sim.world.places import Place
     from trimtab_sim.world.servers import Server
     from trimtab_sim.world.world import World
@@ -55,12 +56,12 @@ class Peer:
         self._has_body = self._is_question = self._wants_load = False
         self._attempt: _WireAttempt | None = None
 
-    def receive(self, data: bytes, request: int, number: int) -> None:
+    def receive(self, data: bytes, record: RequestRecord, number: int) -> None:
         """Accept bytes of an attempt; pass a complete request to the server."""
         server, world = self.server, self._world
         if server.is_dark:
             return
-        attempt = _WireAttempt(self, self._client, server, request, number)
+        attempt = _WireAttempt(self, self._client, server, record, number)
         if not self._is_known():
             # The machine is reachable, but a new or dead process does not have this connection.
             reply(world.env, world.network, attempt, "broken", 0)
@@ -123,9 +124,10 @@ class _WireAttempt(Attempt):
     is_connected = True
 
     def __init__(
-        self, peer: Peer, client: Place, server: Server, request: int, number: int
+        self, peer: Peer, client: Place, server: Server, record: RequestRecord, number: int
     ) -> None:
-        super().__init__(client, server, request, number)
+        super().__init__(client, server, record.request, number)
+        self.cost = record.cost
         self._peer = peer
         self.is_question = False
 

@@ -11,7 +11,7 @@ from trimtab import Instance
 from trimtab.errors import RegistryError
 from trimtab.registration import Registration, register
 from trimtab_sim.events import call_at
-from trimtab_sim.streams import stream
+from trimtab_sim.streams import KeyedUniforms, stream
 from trimtab_sim.world.network import Network
 from trimtab_sim.world.places import Place
 from trimtab_sim.world.registry import RegistryModel, Writer
@@ -68,6 +68,7 @@ class World:
         clients: all clients, by index.
         by_address: the server that has an instance's address now.
         next_request: returns the id of a new request, counted from 0: the key of its draws.
+        costs: the draws of the costs of requests, by their ids.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class World:
         self.runners: list[Runner] = []
         self.clients: list[Client] = []
         self._draws = Draws(seed)
+        self.costs = KeyedUniforms(seed, "clients", "cost")
         self.by_address: dict[str, Server] = {}
         self.next_request: Callable[[], int] = count().__next__
         self._tasks: set[asyncio.Task[Any]] = set()
