@@ -76,7 +76,7 @@ def test_reasons_of_the_registry(status, weight, reason):
 def test_reasons_have_words():
     assert [str(reason) for reason in Reason] == [
         *("critical", "draining", "weight 0", "ejected", "probe failed", "asked to wait"),
-        *("unreachable", "saturated", "outside the subset"),
+        *("unreachable", "connecting", "saturated", "outside the subset"),
     ]
 
 
@@ -579,6 +579,36 @@ def test_when_none_is_in_reach_all_are_used():
     assert {pool.pick(1.0).instance.id for _ in range(9)} == {"a", "b", "c"}
     pool.connected("b", 2.0, is_open=True)
     assert {pool.pick(2.0).instance.id for _ in range(9)} == {"b"}
+
+
+def test_what_is_being_connected_to_is_not_picked_until_that_is_over():
+    events = []
+    pool = pool_of("abc", listener=events.append)
+    pool.connecting(["b", "c", "stranger"], 1.0)
+    assert [member.id for member in pool.eligible] == ["a"]
+    assert pool.statistics(1.0).members["b"].reason == "connecting"
+    pool.connected("b", 2.0, is_open=True)
+    assert [member.id for member in pool.eligible] == ["a", "b"]
+    assert events == []
+    pool.connected("c", 2.0, is_open=False, why="refused")
+    assert pool.statistics(2.0).members["c"].reason == "unreachable"
+    assert [event.kind for event in events] == ["unreachable"]
+    pool.connected("c", 3.0, is_open=True)
+    assert [member.id for member in pool.eligible] == ["a", "b", "c"]
+
+
+def test_when_all_are_being_connected_to_all_are_used():
+    pool = pool_of("ab")
+    pool.connecting("ab", 1.0)
+    assert {pool.pick(1.0).instance.id for _ in range(9)} == {"a", "b"}
+
+
+def test_what_left_while_it_was_connected_to_is_forgotten():
+    pool = pool_of("ab")
+    pool.connecting("b", 1.0)
+    pool.update([pool.members["a"].instance], 1.5)
+    pool.connected("b", 2.0, is_open=True)
+    assert [member.id for member in pool.eligible] == ["a"]
 
 
 def test_those_out_of_reach_are_no_part_of_panic():

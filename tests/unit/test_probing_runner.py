@@ -285,6 +285,26 @@ def test_one_that_can_be_reached_is_connected_to_once():
     run(main())
 
 
+def test_what_opened_is_prepared_before_it_is_told():
+    async def main():
+        reach, order = Reach(A), []
+
+        async def prepare(id_):
+            order.append((id_, list(reach.told)))
+
+        reach.reconnects._prepare = prepare
+        reach.down.add("a")
+        reach.reconnects.watch("a")
+        await asyncio.sleep(5)
+        assert order == []
+        reach.down.clear()
+        await asyncio.sleep(60)
+        assert reach.told[-1] == ("a", True, "connected")
+        assert order == [("a", reach.told[:-1])]
+
+    run(main())
+
+
 def test_one_out_of_reach_is_connected_to_until_it_is_back():
     async def main():
         reach = Reach(A, B)

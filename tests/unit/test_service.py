@@ -426,6 +426,36 @@ def test_while_it_cannot_be_connected_to_it_is_not_picked_and_later_watched_agai
     assert noted.watched == [id_, id_]
 
 
+def test_newcomers_are_connected_to_and_held_back_while_there_are_others():
+    service, noted = service_of(None), Noted()
+    service.watch(noted, newcomers=True)
+    service.start()
+    service.lease.set("a", instance("drained", status="draining"))
+    assert noted.watched == ["a"]
+    assert service.eligible() == ["a"], "there was no other"
+    service.connected("a", True, "")
+    service.lease.set("a", "b", instance("drained", status="draining"))
+    assert noted.watched == ["a", "b"]
+    assert service.eligible() == ["a"]
+    service.connected("b", True, "")
+    assert service.eligible() == ["a", "b"]
+    service.lease.set("a", instance("b", weight=2.0), instance("drained"))
+    assert noted.watched == ["a", "b", "drained"]
+    assert service.eligible() == ["a", "b"]
+
+
+def test_a_newcomer_that_was_out_of_reach_is_not_held_back_for_long():
+    service, noted = service_of("ab"), Noted()
+    service.watch(noted, newcomers=True)
+    service.connected("b", False, "refused")
+    service.lease.set("a", instance("b", zone="z"))
+    assert noted.watched == []
+    moved = instance("b").with_(port=81)
+    service.lease.set("a", moved)
+    assert noted.watched == ["b"]
+    assert service.eligible() == ["a", "b"]
+
+
 def test_bodies_that_break_and_deadlines_have_it_found_out_too():
     service, noted = service_of("ab"), Noted()
     service.watch(noted)

@@ -21,3 +21,19 @@ def test_it_is_an_object_of_neither_family():
     """Clients for httpx2 refuse objects of httpx, and anthropic looks at all the classes."""
     roots = {kind.__module__.partition(".")[0] for kind in BalancedTransport.__mro__}
     assert roots == {"builtins", "trimtab"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"min_connections": -1}, "min_connections is -1; it must be a whole number, 0 or more"),
+        ({"min_connections": 1.5}, "min_connections is 1.5"),
+        ({"min_connections": True}, "min_connections is True"),
+        ({"min_connections": 2, "reconnect": False}, "neither without `reconnect`"),
+        ({"min_connections": 2, "inner": lambda _: None}, "an `inner` of your own"),
+        ({"min_connections": 2, "inner": lambda _: None, "reconnect": True}, "of your own"),
+    ],
+)
+def test_connections_beforehand_need_something_that_opens_them(settings, said):
+    with pytest.raises(ConfigurationError, match=said):
+        BalancedTransport("static://h:1", **settings)

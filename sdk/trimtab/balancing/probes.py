@@ -166,6 +166,8 @@ class Reconnects:
         judge: called with each result: (instance id, whether the connection opened, why not).
         rng: the source of chance.
         refusal_of: says why an address may not be called.
+        prepare: called with the id of an instance whose connection opened, before `judge`; must not
+            raise. None: not wanted.
     """
 
     def __init__(
@@ -176,8 +178,10 @@ class Reconnects:
         judge: Callable[[str, bool, str], None],
         rng: Random,
         refusal_of: Callable[[str], str | None] | None = None,
+        prepare: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
+        self._prepare = prepare
         self._find = find
         self._judge = judge
         self._seed = rng.getrandbits(64)
@@ -210,6 +214,8 @@ class Reconnects:
                 async with self._at_once:
                     state.begin(time())
                     result = await probe(self._check, instance, self._carrier)
+                    if result.ok and self._prepare is not None:
+                        await self._prepare(id_)
                 self._judge(id_, result.ok, result.output)
                 if result.ok:
                     return

@@ -13,7 +13,7 @@ from collections import deque
 from functools import partial
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trimtab.calls import Calls, Fail, Request
 from trimtab.discovery import DiscoveryState, list_events
@@ -65,6 +65,7 @@ class Service:
         lease: the hold on its list; None until that has begun.
         used_at: when it was last used, on `clock`.
         reconnects: connects to instances that failed to answer; None: they are not connected to.
+        url: that of a recent request, for an HTTP client; None: there was none.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Service:
         self.used_at = self.clock()
         self.lease: Lease | None = None
         self.reconnects: Reconnects | None = None
+        self.url: Any = None
         self._settings = settings
         self._home = home
         self._take_lease = take_lease
@@ -115,6 +117,7 @@ class Service:
         self.lock = threading.Lock()
         # The ids of the instances that are being connected to.
         self._watched: set[str] = set()
+        self._connects_newcomers = False
         self._is_let_go = False
         self._has_warned = False
 
@@ -247,16 +250,21 @@ class Service:
             self.calls.call_idle()
         self._tell()
 
-    def watch(self, reconnects: Reconnects) -> None:
-        """Connect from now on to instances that fail to answer."""
+    def watch(self, reconnects: Reconnects, *, newcomers: bool = False) -> None:
+        """Connect from now on to instances that fail to answer, or to newcomers, too."""
         self.reconnects = reconnects
+        self._connects_newcomers = newcomers
         self.calls.on_broken = self._broken
 
     def find(self, id_: str) -> Instance | None:
         """Return a listed instance that this client may pick as far as its registration goes."""
-        with self.lock:
-            member = self._pool.members.get(id_)
+        member = self.member(id_)
         return member.instance if member is not None else None
+
+    def member(self, id_: str) -> Member | None:
+        """Return what this client knows of a listed instance."""
+        with self.lock:
+            return self._pool.members.get(id_)
 
     def connected(self, id_: str, is_open: bool, why: str) -> None:  # noqa: FBT001 - as Reconnects has it
         """Take whether a connection to an instance opened; see `Pool.connected`."""
@@ -390,7 +398,9 @@ class Service:
 
     def _replace(self, instances: tuple[Instance, ...], *, is_list: bool) -> None:
         with self.lock:
+            before = self._pool.wanted() if self._connects_newcomers else {}
             removed = self._pool.update(instances, self.clock())
+            newcomers = self._newcomers(before) if self._connects_newcomers else []
             self._watched.difference_update([member.id for member in removed])
             if is_list and not self.calls.is_listed:
                 self.calls.listed()
@@ -399,6 +409,20 @@ class Service:
         self._warn_if_none_is_ejected(len(self._pool))
         if removed:
             self._on_removed(removed)
+        for id_ in newcomers:
+            self._connect(id_)
+
+    def _newcomers(self, before: dict[str, str]) -> list[str]:
+        """Return the ids of the instances that are new, and hold them back while there are others.
+
+        Those that are connected to already are not held back: that may take long.
+        """
+        wanted = self._pool.wanted()
+        ids = [id_ for id_, address in wanted.items() if before.get(id_) != address]
+        held = [id_ for id_ in ids if id_ not in self._watched]
+        if before and held:
+            self._pool.connecting(held, self.clock())
+        return ids
 
     def _warn_if_none_is_ejected(self, members: int) -> None:
         """Say once that ejection is switched on, and has no effect with so few instances."""

@@ -17,7 +17,7 @@ from trimtab.networks import NetworkPolicy
 from trimtab.pool import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trimtab.balancing.policies import Policies
     from trimtab.discovery import DiscoverySettings, DiscoveryState, Home, Lease
@@ -43,6 +43,9 @@ class Services:
         rng: seeds pools and supervisors; give a seeded one for repeatable runs.
         on_removed: called at home with members that left a list, so that their connections can
             be closed.
+        prepare: opens connections to a member that joins a service's list, or that can be reached
+            again, before requests are sent there. Runs at home; must not raise. None: not wanted;
+            it needs `Policies.reconnect`.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class Services:
         settings: DiscoverySettings,
         rng: Random,
         on_removed: Callable[[list[Member]], None],
+        prepare: Callable[[Service, Member], Awaitable[None]] | None = None,
     ) -> None:
+        self._prepare = prepare
         self.home = home
         self._registry = registry
         self._policies = policies
@@ -157,8 +162,14 @@ class Services:
                 judge=service.connected,
                 rng=Random(self._rng.getrandbits(64)),
                 refusal_of=self._refusal_of(),
+                prepare=partial(self._prepare_at, service) if self._prepare else None,
             )
-            service.watch(reconnects)
+            service.watch(reconnects, newcomers=self._prepare is not None)
+
+    async def _prepare_at(self, service: Service, id_: str) -> None:
+        member = service.member(id_)
+        if member is not None and self._prepare is not None:
+            await self._prepare(service, member)
 
     def _refusal_of(self) -> Callable[[str], str | None]:
         return NetworkPolicy(self._settings.allow_networks).refusal_of

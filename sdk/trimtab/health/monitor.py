@@ -29,9 +29,9 @@ _NOW = -inf
 class Reason(StrEnum):
     """Why an instance gets no traffic.
 
-    The first three come from the registry. The next four are this client's own. Panic overrules
-    them, except `UNREACHABLE`, which counts while another instance is left. `SATURATED` and
-    `OUTSIDE_SUBSET` do not depend on its health.
+    The first three come from the registry. The next five are this client's own. Panic overrules
+    them, except `UNREACHABLE` and `CONNECTING`, which count while another instance is left.
+    `SATURATED` and `OUTSIDE_SUBSET` do not depend on its health.
     """
 
     CRITICAL = "critical"
@@ -41,6 +41,7 @@ class Reason(StrEnum):
     PROBE_FAILED = "probe failed"
     PAUSED = "asked to wait"
     UNREACHABLE = "unreachable"
+    CONNECTING = "connecting"
     SATURATED = "saturated"
     OUTSIDE_SUBSET = "outside the subset"
 
@@ -77,6 +78,7 @@ class Monitor:
         self.watches = self._detector is not None
         self._failed_probes: dict[str, str] = {}
         self._unreachable: dict[str, str] = {}
+        self._connecting: set[str] = set()
         self._paused: dict[str, float] = {}
         self._starting: dict[str, float] = {}
         self._known: frozenset[str] | None = None
@@ -90,6 +92,7 @@ class Monitor:
         for memory in (self._failed_probes, self._unreachable, self._paused, self._starting):
             for id_ in [id_ for id_ in memory if id_ not in known]:
                 del memory[id_]
+        self._connecting &= known
         if self._known:
             for id_ in ids:
                 if id_ not in self._known:
@@ -128,14 +131,22 @@ class Monitor:
 
     def connected(self, id_: str, *, is_open: bool, why: str = "") -> bool:
         """Take whether a connection to a member opened; return whether that is a change."""
-        if is_open == (id_ not in self._unreachable) or not self._known or id_ not in self._known:
+        if not self._known or id_ not in self._known:
             return False
+        if is_open == (id_ not in self._unreachable) and id_ not in self._connecting:
+            return False
+        self._connecting.discard(id_)
+        self.review_at = _NOW
         if is_open:
-            del self._unreachable[id_]
+            self._unreachable.pop(id_, None)
         else:
             self._unreachable[id_] = why
-        self.review_at = _NOW
         return True
+
+    def connecting(self, ids: Iterable[str]) -> None:
+        """Hold members back until `connected` says whether a connection to them opened."""
+        self._connecting.update(ids)
+        self.review_at = _NOW
 
     def begin_slowly(self, id_: str, now: float) -> None:
         """Begin the slow start of a member that is new, or that returns."""
@@ -175,6 +186,9 @@ class Monitor:
                 continue
             if id_ in self._unreachable:
                 unreachable[id_] = Reason.UNREACHABLE
+                continue
+            if id_ in self._connecting:
+                unreachable[id_] = Reason.CONNECTING
                 continue
             total += 1
             reason = reason or self._own_reason(id_)

@@ -7,6 +7,8 @@
 * *A GOAWAY ends no response.* See `trimtab.http.http2`.
 * *A TLS handshake that is cancelled closes its connection.* httpcore closes it after errors only,
   and leaves it to the garbage collector after a cancellation. Found with httpcore 1.0.9.
+* *A connection may be open before a request needs it* (`keep`): the pool takes none that is open
+  already, but gets this one when it connects next.
 * *A request that waited for a connection learns when it is open* (`OPENED`). What opens a
   connection is not the instance's latency.
 """
@@ -16,19 +18,27 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
+from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
+from math import inf
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 import anyio
 
-from trimtab.http.http2 import Frames
+from trimtab.http.http2 import Frames, Watched, WatchedAsync, WatchedSync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OPENED", "AsyncBackend", "Backend", "Course", "present_course"]
+_SETTLE_S, _GLANCE_S = 0.02, 0.001
+"""How long TLS tickets are waited for after a handshake, and when something has come since."""
+
+__all__ = ["OPENED", "AsyncBackend", "Backend"]
 
 OPENED: ContextVar[Callable[[Any], None] | None] = ContextVar("trimtab_opened", default=None)
 """Called with the backend when a connection is open, and again after its TLS handshake.
@@ -49,7 +59,13 @@ class _Judge:
         network: makes the connections; by default the library's own, over sockets.
         on_goaway: called when a server takes no new streams on a connection of HTTP/2.
         only_http2: whether every connection speaks HTTP/2, whatever TLS has agreed on.
+
+    Attributes:
+        keep_s: how long connections are kept for a request, in seconds; None: as long as they last.
+        over_tls: the same backend for a pool whose connections go over TLS.
     """
+
+    connect_tcp: Callable[..., Any]
 
     def __init__(
         self,
@@ -68,6 +84,23 @@ class _Judge:
         self._lock = threading.Lock()
         self._on_goaway = on_goaway
         self._only_http2 = only_http2
+        self.keep_s: float | None = None
+        # Those over TLS, and those without.
+        self._kept: dict[bool, deque[Any]] = {True: deque(), False: deque()}
+        self._is_closed = False
+        self.over_tls = SimpleNamespace(connect_tcp=partial(self.connect_tcp, over_tls=True))
+
+    def _take(self, *, over_tls: bool) -> Any:
+        """Return the next connection that is kept, which may be closed by now; None: there is none.
+
+        Threads may call it at once.
+        """
+        with suppress(IndexError):
+            return self._kept[over_tls].popleft()
+        return None
+
+    def _until(self) -> float:
+        return inf if self.keep_s is None else time.monotonic() + self.keep_s
 
     def shut_down(self) -> None:
         """End all connections, also for other threads that are blocked in a read or a write."""
@@ -114,8 +147,53 @@ class _Judge:
 class Backend(_Judge):
     """A sync network backend."""
 
-    def connect_tcp(self, host: str, port: int, **options: Any) -> Any:
-        """Connect, and return a stream without TLS yet."""
+    def connect_tcp(self, host: str, port: int, *, over_tls: bool = False, **options: Any) -> Any:
+        """Return a stream without TLS yet: a new one, or one that was kept."""
+        while (kept := self._take(over_tls=over_tls)) is not None:
+            if kept.is_fresh() and (not kept.has_news() or self._is_quiet(kept, _GLANCE_S)):
+                return kept
+            kept.close()
+        return self._connect(host, port, **options)
+
+    def keep(self, host: str, port: int, *, tls: dict[str, Any] | None, **options: Any) -> None:
+        """Open a connection, and have it ready for the next `connect_tcp`.
+
+        Args:
+            host: where to.
+            port: its port.
+            tls: the arguments of its handshake; None: no TLS.
+            options: the other arguments of `connect_tcp`.
+        """
+        connect = partial(self._connect, host, port, **options)
+        stream, name = connect(), None
+        if tls is not None:
+            stream, name = stream.start_tls(**tls), tls["server_hostname"]
+        kept = _Kept(stream, name, self._until(), connect)
+        if name is None or kept.is_http2 or self._is_quiet(kept, _SETTLE_S):
+            self._kept[name is not None].append(kept)
+        else:
+            kept.close()
+        if self._is_closed:
+            self.close_kept()
+
+    def close_kept(self) -> None:
+        """Close what is kept, and keep nothing any more."""
+        self._is_closed = True
+        for over_tls in (True, False):
+            while (kept := self._take(over_tls=over_tls)) is not None:
+                kept.close()
+
+    def _is_quiet(self, kept: Any, wait_s: float) -> bool:
+        """Return whether the server has neither said anything nor closed; TLS may have tickets."""
+        try:
+            kept.read(1, timeout=wait_s)
+        except self._core.ReadTimeout:
+            return True
+        except Exception:  # noqa: BLE001 - whatever it is, it cannot be used
+            return False
+        return False
+
+    def _connect(self, host: str, port: int, **options: Any) -> Any:
         self._check_name(host)
         network = self._network or self._core.SyncBackend()
         stream = network.connect_tcp(host, port, **options)
@@ -131,8 +209,55 @@ class Backend(_Judge):
 class AsyncBackend(_Judge):
     """An async network backend, for asyncio and trio."""
 
-    async def connect_tcp(self, host: str, port: int, **options: Any) -> Any:
-        """Connect, and return a stream without TLS yet."""
+    async def connect_tcp(
+        self, host: str, port: int, *, over_tls: bool = False, **options: Any
+    ) -> Any:
+        """Return a stream without TLS yet: a new one, or one that was kept."""
+        while (kept := self._take(over_tls=over_tls)) is not None:
+            if kept.is_fresh() and (not kept.has_news() or await self._is_quiet(kept, _GLANCE_S)):
+                return kept
+            await kept.aclose()
+        return await self._connect(host, port, **options)
+
+    async def keep(
+        self, host: str, port: int, *, tls: dict[str, Any] | None, **options: Any
+    ) -> None:
+        """Open a connection, and have it ready; see `Backend.keep`."""
+        connect = partial(self._connect, host, port, **options)
+        stream, name = await connect(), None
+        if tls is not None:
+            stream, name = await stream.start_tls(**tls), tls["server_hostname"]
+        kept = _AsyncKept(stream, name, self._until(), connect)
+        is_usable = False
+        try:
+            is_usable = name is None or kept.is_http2 or await self._is_quiet(kept, _SETTLE_S)
+        finally:
+            if not is_usable:
+                with anyio.CancelScope(shield=True):
+                    await kept.aclose()
+        if is_usable:
+            self._kept[name is not None].append(kept)
+        if self._is_closed:
+            await self.close_kept()
+
+    async def close_kept(self) -> None:
+        """Close what is kept, and keep nothing any more."""
+        self._is_closed = True
+        for over_tls in (True, False):
+            while (kept := self._take(over_tls=over_tls)) is not None:
+                await kept.aclose()
+
+    async def _is_quiet(self, kept: Any, wait_s: float) -> bool:
+        """Return whether the server has neither said anything nor closed; TLS may have tickets."""
+        try:
+            await kept.read(1, timeout=wait_s)
+        except self._core.ReadTimeout:
+            return True
+        except Exception:  # noqa: BLE001 - whatever it is, it cannot be used
+            return False
+        return False
+
+    async def _connect(self, host: str, port: int, **options: Any) -> Any:
         self._check_name(host)
         network = self._network or self._sockets()
         stream = await network.connect_tcp(host, port, **options)
@@ -160,7 +285,7 @@ class _Plain:
         backend: where it comes from.
     """
 
-    _watched: ClassVar[type[_Watched]]
+    _watched: ClassVar[type[Watched]]
 
     def __init__(self, stream: Any, backend: _Judge) -> None:
         self._inner, self._backend = stream, backend
@@ -180,6 +305,8 @@ class _Plain:
 class _Stream(_Plain):
     """A sync connection."""
 
+    _watched = WatchedSync
+
     def close(self) -> None:
         self._inner.close()
 
@@ -196,6 +323,8 @@ class _Stream(_Plain):
 class _AsyncStream(_Plain):
     """The same for async connections."""
 
+    _watched = WatchedAsync
+
     async def aclose(self) -> None:
         await self._inner.aclose()
 
@@ -210,112 +339,56 @@ class _AsyncStream(_Plain):
         return self._watch(secure)
 
 
-class Course:
-    """Where a request over HTTP/2 went. It is the request's trace for httpcore.
+class _Kept:
+    """A connection that was opened before a request needs it, to be handed out once.
 
     Args:
-        own: the caller's own trace, which is called too; None: there is none.
-
-    Attributes:
-        stream: the number of its stream; None: it has none yet.
-        frames: what passed on the connection that it was written to last.
+        stream: the connection, after its TLS handshake if it is over TLS.
+        name: the server's name in that handshake.
+        until: when it is too old.
+        connect: opens another one to the same place, without TLS yet.
     """
 
-    def __init__(self, own: Any = None) -> None:
-        self._own = own
-        self.stream: int | None = None
-        self.frames: Frames | None = None
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the server has said that it did not process the request."""
-        if self.frames is None or self.stream is None:
-            return False
-        return self.frames.is_refused(self.stream)
-
-    def trace(self, name: str, info: dict[str, Any]) -> None:
-        """Take an event of a sync request."""
-        self._note(name, info)
-        if self._own is not None:
-            self._own(name, info)
-
-    async def trace_async(self, name: str, info: dict[str, Any]) -> None:
-        """Take an event of an async request."""
-        self._note(name, info)
-        if self._own is not None:
-            await self._own(name, info)
-
-    def _note(self, name: str, info: dict[str, Any]) -> None:
-        if name == "http2.send_request_headers.started":
-            self.stream = info["stream_id"]
-
-
-present_course: ContextVar[Course | None] = ContextVar("present_course", default=None)
-"""The course of the request that is being sent, over HTTP/2."""
-
-
-class _Watched:
-    """A connection of HTTP/2 under watch.
-
-    A write that fails is no error yet: the server may have said before what it has processed, and
-    that is still to be read. The next read tells if it has not.
-    """
-
-    def __init__(self, stream: Any, frames: Frames, write_error: type[Exception]) -> None:
-        self._inner, self._frames, self._write_error = stream, frames, write_error
-        self._is_broken = False
+    def __init__(
+        self, stream: Any, name: str | None, until: float, connect: Callable[[], Any]
+    ) -> None:
+        self._stream, self._name, self._until, self._connect = stream, name, until, connect
+        self.read, self.write = stream.read, stream.write
         self.get_extra_info = stream.get_extra_info
+        self.is_http2 = isinstance(stream, Watched)
 
-    def _outgoing(self, data: bytes) -> bytes:
-        course = present_course.get()
-        if course is not None:
-            course.frames = self._frames
-        kept = self._frames.outgoing(data)
-        return b"" if self._is_broken else kept
+    def is_fresh(self) -> bool:
+        """Return whether it has not been kept for too long."""
+        return time.monotonic() < self._until
 
+    def has_news(self) -> bool:
+        """Return whether something has come, or the other end has closed it.
 
-class _WatchedSync(_Watched):
+        Over HTTP/2 a server speaks first, which is for the library to read.
+        """
+        return not self.is_http2 and bool(self.get_extra_info("is_readable"))
+
     def close(self) -> None:
-        self._inner.close()
+        self._stream.close()
 
-    def write(self, data: bytes, timeout: float | None = None) -> None:
-        kept = self._outgoing(data)
-        if kept:
-            try:
-                self._inner.write(kept, timeout)
-            except self._write_error:
-                self._is_broken = True
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        seen = self._frames.refusals()
-        while not seen:
-            data = self._inner.read(max_bytes, timeout)
-            if not data:
-                return self._frames.refusals()
-            seen = self._frames.incoming(data)
-        return seen
+    def start_tls(self, *args: Any, **options: Any) -> Any:
+        """Return it as it is if its handshake was for the same name; otherwise connect anew."""
+        if options.get("server_hostname") == self._name:
+            return self._stream
+        self.close()
+        return self._connect().start_tls(*args, **options)
 
 
-class _WatchedAsync(_Watched):
+class _AsyncKept(_Kept):
+    """The same for async connections."""
+
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._stream.aclose()
 
-    async def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
-        kept = self._outgoing(data)
-        if kept:
-            try:
-                await self._inner.write(kept, timeout)
-            except self._write_error:
-                self._is_broken = True
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
-        seen = self._frames.refusals()
-        while not seen:
-            data = await self._inner.read(max_bytes, timeout)
-            if not data:
-                return self._frames.refusals()
-            seen = self._frames.incoming(data)
-        return seen
-
-
-_Stream._watched, _AsyncStream._watched = _WatchedSync, _WatchedAsync  # noqa: SLF001 - they stand below
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
+        """Return it as it is, or connect anew; see `_Kept.start_tls`."""
+        if options.get("server_hostname") == self._name:
+            return self._stream
+        await self.aclose()
+        stream = await self._connect()
+        return await stream.start_tls(*args, **options)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,16 @@ if TYPE_CHECKING:
 
     from trimtab.calls import Failure
 
-__all__ = ["Frames", "failure_of", "one_at_a_time"]
+__all__ = [
+    "Course",
+    "Frames",
+    "Watched",
+    "WatchedAsync",
+    "WatchedSync",
+    "failure_of",
+    "one_at_a_time",
+    "present_course",
+]
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEAD = 9
@@ -226,6 +236,124 @@ class _AloneBody:
 
 
 # -- errors --------------------------------------------------------------------------------------
+
+
+class Course:
+    """Where a request over HTTP/2 went. It is the request's trace for httpcore.
+
+    Args:
+        own: the caller's own trace, which is called too; None: there is none.
+
+    Attributes:
+        stream: the number of its stream; None: it has none yet.
+        frames: what passed on the connection that it was written to last.
+    """
+
+    def __init__(self, own: Any = None) -> None:
+        self._own = own
+        self.stream: int | None = None
+        self.frames: Frames | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server has said that it did not process the request."""
+        if self.frames is None or self.stream is None:
+            return False
+        return self.frames.is_refused(self.stream)
+
+    def trace(self, name: str, info: dict[str, Any]) -> None:
+        """Take an event of a sync request."""
+        self._note(name, info)
+        if self._own is not None:
+            self._own(name, info)
+
+    async def trace_async(self, name: str, info: dict[str, Any]) -> None:
+        """Take an event of an async request."""
+        self._note(name, info)
+        if self._own is not None:
+            await self._own(name, info)
+
+    def _note(self, name: str, info: dict[str, Any]) -> None:
+        if name == "http2.send_request_headers.started":
+            self.stream = info["stream_id"]
+
+
+present_course: ContextVar[Course | None] = ContextVar("present_course", default=None)
+"""The course of the request that is being sent, over HTTP/2."""
+
+
+class Watched:
+    """A connection of HTTP/2 under watch.
+
+    A write that fails is no error yet: the server may have said before what it has processed, and
+    that is still to be read. The next read tells if it has not.
+    """
+
+    def __init__(self, stream: Any, frames: Frames, write_error: type[Exception]) -> None:
+        self._inner, self._frames, self._write_error = stream, frames, write_error
+        self._is_broken = False
+        self.get_extra_info = stream.get_extra_info
+
+    def _outgoing(self, data: bytes) -> bytes:
+        course = present_course.get()
+        if course is not None:
+            course.frames = self._frames
+        kept = self._frames.outgoing(data)
+        return b"" if self._is_broken else kept
+
+
+class WatchedSync(Watched):
+    """A sync connection of HTTP/2 under watch."""
+
+    def close(self) -> None:
+        """Close it."""
+        self._inner.close()
+
+    def write(self, data: bytes, timeout: float | None = None) -> None:
+        """Send what the server still takes."""
+        kept = self._outgoing(data)
+        if kept:
+            try:
+                self._inner.write(kept, timeout)
+            except self._write_error:
+                self._is_broken = True
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return what has come, without GOAWAY."""
+        seen = self._frames.refusals()
+        while not seen:
+            data = self._inner.read(max_bytes, timeout)
+            if not data:
+                return self._frames.refusals()
+            seen = self._frames.incoming(data)
+        return seen
+
+
+class WatchedAsync(Watched):
+    """The same for async connections."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._inner.aclose()
+
+    async def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's
+        """Send what the server still takes."""
+        kept = self._outgoing(data)
+        if kept:
+            try:
+                await self._inner.write(kept, timeout)
+            except self._write_error:
+                self._is_broken = True
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
+        """Return what has come, without GOAWAY."""
+        seen = self._frames.refusals()
+        while not seen:
+            data = await self._inner.read(max_bytes, timeout)
+            if not data:
+                return self._frames.refusals()
+            seen = self._frames.incoming(data)
+        return seen
 
 
 def failure_of(error: BaseException, request: Any) -> Failure | None:

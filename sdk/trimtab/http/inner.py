@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import anyio
 
-from trimtab.http.backends import AsyncBackend, Backend, Course, present_course
-from trimtab.http.http2 import one_at_a_time
+from trimtab.http.backends import OPENED, AsyncBackend, Backend
+from trimtab.http.http2 import Course, one_at_a_time, present_course
 from trimtab.http.tls import SharedContext
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class _Inner:
             on_goaway=self._leave if http2 else None,
             only_http2=http2 and not http1,
         )
+        self.backend.keep_s = limits.keepalive_expiry
         self._settings = {
             "max_connections": limits.max_connections,
             "max_keepalive_connections": limits.max_keepalive_connections,
@@ -160,11 +161,33 @@ class _Inner:
             if scheme not in _OVER_TLS:
                 self._plain = self._plain or self._make_pool()
                 return self._plain
-            self._secure = self._secure or self._make_pool(ssl_context=self._tls.context())
+            self._secure = self._secure or self._make_pool(
+                ssl_context=self._tls.context(), network_backend=self.backend.over_tls
+            )
             return self._secure
 
     def _make_pool(self, **tls: Any) -> Any:
-        return self._pool_class()(**self._settings, **tls)
+        return self._pool_class()(**self._settings | tls)
+
+    def _opening(self, request: Any, timeout_s: float) -> dict[str, Any]:
+        """Return how the pool would connect for a request; see `_Judge.keep`."""
+        scheme = request.url.raw_scheme
+        origin = self._asked(request, scheme).url.origin
+        host = origin.host.decode("ascii")
+        tls = None
+        if scheme in _OVER_TLS:
+            context = self._tls.context()
+            context.set_alpn_protocols(["http/1.1", "h2"] if self._http2 else ["http/1.1"])
+            name = request.extensions.get("sni_hostname") or host
+            tls = {"ssl_context": context, "server_hostname": name, "timeout": timeout_s}
+        OPENED.set(None)
+        return {
+            "host": host,
+            "port": origin.port,
+            "tls": tls,
+            "timeout": timeout_s,
+            "local_address": self._settings["local_address"],
+        }
 
     def _pool_class(self) -> Any:
         return getattr(self._family.core, self._pool_name)
@@ -210,9 +233,21 @@ class InnerTransport(_Inner):
             extensions=answer.extensions,
         )
 
+    def open(self, request: Any, *, timeout_s: float) -> None:
+        """Open a connection for a request like this one, and keep it for the next.
+
+        httpcore takes no connection that is open already, so the network has it ready when
+        httpcore connects.
+
+        Raises:
+            Exception: the library's own, if that fails.
+        """
+        self.backend.keep(**self._opening(request, timeout_s))
+
     def close(self) -> None:
         """Close all connections. A thread that is blocked in one of them gets an error."""
         self.backend.shut_down()
+        self.backend.close_kept()
         for pool in self._pools():
             pool.close()
 
@@ -255,8 +290,13 @@ class AsyncInnerTransport(_Inner):
             extensions=answer.extensions,
         )
 
+    async def open(self, request: Any, *, timeout_s: float) -> None:
+        """Open a connection for a request like this one, and keep it; see `InnerTransport.open`."""
+        await self.backend.keep(**self._opening(request, timeout_s))
+
     async def aclose(self) -> None:
         """Close all connections."""
+        await self.backend.close_kept()
         for pool in self._pools():
             await pool.aclose()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
-from trimtab.health import HealthSettings, Monitor, Reason
+from trimtab.health import HealthSettings, Monitor, Reason, reason_against
 from trimtab.member import Fleet, Member, Pick
 from trimtab.pool.concurrency import ConcurrencyLimits, Limiter, units_of
 from trimtab.pool.reports import (
@@ -254,6 +254,20 @@ class Pool:
             if is_open:
                 self._members[id_].forgive()
             self.review(now)
+
+    def connecting(self, ids: Iterable[str], now: float) -> None:
+        """Hold members back until `connected`, while others are in reach. O(n)."""
+        self._monitor.connecting(ids)
+        self.review(now)
+
+    def wanted(self) -> dict[str, str]:
+        """Return the addresses of the members that registry and subset allow, by id. O(n)."""
+        inside = self._inside
+        return {
+            id_: member.instance.address
+            for id_, member in self._members.items()
+            if reason_against(member.instance) is None and (inside is None or id_ in inside)
+        }
 
     def heard(self, id_: str, now: float) -> None:
         """Note that a probe of a member has passed; an unknown member is ignored."""

@@ -119,6 +119,11 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         verify, cert, trust_env, http1, http2, limits, local_address: of the inner transports and
             of those for other hosts, as in `httpx.HTTPTransport`; limits are per instance. One TLS
             context serves them all. With `trust_env=False` the environment's proxies are ignored.
+        min_connections: how many connections are opened to an instance that joins the list, or that
+            can be reached again, before requests are sent there: a whole number, 0 or more. They
+            are not kept up: what no request has used within the keep-alive expiry of `limits` is
+            used no more. For asyncio and synchronous code; needs `reconnect`, and the built-in
+            `inner`.
         connection_max_age_s: above 0; connections of an instance that are older, give or take 10 %,
             get no new request and are closed once idle: keep-alive pins neither traffic nor an
             old DNS answer for so long. None keeps them as long as they last.
@@ -159,6 +164,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         http2: bool = False,
         limits: Any = None,
         local_address: str | None = None,
+        min_connections: int = 0,
         connection_max_age_s: float | None = 300.0,
         inner: Callable[[Instance], Any] | Literal["httpx"] = "httpx",
         drain_timeout_s: float = 5.0,
@@ -176,6 +182,8 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 "transport of an instance"
             )
         settings = discovery or DiscoverySettings()
+        reconnect = reconnect_settings(reconnect, by_default=inner == "httpx")
+        _check_min_connections(min_connections, can_open=reconnect is not None and inner == "httpx")
         self._settings = SideSettings(
             registry=registry,
             discovery=settings,
@@ -187,7 +195,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 concurrency=concurrency or ConcurrencyLimits(),
                 subset=subset,
                 probe=probe,
-                reconnect=reconnect_settings(reconnect, by_default=inner == "httpx"),
+                reconnect=reconnect,
                 deadline_s=deadline_s,
                 listener=listener,
             ),
@@ -212,6 +220,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             ),
             proxies=EnvironmentProxies(None if trust_env else {}),
             drain_timeout_s=drain_timeout_s,
+            min_connections=min_connections,
             connection_max_age_s=connection_max_age_s,
         )
         self._rng = rng or Random()
@@ -400,6 +409,23 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             self._closed = True
             for place in [each for each in self._async if each[1] is running_loop()]:
                 await self._async.pop(place).aclose()
+
+
+def _check_min_connections(count: object, *, can_open: bool) -> None:
+    """Check how many connections are to be opened beforehand.
+
+    Raises:
+        ConfigurationError: it is no such number, or nothing opens connections in the background.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise ConfigurationError(
+            f"min_connections is {count!r}; it must be a whole number, 0 or more"
+        )
+    if count and not can_open:
+        raise ConfigurationError(
+            f"min_connections is {count}, but connections are opened neither without `reconnect` "
+            "nor by an `inner` of your own; leave these out, or min_connections"
+        )
 
 
 def _end_all(*sides: dict[Any, Any]) -> None:

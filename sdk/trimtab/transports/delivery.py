@@ -201,9 +201,11 @@ class _Delivery:
             # Made now, so that its time is not taken for the instance's.
             self.side.settings.maker.prepare_tls()
         try:
-            return self.side.services.get(self._name)
+            service = self.side.services.get(self._name)
         except ClosedError as error:
             raise self.side.family.as_connect_error(error, self._http) from error
+        service.url = self._http.url
+        return service
 
     def _prepared(self, pick: Pick) -> Any:
         """Return the request as it goes to the pick's instance."""

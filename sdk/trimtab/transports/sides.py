@@ -24,7 +24,7 @@ from trimtab.transports.hosts import OtherHosts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trimtab.balancing import Policies
+    from trimtab.balancing import Policies, Service
     from trimtab.discovery import DiscoverySettings
     from trimtab.http import Family, Maker
     from trimtab.member import Member
@@ -52,6 +52,7 @@ class SideSettings:
     maker: Maker
     proxies: EnvironmentProxies
     drain_timeout_s: float
+    min_connections: int
     connection_max_age_s: float | None
 
 
@@ -81,6 +82,7 @@ class Side:
             settings=settings.discovery,
             rng=Random(rng.getrandbits(64)),
             on_removed=self._retire,
+            prepare=self.prepare if settings.min_connections else None,
         )
         ages: Ages[Any] = Ages(
             settings.connection_max_age_s, clock=home.clock, rng=Random(rng.getrandbits(64))
@@ -96,6 +98,25 @@ class Side:
         """
         close_soon(self.home.loop, self.services.aclose)
         self.others.take()
+
+    async def prepare(self, service: Service, member: Member) -> None:
+        """Open connections to a member, for its next requests. Runs at home."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _opening(self, service: Service, member: Member) -> Iterator[Callable[[], Any]]:
+        """Yield what opens a connection; an error of it ends the block, and is no one else's."""
+        request = self.family.module.Request("GET", service.url or f"http://{service.name}/")
+        reconnect = self.settings.policies.reconnect
+        assert reconnect is not None
+        inner = self.connections.use(member, member.instance)
+        try:
+            sent = self.settings.addressing.prepared(request, member.instance)
+            yield partial(inner.transport.open, sent, timeout_s=reconnect.timeout_s)
+        except Exception as error:  # noqa: BLE001 - requests meet it again, and tell their callers
+            logger.debug("connecting to %s beforehand: %r", member.instance.address, error)
+        finally:
+            self.connections.give_back(inner, is_clean=True)
 
     def _retire(self, members: list[Member]) -> None:
         self.connections.retire(members)
@@ -139,6 +160,15 @@ class SyncSide(Side):
             self._idle.wait(self.settings.drain_timeout_s)
         self.home.run_blocking(self.services.aclose())
         self._close([*self.connections.abandon(), *self.others.take()])
+
+    async def prepare(self, service: Service, member: Member) -> None:
+        """Open connections to a member, in a thread."""
+        await asyncio.to_thread(self._prepare, service, member)
+
+    def _prepare(self, service: Service, member: Member) -> None:
+        with self._opening(service, member) as open_:
+            for _ in range(self.settings.min_connections):
+                open_()
 
     def _on_idle(self) -> None:
         self._idle.set()
@@ -197,6 +227,14 @@ class AsyncSide(Side):
                 await self.close_unused()
                 if self._closing:
                     await asyncio.wait(self._closing)
+
+    async def prepare(self, service: Service, member: Member) -> None:
+        """Open connections to a member; under trio none, whose tasks cannot do that behind."""
+        if self._loop is None:
+            return
+        with self._opening(service, member) as open_:
+            for _ in range(self.settings.min_connections):
+                await open_()
 
     def _on_idle(self) -> None:
         if self._idle is not None:
