@@ -32,7 +32,7 @@ def test_a_request_that_asks_for_nothing_gets_the_usual():
         ({"deadline_s": None}, Options()),
         ({"retry": TWICE}, Options(deadline_s=5.0, retry=TWICE)),
         ({"retry": True}, USUAL),
-        ({"hedge": False}, Options(deadline_s=5.0, hedged=False)),
+        ({"hedge": False}, Options(deadline_s=5.0, may_hedge=False)),
         ({"hedge": True}, USUAL),
     ],
 )
