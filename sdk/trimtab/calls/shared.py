@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from trimtab.calls.budget import RetryBudget
-from trimtab.calls.latencies import LatencyQuantile
+from trimtab.calls.budget import LatencyQuantile, RetryBudget
 from trimtab.errors import ClosedError, SaturatedError
 
 if TYPE_CHECKING:

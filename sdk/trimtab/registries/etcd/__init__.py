@@ -8,9 +8,9 @@ Keys and values are those of gRPC-Go's resolver (etcd's `client/v3/naming/endpoi
 finds what the other registers. The key of an instance is `prefix/service/id`; a prefix that
 begins with a slash is written with two (`etcd://h1//services`).
 
-`settings` reads the URL; `reader` lists and watches, `writer` registers under leases. `gateway`
-asks the members with a token, `wire` has the JSON of questions, answers and refusals, `entries`
-translates instances.
+`settings` reads the URL; `registry` lists, watches, and registers under leases. `gateway` asks the
+members with a token, `wire` has the JSON of questions, answers and refusals, `entries` translates
+instances.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from __future__ import annotations
 from random import Random
 
 from trimtab.registries.etcd.gateway import Gateway
-from trimtab.registries.etcd.reader import EtcdReader, EtcdWatch
+from trimtab.registries.etcd.registry import EtcdReader, EtcdWatch, EtcdWriter
 from trimtab.registries.etcd.settings import EtcdSettings
-from trimtab.registries.etcd.writer import EtcdWriter
 from trimtab.registries.protocol import ComposedRegistry
 
 __all__ = ["EtcdSettings", "from_url", "make"]
