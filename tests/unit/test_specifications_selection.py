@@ -21,10 +21,11 @@ from trimtab.strategies import (
     WeightedLeastRequest,
 )
 from trimtab.strategies.client_side_weighted_round_robin import StaticStride, weight_of
+from trimtab.strategies.groups import availability, priority_loads
 from trimtab.strategies.maglev import MaglevTable
 from trimtab.strategies.ring_hash import Ring
 from trimtab.strategies.two_choices import LeastLatency
-from trimtab.strategies.zone_aware import availability, locality_weight, own_share
+from trimtab.strategies.zone_aware import locality_weight
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 
 
@@ -409,5 +410,6 @@ def test_locality_weights_are_envoys(healthy, to_x, to_y):
 )  # fmt: skip
 def test_what_stays_in_the_own_zone_is_what_stays_in_a_priority(healthy, others, own):
     """Envoy, "Priority levels": P=0 and P=1, in whole percents as there."""
-    share = own_share(availability(healthy, 100), availability(others, 100))
-    assert int(100 * share + 1e-9) == own
+    loads = priority_loads((availability(healthy, 100), availability(others, 100)))
+    assert int(100 * loads[0] + 1e-9) == own
+    assert sum(loads) == pytest.approx(1.0)

@@ -8,8 +8,9 @@ import pytest
 from trimtab import ConfigurationError, Instance, Pool, Status
 from trimtab.member import Member
 from trimtab.strategies import LoadReport, RingHash, ZoneAware, resolve
+from trimtab.strategies.groups import availability, priority_loads
 from trimtab.strategies.round_robin import RoundRobin
-from trimtab.strategies.zone_aware import availability, locality_weight, own_share
+from trimtab.strategies.zone_aware import locality_weight
 
 
 def zone(name, count):
@@ -142,7 +143,7 @@ def test_each_zone_takes_turns_of_its_own_and_keeps_them():
 def test_only_what_changed_is_told():
     own, b = zone("a", 2), zone("b", 1)
     strategy = zoned(own, b, inside=Spy)
-    inner = strategy._zones["a"].strategy
+    inner = strategy._groups["a"].strategy
     strategy.update_all([*own, *b], [*own, *b])
     assert inner.told == [("update", ["a0", "a1"])]
     own[0].weight = 0.5
@@ -160,14 +161,14 @@ def test_begins_ends_and_reports_reach_the_zone():
         strategy.report(member.id, report, 3.0)
     for name in "ab":
         id_ = f"{name}0"
-        assert strategy._zones[name].strategy.told[1:] == [
+        assert strategy._groups[name].strategy.told[1:] == [
             ("begun", id_), ("ended", id_), ("report", id_, report, 3.0)
         ]  # fmt: skip
 
 
 def test_strategies_that_want_no_news_get_none():
     strategy = zoned(zone("a", 1))
-    (member,) = strategy._zones["a"].members
+    (member,) = strategy._groups["a"].members
     strategy.begun(member)
     strategy.ended(member)
     strategy.report("a0", LoadReport(qps=1.0, utilization=0.5), 0.0)
@@ -327,7 +328,7 @@ def test_an_empty_zone_is_not_available():
 
 
 def test_shares_are_those_of_priorities():
-    assert own_share(1.0, 0.0) == 1.0
-    assert own_share(0.7, 0.9) == 0.7
-    assert own_share(0.35, 0.35) == 0.5
-    assert own_share(0.0, 0.1) == 0.0
+    assert priority_loads((1.0, 0.0)) == [1.0, 0.0]
+    assert priority_loads((0.7, 0.9)) == [0.7, pytest.approx(0.3)]
+    assert priority_loads((0.35, 0.35)) == [0.5, 0.5]
+    assert priority_loads((0.0, 0.1)) == [0.0, 1.0]

@@ -76,7 +76,10 @@ class KnowsAll(Protocol):
 
 
 class CountsInFlight(Protocol):
-    """A strategy that keeps a running count of requests in flight."""
+    """A strategy that keeps a running count of requests in flight.
+
+    One that passes them on may say by an attribute `counts_in_flight` that it has no use for them.
+    """
 
     def begun(self, member: Member) -> None:
         """Note that a pick was counted in flight on the member. O(1)."""
@@ -141,7 +144,9 @@ class Extras:
 
     def __init__(self, strategy: Strategy) -> None:
         self.knows_all = hasattr(strategy, "update_all")
-        self.counts_in_flight = hasattr(strategy, "begun")
+        self.counts_in_flight: bool = getattr(
+            strategy, "counts_in_flight", hasattr(strategy, "begun")
+        )
         self.takes_reports: bool = getattr(strategy, "takes_reports", hasattr(strategy, "report"))
         self.update_all: Callable[[Collection[Member], Sequence[Member], Sequence[Member]], None]
         self.update_all = getattr(strategy, "update_all", _nothing)
