@@ -37,7 +37,7 @@ from trimtab.pool import ConcurrencyLimits, MemberStatistics, Pick, Pool, PoolSt
 from trimtab.registration import Registration, register
 from trimtab.registries import connect
 from trimtab.reporting import AsgiLoadReporter, LoadMeter, WsgiLoadReporter
-from trimtab.strategies import STRATEGIES, LeastLoad, Maglev, RingHash, ZoneAware
+from trimtab.strategies import STRATEGIES, LeastLoad, Maglev, PrioritySettings, RingHash, ZoneAware
 from trimtab.subsetting import DeterministicAperture, DeterministicSubset, RandomSubset
 from trimtab.transports import BalancedTransport, CallInfo, RequestOptions
 
@@ -81,6 +81,7 @@ __all__ = [
     "PickError",
     "Pool",
     "PoolStatistics",
+    "PrioritySettings",
     "ProbeSettings",
     "RandomSubset",
     "ReconnectSettings",

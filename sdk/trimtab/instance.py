@@ -17,8 +17,9 @@ from trimtab.errors import InvalidInstanceError
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
-__all__ = ["Instance", "Snapshot", "Status", "merge_addresses"]
+__all__ = ["MAX_PRIORITY", "Instance", "Snapshot", "Status", "merge_addresses"]
 
+MAX_PRIORITY = 127
 _MAX_PORT = 65535
 _MAX_HOST_LENGTH = 253
 _MAX_LABEL_LENGTH = 63
@@ -53,6 +54,8 @@ class Instance:
             apply to a request over TLS (https, wss): a registry cannot take TLS away.
         weight: its share relative to the others, 0 or more; 0 means no traffic.
         zone: its failure domain; "" if unknown.
+        priority: its tier, a whole number from 0, the best, to 127. A lower tier gets what the
+            upper ones cannot carry; see `PrioritySettings`.
         metadata: other data from the registry; not part of the hash.
         status: the health that the registry reports.
 
@@ -66,6 +69,7 @@ class Instance:
     scheme: str | None = None
     weight: float = 1.0
     zone: str = ""
+    priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
     status: Status = Status.PASSING
     address: str = field(init=False, repr=False, compare=False)
@@ -84,6 +88,10 @@ class Instance:
         for name in ("id", "zone"):
             if not isinstance(getattr(self, name), str):
                 raise self._wrong(name, getattr(self, name), "a string")
+        if type(self.priority) is not int or not 0 <= self.priority <= MAX_PRIORITY:
+            raise self._wrong(
+                "priority", self.priority, f"a whole number from 0, the best, to {MAX_PRIORITY}"
+            )
         if not self.id:
             put(self, "id", self.address)
         try:
@@ -109,6 +117,7 @@ class Instance:
                 "scheme": self.scheme,
                 "weight": self.weight,
                 "zone": self.zone,
+                "priority": self.priority,
                 "metadata": dict(self.metadata),
                 "status": self.status,
             },

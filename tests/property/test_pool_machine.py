@@ -43,6 +43,14 @@ instances = st.builds(
     weight=st.sampled_from([0, 0.5, 1, 1, 1, 3, 1e-300, 1e300]),
     status=st.sampled_from([*Status, Status.PASSING, Status.PASSING]),
 )
+priorities = st.one_of(st.just([0]), st.lists(st.sampled_from([0, 1, 127]), min_size=1))
+
+
+def in_tiers(list_, priorities):
+    """Give the instances these priorities in turn."""
+    return [
+        each.with_(priority=priorities[place % len(priorities)]) for place, each in enumerate(list_)
+    ]
 
 
 class ModelMember:
@@ -70,8 +78,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.open = []  # (pick, its model member, how it was answered)
         self.all = []  # every pair (member, model member) there ever was
 
-    @rule(list_=st.lists(instances, max_size=9))
-    def update(self, list_):
+    @rule(list_=st.lists(instances, max_size=9), priorities=priorities)
+    def update(self, list_, priorities):
+        list_ = in_tiers(list_, priorities)
         before, self.model = self.model, {}
         for instance in list_:
             known = self.model.get(instance.id) or before.get(instance.id)
@@ -247,9 +256,9 @@ class JudgingMachine(RuleBasedStateMachine):
         self.now, self.sweep_at = 1000.0, None
         self.model, self.open = {}, []
 
-    @rule(list_=st.lists(few, max_size=6))
-    def change(self, list_):
-        self.update(list_)
+    @rule(list_=st.lists(few, max_size=6), priorities=priorities)
+    def change(self, list_, priorities):
+        self.update(in_tiers(list_, priorities))
 
     def update(self, list_):
         before, self.model = self.model, {}
@@ -266,22 +275,37 @@ class JudgingMachine(RuleBasedStateMachine):
         self.update([each for each in present if each.id != id_])
         self.update(present)
 
+    def suffice(self, well):
+        """Say whether there are several tiers, and those that are well carry everything."""
+        carried = Counter()
+        for priority in {each.instance.priority for each in self.model.values()}:
+            tier = {
+                id_: each.instance.weight
+                for id_, each in self.model.items()
+                if each.instance.priority == priority
+            }
+            healthy = sum(weight for id_, weight in tier.items() if id_ in well)
+            carried[priority] = min(1.0, 1.4 * healthy / (sum(tier.values()) or 1.0))
+        return len(carried) > 1 and carried.total() > 0.999
+
     def standing(self):
         """Return who may be picked, who may not and why, and whether there is panic."""
         against = {id_: member.reason() for id_, member in self.model.items()}
         usable = [id_ for id_, reason in against.items() if reason is None]
         own = {id_: self.model[id_].own_reason() for id_ in usable}
         well = [id_ for id_ in usable if own[id_] is None]
-        panics = len(well) < len(usable) * self.panic_ratio
+        panics = len(well) < len(usable) * self.panic_ratio and not self.suffice(well)
         if panics:
             well = usable
         else:
             against |= {id_: reason for id_, reason in own.items() if reason}
-        within = [id_ for id_ in well if not self.inside or id_ in self.inside]
-        if within:
-            outside = [id_ for id_ in well if id_ not in within]
-            against |= dict.fromkeys(outside, "outside the subset")
-            well = within
+        inside = [id_ for id_ in well if not self.inside or id_ in self.inside]
+        tiers = {self.model[id_].instance.priority for id_ in inside}
+        outside = [
+            id_ for id_ in well if id_ not in inside and self.model[id_].instance.priority in tiers
+        ]
+        against |= dict.fromkeys(outside, "outside the subset")
+        well = [id_ for id_ in well if id_ not in outside]
         return well, {id_: reason for id_, reason in against.items() if reason}, panics
 
     @rule(exclude=st.lists(st.sampled_from(FEW), max_size=7), key=st.sampled_from(FEW))

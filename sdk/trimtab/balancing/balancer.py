@@ -25,6 +25,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.pool import ConcurrencyLimits, units_of
 from trimtab.registries import check_registry, shown_url
+from trimtab.strategies import PrioritySettings
 
 if TYPE_CHECKING:
     import asyncio
@@ -76,7 +77,7 @@ class Balancer:
         status: returns a result's status, as HTTP has them: 5xx and 429 count against the
             instance, and those in `RetryPolicy.statuses` are tried again. None: every result is
             a success.
-        strategy, discovery, health, concurrency, subset, probe, listener: as in
+        strategy, discovery, health, concurrency, subset, priorities, probe, listener: as in
             `BalancedTransport`.
         reconnect: as there; by default instances are connected to at their host and port.
         retry, hedge: as there; their `methods` do not apply: `idempotent` says what may be sent
@@ -103,6 +104,7 @@ class Balancer:
         health: HealthSettings | None = None,
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
+        priorities: PrioritySettings | None = None,
         probe: ProbeSettings | None = None,
         reconnect: ReconnectSettings | bool | None = None,
         deadline_s: float | None = None,
@@ -121,6 +123,7 @@ class Balancer:
             health=HealthSettings() if health is None else health,
             concurrency=ConcurrencyLimits() if concurrency is None else concurrency,
             subset=subset,
+            priorities=PrioritySettings() if priorities is None else priorities,
             probe=probe,
             reconnect=reconnect_settings(reconnect, by_default=True),
             deadline_s=deadline_s,

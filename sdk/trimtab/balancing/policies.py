@@ -10,7 +10,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.strategies import resolve
+from trimtab.strategies import PrioritySettings, resolve
 
 if TYPE_CHECKING:
     from trimtab.events import Listener
@@ -24,6 +24,7 @@ _KINDS: dict[str, type[object]] = {
     "hedge": HedgePolicy,
     "health": HealthSettings,
     "concurrency": ConcurrencyLimits,
+    "priorities": PrioritySettings,
     "probe": ProbeSettings,
     "reconnect": ReconnectSettings,
 }
@@ -41,6 +42,7 @@ class Policies:
         health: how instances are judged besides their status in the registry.
         concurrency: how many requests one instance may have in flight.
         subset: chooses the instances that this client uses; None: all.
+        priorities: how instances of several priorities share the requests.
         probe: the active checks of instances by this client; None: no probes.
         reconnect: how instances that cannot be reached are found to be back; None: by requests.
         deadline_s: how long a request may take, attempts and body included; None: no limit.
@@ -56,6 +58,7 @@ class Policies:
     health: HealthSettings = field(default_factory=HealthSettings)
     concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     subset: Subset | None = None
+    priorities: PrioritySettings = field(default_factory=PrioritySettings)
     probe: ProbeSettings | None = None
     reconnect: ReconnectSettings | None = None
     deadline_s: float | None = None

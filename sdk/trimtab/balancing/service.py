@@ -61,7 +61,7 @@ class Service:
 
     Attributes:
         calls, lock: what its requests share, and the lock under which they decide.
-        takes_reports: whether the strategy uses what instances report of their load.
+        takes_reports: whether what instances report of their load is used.
         lease: the hold on its list; None until that has begun.
         used_at: when it was last used, on `clock`.
         reconnects: connects to instances that failed to answer; None: they are not connected to.
@@ -101,6 +101,7 @@ class Service:
             health=policies.health,
             concurrency=policies.concurrency,
             subset=policies.subset,
+            priorities=policies.priorities,
             listener=self._events.append if policies.listener is not None else None,
         )
         self.calls = Calls(

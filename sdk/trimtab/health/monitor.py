@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trimtab.instance import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from random import Random
 
     from trimtab.health.settings import HealthSettings
@@ -70,6 +70,8 @@ class Monitor:
         review_at: when `review` is due; in the past if something has changed already.
         watches: whether outcomes of requests are judged at all.
         is_panicking: whether so few members are left that all are used.
+        ill: the ids of the members that something is held against, whether panic overrules it or
+            not.
     """
 
     def __init__(self, settings: HealthSettings, rng: Random) -> None:
@@ -85,6 +87,7 @@ class Monitor:
         self._stepped_at = _NOW
         self.review_at = inf
         self.is_panicking = False
+        self.ill: frozenset[str] = frozenset()
 
     def update(self, ids: Collection[str], now: float) -> None:
         """Take the present members; those that stay keep their state."""
@@ -169,10 +172,22 @@ class Monitor:
         self._set_review()
         return changed
 
-    def judge(self, members: Iterable[Member], now: float) -> dict[str, Reason]:
+    def judge(
+        self,
+        members: Collection[Member],
+        now: float,
+        *,
+        suffices: Callable[[Collection[Member], Collection[str]], bool] | None = None,
+    ) -> dict[str, Reason]:
         """Return the members that may not be picked, by id, with the reasons.
 
         In panic this client's own reasons do not count.
+
+        Args:
+            members: all that are present.
+            now: the time.
+            suffices: returns whether the members can carry all requests without those of these
+                ids; then there is no panic. None: they are counted only.
         """
         registry: dict[str, Reason] = {}
         own: dict[str, Reason] = {}
@@ -194,8 +209,9 @@ class Monitor:
             reason = reason or self._own_reason(id_)
             if reason is not None:
                 own[id_] = reason
-        left = total - len(own)
-        self.is_panicking = bool(own) and left < total * self._settings.panic_ratio
+        self.ill = frozenset((*registry, *own, *unreachable))
+        are_few = bool(own) and total - len(own) < total * self._settings.panic_ratio
+        self.is_panicking = are_few and not (suffices and suffices(members, self.ill))
         self._stepped_at = now
         self._set_review()
         if not self.is_panicking:

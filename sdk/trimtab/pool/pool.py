@@ -19,6 +19,7 @@ from trimtab.pool.reports import (
 )
 from trimtab.strategies import StrategyFactory, resolve
 from trimtab.strategies.protocol import Extras
+from trimtab.strategies.tiers import PrioritySettings, Tiers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,7 +37,8 @@ Subset: TypeAlias = Callable[[Sequence["Instance"]], Sequence["Instance"]]
 
 It is called when the list changes, with all instances, healthy or not, in the registry's order: an
 instance that fails must not change the whole choice. The same list must give the same choice. The
-weights of the instances that it returns count.
+weights of the instances that it returns count. If instances have several priorities, it is called
+for each of these tiers.
 """
 
 
@@ -54,6 +56,7 @@ class Pool:
         health: what this client judges by itself: outliers, panic, slow start.
         concurrency: how many requests one instance may have in flight.
         subset: chooses the few instances of a large fleet that this client talks to.
+        priorities: how instances of several priorities share the requests.
         listener: is called with each event (`trimtab.events`); must not block and must not raise.
 
     Attributes:
@@ -63,6 +66,7 @@ class Pool:
         watches_outcomes: whether picks report the outcomes of requests.
         watches_ends: whether picks report that a request is no longer in flight.
         asks_first: whether the strategy may have instances asked for their load before a pick.
+        takes_reports: whether what instances report of their load is used.
 
     Raises:
         ConfigurationError: there is no such strategy.
@@ -88,15 +92,20 @@ class Pool:
         health: HealthSettings | None = None,
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
+        priorities: PrioritySettings | None = None,
         listener: Listener | None = None,
     ) -> None:
-        factory = resolve(strategy)
-        rng = rng or Random()
+        factory = self._factory = resolve(strategy)
+        rng = self._rng = rng or Random()
+        self._priorities = priorities or PrioritySettings()
         self.service = service
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
+        # None while all instances have one priority: then nothing is added to a pick.
+        self._tiers: Tiers | None = None
         self._extras = Extras(self._strategy)
         self.asks_first = self._extras.asks_first
+        self.takes_reports = self._extras.takes_reports or self._priorities.takes_reports
         health = health or HealthSettings()
         self.failing, self.overloaded = health.failing, health.overloaded
         self.callers = health.caller_statuses
@@ -105,7 +114,11 @@ class Pool:
         self._limiter = Limiter(concurrency) if concurrency and is_bounded else None
         # Skip callbacks that change nothing: they would cost time at each request.
         self.watches_outcomes = self._monitor.watches or self._limiter is not None
-        self.watches_ends = self._extras.counts_in_flight or self._limiter is not None
+        self.watches_ends = (
+            self._extras.counts_in_flight
+            or self._priorities.counts_in_flight
+            or self._limiter is not None
+        )
         self._observer = self if self.watches_outcomes or self.watches_ends else None
         self._subset = subset
         self._reporter = listener and EventReporter(service, listener, self._monitor.why)
@@ -169,6 +182,7 @@ class Pool:
                 member.replace(instance)
             members[instance.id] = member
         self._members = members
+        self._set_tiers()
         self._inside = self._chosen_by_subset()
         self._monitor.update(members, now)
         self._choose_eligible(now)
@@ -277,11 +291,6 @@ class Pool:
     def answers_since(self, id_: str, moment: float) -> bool:
         """Return whether a member has answered well since then, and not failed afterwards."""
         return id_ in self._members and self._members[id_].answered_at >= moment
-
-    @property
-    def takes_reports(self) -> bool:
-        """Whether the strategy weighs members by the load that they report."""
-        return self._extras.takes_reports
 
     def report(self, id_: str, report: LoadReport, now: float) -> None:
         """Take a member's load report."""
@@ -392,8 +401,9 @@ class Pool:
 
     def _choose_eligible(self, now: float) -> None:
         monitor = self._monitor
-        reasons = monitor.judge(self._members.values(), now)
-        well = [member for member in self._members.values() if member.id not in reasons]
+        members, tiers = self._members.values(), self._tiers
+        reasons = monitor.judge(members, now, suffices=tiers.suffice if tiers else None)
+        well = [member for member in members if member.id not in reasons]
         eligible = self._within_subset(well, reasons)
         for member in eligible:
             if member.id in self._reasons:
@@ -407,9 +417,11 @@ class Pool:
             self._eligible, self._weights = eligible, weights
             if not self._extras.knows_all:
                 self._strategy.update(eligible)
-        self._extras.update_all(self._members.values(), eligible, well)
+        if tiers is not None:
+            tiers.judge(monitor.ill)
+        self._extras.update_all(members, eligible, well)
         if self._limiter is not None:
-            self._limiter.update(self._members.values(), eligible)
+            self._limiter.update(members, eligible)
         if self._reporter is not None:
             self._report_changes(self._reporter, now)
 
@@ -422,24 +434,43 @@ class Pool:
             at=now,
         )
 
+    def _set_tiers(self) -> None:
+        """Choose by tiers from now on if instances have several priorities, else without."""
+        is_tiered = len({member.instance.priority for member in self._members.values()}) > 1
+        if is_tiered is (self._tiers is not None):
+            return
+        if self._tiers is not None:
+            self._strategy, self._tiers = self._tiers.best, None
+        else:
+            self._strategy = self._tiers = Tiers(
+                self._rng, inside=self._factory, settings=self._priorities, first=self._strategy
+            )
+        self._extras = Extras(self._strategy)
+        self._weights = []
+
     def _chosen_by_subset(self) -> dict[str, float] | None:
-        """Return the ids inside the subset, with their weights; None without a subset."""
+        """Return the ids inside the subset of each tier, with their weights; None without one."""
         if self._subset is None:
             return None
-        chosen = self._subset([member.instance for member in self._members.values()])
-        return {instance.id: instance.weight for instance in chosen}
+        tiers: dict[int, list[Instance]] = {}
+        for member in self._members.values():
+            tiers.setdefault(member.instance.priority, []).append(member.instance)
+        return {each.id: each.weight for tier in tiers.values() for each in self._subset(tier)}
 
     def _within_subset(self, well: list[Member], reasons: dict[str, Reason]) -> list[Member]:
-        """Return the members inside the subset, or all if none of those inside is well.
+        """Return the members inside the subset, or all of a tier if none of those inside is well.
 
         The members outside get their reason.
         """
         inside = self._inside
-        within = well if inside is None else [member for member in well if member.id in inside]
-        if inside is None or not within:
+        if inside is None:
             return well
+        tiers = {member.instance.priority for member in well if member.id in inside}
+        within = []
         for member in well:
-            if member.id not in inside:
+            if member.id in inside or member.instance.priority not in tiers:
+                within.append(member)
+            else:
                 reasons[member.id] = Reason.OUTSIDE_SUBSET
         return within
 

@@ -35,6 +35,7 @@ class MemberStatistics:
 
     Attributes:
         weight: the registry's, reduced during slow start.
+        priority: the registry's: its tier, 0 the best.
         reason: why it gets no new request; None when it may be picked.
         why: more words on this client's own reason; also in panic, when it may be picked all the
             same.
@@ -50,6 +51,7 @@ class MemberStatistics:
     id: str
     address: str
     weight: float
+    priority: int
     status: str
     reason: str | None
     why: str
@@ -129,6 +131,7 @@ def figures_of(
         id=member.id,
         address=member.instance.address,
         weight=member.weight,
+        priority=member.instance.priority,
         status=member.instance.status,
         reason=reason,
         why=why,

@@ -4,7 +4,8 @@
 turns a name or a text such as `zone_aware(eu-1, inside=ring_hash(points=160))` into a factory.
 One module per strategy or family: `two_choices` (`least_latency`, `least_request`), `round_robin`,
 `drawing` (`random`, `weighted_random`), `ring_hash` and `maglev` (both over `consistent_hash`),
-`least_load`, `zone_aware` and others.
+`least_load`, `zone_aware` and others. `groups` has what zones and priority tiers share, `tiers` the
+latter: they are drawn before any strategy.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from trimtab.strategies.protocol import (
 from trimtab.strategies.ring_hash import RingHash
 from trimtab.strategies.settings import resolve
 from trimtab.strategies.table import STRATEGIES
+from trimtab.strategies.tiers import PrioritySettings
 from trimtab.strategies.weighted_least_request import WeightedLeastRequest
 from trimtab.strategies.zone_aware import ZoneAware
 
@@ -43,6 +45,7 @@ __all__ = [
     "LeastLoad",
     "LoadReport",
     "Maglev",
+    "PrioritySettings",
     "RingHash",
     "Strategy",
     "StrategyFactory",

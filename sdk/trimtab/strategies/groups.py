@@ -11,7 +11,7 @@ Deviation: shares are exact, not whole percents.
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from trimtab.strategies.consistent_hash import hash_of
 from trimtab.strategies.protocol import Extras
@@ -79,7 +79,10 @@ class Group:
         )
 
 
-class Groups:
+GroupT = TypeVar("GroupT", bound=Group)
+
+
+class Groups(Generic[GroupT]):
     """Draws a group, and lets that group's strategy choose.
 
     Every group has a strategy of its own, which keeps its state while the group is there. A choice
@@ -96,6 +99,7 @@ class Groups:
 
     key_seed = 0
     """A key's group and its place within the group must not depend on each other."""
+    group_type: type[GroupT]
 
     def __init__(self, rng: Random, inside: StrategyFactory) -> None:
         self._rng = rng
@@ -104,8 +108,8 @@ class Groups:
         extras = Extras(inside(Random(0)))
         self.takes_reports, self.ask_timeout_s = extras.takes_reports, extras.ask_timeout_s
         self.counts_in_flight = extras.counts_in_flight
-        self._groups: dict[Any, Any] = {}
-        self._group_of: dict[str, Any] = {}
+        self._groups: dict[Any, GroupT] = {}
+        self._group_of: dict[str, GroupT] = {}
 
     # -- what a subclass says ----------------------------------------------------------------
 
@@ -113,13 +117,13 @@ class Groups:
         """Return the name of a member's group."""
         raise NotImplementedError
 
-    def group_for(self, now: float, key: str | None, exclude: Collection[str]) -> Group:
+    def group_for(self, now: float, key: str | None, exclude: Collection[str]) -> GroupT:
         """Draw the group of a request: one with a member outside `exclude`."""
         raise NotImplementedError
 
-    def new_group(self) -> Group:
-        """Make an empty group."""
-        return Group(self._inside(Random(self._rng.getrandbits(64))))
+    def new_strategy(self) -> Strategy:
+        """Make the strategy of a group."""
+        return self._inside(Random(self._rng.getrandbits(64)))
 
     # -- the members -------------------------------------------------------------------------
 
@@ -135,7 +139,9 @@ class Groups:
     ) -> None:
         """Take all members, those that may be chosen, and those that could be without a subset."""
         parts = self._parts(eligible)
-        self._groups = {name: self._groups.get(name) or self.new_group() for name in parts}
+        self._groups = {
+            name: self._groups.get(name) or self.group_type(self.new_strategy()) for name in parts
+        }
         for name, group in self._groups.items():
             group.update(parts[name])
         self._group_of = {
@@ -176,8 +182,7 @@ class Groups:
         """Return one of the members, by the strategy of the first one's group."""
         group = self._group_of[members[0].id]
         inside = [member for member in members if self._group_of.get(member.id) is group]
-        chosen: Member = group.extras.choose_among(inside, now)
-        return chosen
+        return group.extras.choose_among(inside, now)
 
     def point_of(self, key: str | None) -> float:
         """Draw a number from 0 to 1; the same for the same key."""

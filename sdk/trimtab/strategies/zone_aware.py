@@ -13,7 +13,13 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from trimtab.errors import ConfigurationError
-from trimtab.strategies.groups import OVERPROVISIONING, Groups, availability, priority_loads
+from trimtab.strategies.groups import (
+    OVERPROVISIONING,
+    Group,
+    Groups,
+    availability,
+    priority_loads,
+)
 from trimtab.strategies.settings import in_words, require, resolve
 
 if TYPE_CHECKING:
@@ -21,7 +27,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from trimtab.member import Member
-    from trimtab.strategies.groups import Group
     from trimtab.strategies.protocol import StrategyFactory
 
 __all__ = ["ZoneAware", "Zoned", "locality_weight"]
@@ -85,7 +90,7 @@ def locality_weight(
     return weight * availability(available, total, factor)
 
 
-class Zoned(Groups):
+class Zoned(Groups[Group]):
     """Draws the zone, and lets that zone's strategy choose.
 
     1. All traffic stays in the own zone while its share of eligible instances is 1 / 1.4 or more.
@@ -108,6 +113,7 @@ class Zoned(Groups):
     """
 
     key_seed = 1
+    group_type = Group
 
     def __init__(
         self, rng: Random, *, zone: str, inside: StrategyFactory, factor: float = OVERPROVISIONING

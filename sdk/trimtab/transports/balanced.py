@@ -29,6 +29,7 @@ from trimtab.http import Maker, family_of, usual_family
 from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import check_registry, shown_url
+from trimtab.strategies import PrioritySettings
 from trimtab.transports.delivery import AsyncDelivery, SyncDelivery
 from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
 from trimtab.transports.options import Options, cost_reader, key_reader
@@ -95,6 +96,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         health: what is judged beyond the registry's word: outliers, panic, slow start.
         concurrency: how much one instance may have in flight, and what waits for room.
         subset: chooses the instances that this client talks to, of those that it may.
+        priorities: how instances of several priorities share the requests.
         probe: what this client asks instances by itself, to find out whether they are well.
         reconnect: how an instance that cannot be reached is found to be back: connections in the
             background (True, or settings), or requests (False). None: connections, unless `inner`
@@ -146,6 +148,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
         health: HealthSettings | None = None,
         concurrency: ConcurrencyLimits | None = None,
         subset: Subset | None = None,
+        priorities: PrioritySettings | None = None,
         probe: ProbeSettings | None = None,
         reconnect: ReconnectSettings | bool | None = None,
         deadline_s: float | None = None,
@@ -194,6 +197,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 health=health or HealthSettings(),
                 concurrency=concurrency or ConcurrencyLimits(),
                 subset=subset,
+                priorities=priorities or PrioritySettings(),
                 probe=probe,
                 reconnect=reconnect,
                 deadline_s=deadline_s,
