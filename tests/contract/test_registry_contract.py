@@ -34,6 +34,7 @@ def as_table(instance):
         "scheme": instance.scheme,
         "weight": instance.weight,
         "zone": instance.zone,
+        "priority": instance.priority,
         "metadata": dict(instance.metadata),
         "status": instance.status.value,
     }
@@ -263,6 +264,7 @@ def as_registration(service, instance):
         "Meta": {
             **instance.metadata,
             **({"zone": instance.zone} if instance.zone else {}),
+            **({"priority": str(instance.priority)} if instance.priority else {}),
             **({"scheme": instance.scheme} if instance.scheme else {}),
         },
         "Weights": {"Passing": int(instance.weight), "Warning": int(instance.weight)},

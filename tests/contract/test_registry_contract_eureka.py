@@ -29,6 +29,7 @@ def as_info(instance):
     """Write an instance as other clients would, with our own fields in its metadata."""
     secure = instance.scheme == "https"
     own = {"zone": instance.zone, "weight": str(instance.weight)}
+    own["priority"] = str(instance.priority)
     own |= {"status": "warning"} if instance.status is Status.WARNING else {}
     return {
         "instanceId": instance.id,

@@ -83,10 +83,10 @@ class KubernetesHarness(RegistryHarness):
         return self.server.connections()
 
     def complete(self, found):
-        """Kubernetes knows no weights, no metadata of instances, and no warnings."""
+        """Kubernetes knows no weights, priorities and metadata of instances, and no warnings."""
         assert found.metadata == {"pod": found.id}
         known = self.published[found.id]
-        found = found.with_(weight=known.weight, metadata=known.metadata)
+        found = found.with_(weight=known.weight, priority=known.priority, metadata=known.metadata)
         if known.status is Status.WARNING and found.status is Status.PASSING:
             return found.with_(status=Status.WARNING)
         return found

@@ -48,6 +48,7 @@ class NacosHarness(RegistryHarness):
                 "healthy": each.status is not Status.CRITICAL,
             }
             own = {"trimtab.id": each.id, "zone": each.zone, "scheme": each.scheme}
+            own["priority"] = str(each.priority)
             own |= {"status": "warning"} if each.status is Status.WARNING else {}
             metadata = {name: value for name, value in own.items() if value}
             self.server.put(service, fields, {**metadata, **each.metadata})

@@ -92,6 +92,7 @@ def as_node(instance):
     own = {
         "weight": instance.weight,
         "zone": instance.zone,
+        "priority": instance.priority,
         "scheme": instance.scheme,
         "status": instance.status.value,
         "metadata": dict(instance.metadata),

@@ -60,7 +60,7 @@ class EtcdHarness(RegistryHarness):
 
 
 def as_value(instance):
-    fields = ("weight", "zone", "scheme", "status")
+    fields = ("weight", "zone", "priority", "scheme", "status")
     own = {name: getattr(instance, name) for name in fields if getattr(instance, name)}
     metadata = {**own, **instance.metadata}
     return json.dumps({"Op": 0, "Addr": instance.address, "Metadata": metadata})

@@ -10,7 +10,7 @@ from trimtab.testing import FakeRegistry
 from trimtab_sim.loop import run
 
 A = Instance(host="10.0.0.1", port=80, id="a")
-B = Instance(host="10.0.0.2", port=80, id="b", zone="west", weight=2.5)
+B = Instance(host="10.0.0.2", port=80, id="b", zone="west", priority=1, weight=2.5)
 
 
 def test_equal_lists_have_no_changes():
@@ -22,7 +22,7 @@ def test_what_came_and_went_is_listed_with_removals_first():
     assert [(change.kind, change.instance) for change in found] == [("removed", A), ("added", B)]
     assert [str(change) for change in found] == [
         "- a  10.0.0.1:80",
-        "+ b  10.0.0.2:80 passing weight=2.5 zone=west",
+        "+ b  10.0.0.2:80 passing weight=2.5 zone=west priority=1",
     ]
 
 

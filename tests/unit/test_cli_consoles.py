@@ -33,7 +33,15 @@ def test_no_value_is_broken_or_lost(width):
 
 def test_a_table_that_fits_stays_one():
     lines = shown(instance_table([Instance(host="10.0.0.1", port=80, id="a")]), 80).splitlines()
-    assert lines[0].split() == ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "METADATA"]
+    assert lines[0].split() == [
+        "INSTANCE",
+        "ADDRESS",
+        "STATUS",
+        "WEIGHT",
+        "ZONE",
+        "PRIORITY",
+        "METADATA",
+    ]
     assert len(lines) == 2
 
 

@@ -19,6 +19,7 @@ def test_defaults_and_identity():
     instance = Instance(host="10.0.0.7", port=8080)
     assert instance.id == instance.address == "10.0.0.7:8080"
     assert (instance.scheme, instance.weight, instance.zone) == (None, 1.0, "")
+    assert instance.priority == 0
     assert (dict(instance.metadata), instance.status) == ({}, Status.PASSING)
     assert Instance(host="10.0.0.7", port=8080, id="orders-1").id == "orders-1"
 
@@ -54,6 +55,7 @@ def test_hosts(host, kept, address):
         *(("status", value) for value in ("up", None, 1)),
         *(("metadata", value) for value in (None, 7, "text", ["ab", "abc"])),
         *((field, value) for field in ("id", "zone") for value in (None, 7)),
+        *(("priority", value) for value in (-1, 128, 10**400, 1.0, True, "1", None)),
     ],
 )
 def test_a_wrong_field_is_named_with_its_instance(field, value):
@@ -169,6 +171,7 @@ instances = st.builds(
     scheme=st.sampled_from([None, "http", "https"]),
     weight=st.one_of(st.floats(0, allow_nan=False, allow_infinity=False), st.integers(0, 10**9)),
     zone=text(max_size=5),
+    priority=st.integers(0, 127),
     metadata=st.dictionaries(text(max_size=5), text(max_size=5), max_size=3),
     status=st.sampled_from([*Status, "passing", "draining"]),
 )

@@ -17,7 +17,15 @@ from trimtab.discovery.last_known_good import LastKnownGood, OffLoop
 from trimtab.testing import ManualClock
 
 LIST = (
-    Instance(host="10.0.0.7", port=80, id="a", weight=2.0, zone="east", metadata={"rack": "r7"}),
+    Instance(
+        host="10.0.0.7",
+        port=80,
+        id="a",
+        weight=2.0,
+        zone="east",
+        priority=2,
+        metadata={"rack": "r7"},
+    ),
     Instance(host="::1", port=81, scheme="https", status=Status.CRITICAL),
 )
 

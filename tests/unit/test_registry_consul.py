@@ -44,6 +44,15 @@ class TestReading:
         assert found.scheme is None
 
     @pytest.mark.parametrize(
+        ("said", "priority"),
+        [("0", 0), ("2", 2), ("127", 127), ("128", None), ("high", None), ("-1", None), ("", None)],
+    )
+    def test_the_priority_is_in_meta_and_what_is_none_stays_there(self, said, priority):
+        (found,), _ = read(entry(service={"Meta": {"priority": said}}))
+        assert found.priority == (priority or 0)
+        assert found.metadata == ({"priority": said} if priority is None else {})
+
+    @pytest.mark.parametrize(
         ("checks", "status"),
         [
             ([], "passing"),

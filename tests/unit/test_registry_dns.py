@@ -97,17 +97,25 @@ class TestWeightsAndPriorities:
         )
         assert ("b.", "A") not in said.asked
 
-    def test_all_priorities_on_demand_each_with_its_number(self):
+    def test_the_numbers_that_are_there_become_tiers_in_their_order(self):
         said = Said(
-            orders__SRV=(60, "20 1 82 b.", "10 1 81 a."),
+            orders__SRV=(60, "30 1 83 a.", "20 1 82 b.", "10 1 81 a.", "20 1 84 a."),
             a__A=(60, "10.0.0.1"),
             b__A=(60, "10.0.0.2"),
         )
         found = said.read(all_priorities=True).instances
-        assert [(each.port, each.metadata["priority"]) for each in found] == [
-            (81, "10"),
-            (82, "20"),
-        ]
+        assert [(each.port, each.priority, each.metadata["priority"]) for each in found] == [
+            (81, 0, "10"), (84, 1, "20"), (82, 1, "20"), (83, 2, "30"),
+        ]  # fmt: skip
+
+    def test_all_priorities_are_listed_by_default(self):
+        assert DnsSettings.from_url("dns+srv://h/d").all_priorities
+        assert not DnsSettings.from_url("dns+srv://h/d?priority=lowest").all_priorities
+
+    def test_more_numbers_than_there_are_tiers_share_the_last_one(self):
+        offers = [Offer(2 * n, "h.", 1 + n, 1) for n in range(200)]
+        found, _ = read_offers("here", offers, {"h.": ("10.0.0.1",)})
+        assert [each.priority for each in found] == [*range(128), *[127] * 72]
 
     def test_a_dot_says_that_the_service_is_not_offered(self):
         reading = Said(orders__SRV=(60, "0 0 0 .")).read()
@@ -317,7 +325,7 @@ class TestUrls:
             ("dns+a://h/d", "port=''; addresses have no port"),
             ("dns+a://h/d?port=http", "port='http'"),
             ("dns+a://h/d?port=70000", "port='70000'"),
-            ("dns+srv://h/d?priority=10", "must be lowest or all"),
+            ("dns+srv://h/d?priority=10", "must be all or lowest"),
             ("dns+srv://h/d?family=ipv4", "must be 4 or 6"),
             ("dns+srv://h:0/d", "no host:port"),
             ("dns+srv://me:hunter2@h/d", "no user and password"),

@@ -33,6 +33,8 @@ from trimtab.registries.entries import (
             {"host": "h", "port": 80, "zone": None, "status": False, "metadata": None},
             Instance(host="h", port=80, status=Status.CRITICAL),
         ),
+        ({"host": "h", "port": 80, "Priority": 3}, Instance(host="h", port=80, priority=3)),
+        ({"host": "h", "port": 80, "priority": "127"}, Instance(host="h", port=80, priority=127)),
         (
             {"host": "h", "port": 1, "status": "leaving"},
             Instance(host="h", port=1, status=Status.DRAINING),
@@ -57,6 +59,9 @@ def test_entries_are_read(entry, instance):
         ("h:99999", "Port out of range"),
         ({"address": 80}, "80 is not 'host:port'"),
         ({"host": "h", "prot": 80}, "unknown field 'prot'; known are host, port"),
+        ({"host": "h", "port": 1, "priority": "128"}, "priority is '128'; it must be a whole"),
+        ({"host": "h", "port": 1, "priority": "high"}, "priority is 'high'; it must be a whole"),
+        ({"host": "h", "port": 1, "priority": 1.5}, "priority is 1.5; it must be a whole"),
         ({"host": "h"}, "has no port"),
         ({"port": 80, "metadata": {"x": "y" * 100}}, r"\.\.\. has no host"),
         ({"host": "h", "port": "http"}, "port is 'http'"),

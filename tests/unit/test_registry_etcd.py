@@ -209,6 +209,8 @@ class TestValues:
         ("metadata", "fields", "others"),
         [
             ({"weight": 5, "zone": "east"}, {"weight": 5, "zone": "east"}, {}),
+            ({"priority": 2}, {"priority": 2}, {}),
+            ({"priority": 500, "weight": 5}, {"weight": 5}, {"priority": "500"}),
             ({"weight": "2.5", "status": "DOWN"}, {"weight": 2.5, "status": "critical"}, {}),
             ({"id": 17, "version": "1.2"}, {"id": "17"}, {"version": "1.2"}),
             ({"deep": {"a": [1]}, "n": 3}, {}, {"deep": '{"a": [1]}', "n": "3"}),

@@ -246,6 +246,7 @@ class TestWriting:
         [
             {"scheme": "https", "zone": "a", "weight": 0.25, "metadata": {"rack": "r7"}},
             {"scheme": "http", "status": Status.WARNING},
+            {"priority": 3},
             {"status": Status.DRAINING, "weight": 0.0},
             {"status": Status.CRITICAL, "host": "::1"},
         ],

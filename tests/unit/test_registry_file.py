@@ -18,12 +18,16 @@ from trimtab.registries import Registry, WatchableRegistry, connect
 from trimtab.registries import file as module
 from trimtab.registries.file import FileSettings, make
 
-ORDERS = (Instance(host="h1", port=80), Instance(host="h2", port=80, weight=2, zone="a"))
+ORDERS = (
+    Instance(host="h1", port=80),
+    Instance(host="h2", port=80, weight=2, zone="a", priority=1),
+)
 TEXTS = {
-    "json": '{"orders": ["h1:80", {"host": "h2", "port": 80, "weight": 2, "zone": "a"}]}',
-    "toml": 'orders = ["h1:80", {host = "h2", port = 80, weight = 2, zone = "a"}]',
-    "yaml": "orders:\n- h1:80\n- {host: h2, port: 80, weight: 2, zone: a}\n",
-    "yml": "orders: ['h1:80', {host: h2, port: 80, weight: 2, zone: a}]",
+    "json": '{"orders": ["h1:80", {"host": "h2", "port": 80, "weight": 2, "zone": "a", '
+    '"priority": 1}]}',
+    "toml": 'orders = ["h1:80", {host = "h2", port = 80, weight = 2, zone = "a", priority = 1}]',
+    "yaml": "orders:\n- h1:80\n- {host: h2, port: 80, weight: 2, zone: a, priority: 1}\n",
+    "yml": "orders: ['h1:80', {host: h2, port: 80, weight: 2, zone: a, priority: 1}]",
 }
 
 

@@ -87,6 +87,18 @@ async def test_a_mapping_follows_dotted_paths():
     assert "entry 2 skipped" in answer.skipped[0]
 
 
+async def test_a_priority_of_another_meaning_is_ignored_unless_the_mapping_names_it():
+    data = [
+        {"ip": f"h{n}", "port": 80, "priority": said}
+        for n, said in enumerate([2, "1", 1000, "high", -1])
+    ]
+    answer = await fetched(data)
+    assert [each.priority for each in answer.instances] == [2, 1, 0, 0, 0]
+    answer = await fetched(data, mapping={"priority": "priority"})
+    assert [each.priority for each in answer.instances] == [2, 1]
+    assert "priority is 1000; it must be a whole number from 0" in answer.skipped[0]
+
+
 async def test_a_callable_makes_entries_of_the_whole_answer():
     def targets(data):
         for group in data:

@@ -353,6 +353,7 @@ class TestWriting:
         [
             ({"id": ""}, 1),
             ({"scheme": "https", "zone": "a", "weight": 0.25, "metadata": {"rack": "r7"}}, 0.25),
+            ({"priority": 3}, 1),
             ({"status": Status.WARNING}, 1),
             ({"status": Status.DRAINING, "weight": 3.0}, 0),
             ({"status": Status.CRITICAL, "host": "::1"}, 0),

@@ -14,10 +14,12 @@ def listed(registry, service="orders"):
 
 
 def test_a_url_lists_hosts_ports_weights_and_zones():
-    registry = from_url("static://10.0.0.1:80, db.example:81;weight=2.5;zone=east,[::1]:82/")
+    registry = from_url(
+        "static://10.0.0.1:80, db.example:81;weight=2.5;zone=east;priority=1,[::1]:82/"
+    )
     assert listed(registry) == (
         Instance(host="10.0.0.1", port=80),
-        Instance(host="db.example", port=81, weight=2.5, zone="east"),
+        Instance(host="db.example", port=81, weight=2.5, zone="east", priority=1),
         Instance(host="::1", port=82),
     )
     assert registry.url == "static://10.0.0.1:80,db.example:81,[::1]:82"
@@ -52,7 +54,8 @@ def test_a_scheme_makes_it():
         ("static://a:1;weight=x", "weight 'x' is not a number"),
         ("static://a:1;weight=nan", "weight is nan"),
         ("static://a:1;weight=-1", "weight is -1.0"),
-        ("static://a:1;color=red", "unknown option 'color'; known are weight, zone"),
+        ("static://a:1;color=red", "unknown option 'color'; known are weight, zone, priority"),
+        ("static://a:1;priority=-1", "priority '-1' is no whole number from 0, the best, to 127"),
     ],
 )
 def test_what_cannot_be_read_is_named(url, said):

@@ -20,7 +20,12 @@ from trimtab.registries.zookeeper.layouts import (
 
 PLAIN = Instance(id="a", host="10.0.0.1", port=80)
 RICH = PLAIN.with_(
-    weight=0.5, zone="east", scheme="http", metadata={"k": "v"}, status=Status.WARNING
+    weight=0.5,
+    zone="east",
+    priority=1,
+    scheme="http",
+    metadata={"k": "v"},
+    status=Status.WARNING,
 )
 FOREIGN = {"name": "orders", "id": "x", "address": "10.0.0.9", "port": 90}
 
@@ -53,6 +58,7 @@ def test_our_fields_are_beside_curators_and_never_in_the_payload():
     assert node["trimtab"] == {
         "weight": 0.5,
         "zone": "east",
+        "priority": 1,
         "scheme": "http",
         "status": "warning",
         "metadata": {"k": "v"},
@@ -106,9 +112,15 @@ def test_springs_and_dubbos_metadata_say_more():
     found = read(
         payload={
             "@class": "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance",
-            "metadata": {"zone": "west", "weight": "3", "instance_status": "OUT_OF_SERVICE"},
+            "metadata": {
+                "zone": "west",
+                "weight": "3",
+                "priority": "2",
+                "instance_status": "OUT_OF_SERVICE",
+            },
         }
     )
+    assert (found.priority, read(payload={"priority": "first"}).priority) == (2, 0)
     assert (found.zone, found.weight, found.status) == ("west", 3.0, Status.DRAINING)
 
 
@@ -210,13 +222,15 @@ def listed(service, *names):
 
 
 def test_a_provider_is_read_from_its_name():
-    found = read_provider(provider(application="shop one", weight="250", zone="east"))
+    found = read_provider(provider(application="shop one", weight="250", zone="east", priority="1"))
+    assert found.priority == 1
     assert (found.id, found.host, found.port) == ("10.0.0.1:20880", "10.0.0.1", 20880)
     assert (found.weight, found.zone, found.scheme) == (250.0, "east", None)
     assert dict(found.metadata) == {
         "interface": GREETER,
         "application": "shop one",
         "zone": "east",
+        "priority": "1",
         "protocol": "tri",
     }
 

@@ -92,6 +92,7 @@ def as_json(instance: Instance) -> dict[str, Any]:
         "status": instance.status.value,
         "weight": instance.weight,
         "zone": instance.zone,
+        "priority": instance.priority,
         "metadata": dict(instance.metadata),
     }
 
@@ -182,7 +183,7 @@ def _width(table: Table, console: Console) -> int:
 
 def instance_table(instances: Iterable[Instance]) -> Fitted:
     """Make a table of instances, in the registry's order."""
-    table = plain_table("INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "METADATA")
+    table = plain_table("INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "PRIORITY", "METADATA")
     table.columns[3].justify = "right"
     for each in instances:
         table.add_row(
@@ -191,6 +192,7 @@ def instance_table(instances: Iterable[Instance]) -> Fitted:
             status_text(each.status),
             f"{each.weight:g}",
             Text(visible(each.zone) or "-"),
+            str(each.priority),
             Text(visible(" ".join(f"{key}={value}" for key, value in _sorted(each.metadata)))),
         )
     return Fitted(table)

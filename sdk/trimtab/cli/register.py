@@ -37,6 +37,7 @@ async def register(
     ttl_s: Annotated[Seconds, Parameter(name="--ttl")] = 10.0,
     weight: float = 1.0,
     zone: Annotated[str, Parameter(show_default=False)] = "",
+    priority: int = 0,
     scheme: str | None = None,
     id_: Annotated[str, Parameter(name="--id", show_default=False)] = "",
     meta: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
@@ -71,6 +72,7 @@ async def register(
         ttl_s: Seconds without a heartbeat after which the registry drops the instance.
         weight: Its share relative to the others; 0 means no traffic.
         zone: Its failure domain.
+        priority: Its tier, 0 to 127; a higher number gets what those below it cannot carry.
         scheme: http or https; by default clients choose.
         id_: Its id in the registry; HOST:PORT by default.
         meta: KEY=VALUE; may be repeated.
@@ -94,6 +96,7 @@ async def register(
         scheme=scheme,
         weight=weight,
         zone=zone,
+        priority=priority,
         metadata=read_pairs(meta),
     )
     own_check = check and Check.parse(

@@ -53,7 +53,9 @@ class Change:
         if self.kind == "removed":
             return f"{mark} {each.id}  {each.address}"
         zone = f" zone={each.zone}" if each.zone else ""
-        return f"{mark} {each.id}  {each.address} {each.status.value} weight={each.weight:g}{zone}"
+        tier = f" priority={each.priority}" if each.priority else ""
+        words = f"{each.address} {each.status.value} weight={each.weight:g}{zone}{tier}"
+        return f"{mark} {each.id}  {words}"
 
 
 def changes(before: Iterable[Instance], after: Iterable[Instance]) -> list[Change]:

@@ -260,6 +260,7 @@ def _plain(instance: Instance) -> dict[str, Any]:
         "scheme": instance.scheme,
         "weight": instance.weight,
         "zone": instance.zone,
+        "priority": instance.priority,
         "metadata": dict(instance.metadata),
         "status": str(instance.status),
     }

@@ -19,7 +19,7 @@ from trimtab.errors import (
     RegistryAnswerError,
     RegistryRequestError,
 )
-from trimtab.instance import Instance, Status
+from trimtab.instance import MAX_PRIORITY, Instance, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,12 +33,17 @@ __all__ = [
     "check_protocol",
     "gather",
     "plain_name",
+    "priority_of",
     "read_entry",
+    "take_priority",
     "text_or_json",
     "usual_fields",
 ]
 
-FIELDS = ("host", "port", "id", "scheme", "weight", "zone", "metadata", "status", "address")
+FIELDS = (
+    *("host", "port", "id", "scheme", "weight", "zone", "priority", "metadata", "status"),
+    "address",
+)
 """The fields of an entry. `address` is `host:port` in one, or a host beside a `port`."""
 MOST_ENTRIES = 250_000
 """A longer list is refused before it is read: reading it would hold up the event loop."""
@@ -46,6 +51,7 @@ _MOST_MESSAGES = 100
 _MESSAGE_LENGTH = 400
 _MOST_WORDS = 20
 _PORT_DIGITS = 5
+_PRIORITY_DIGITS = 3
 _SHORT = 80
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -66,6 +72,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "scheme": ("scheme",),
     "weight": ("weight",),
     "zone": ("zone", "availabilityzone"),
+    "priority": ("priority",),
     "metadata": ("metadata", "meta", "servicemeta"),
     "status": ("status", "health", "healthy", "state"),
 }
@@ -206,6 +213,27 @@ def usual_fields(entry: Mapping[Any, Any]) -> dict[str, Any]:
         if field not in found or _RANK_OF[plain] < found[field][0]:
             found[field] = (_RANK_OF[plain], value)
     return {field: value for field, (_, value) in found.items()}
+
+
+def priority_of(value: object) -> int | None:
+    """Return the priority that a value means, as a number or as text; None if it means none."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _PRIORITY_DIGITS:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_PRIORITY:
+        return None
+    return value
+
+
+def take_priority(metadata: dict[str, str]) -> int:
+    """Return an instance's own priority, and take it out of its metadata; 0 without one.
+
+    What is no priority stays there: other writers use this name with another meaning.
+    """
+    priority = priority_of(metadata.get("priority"))
+    if priority is None:
+        return 0
+    del metadata["priority"]
+    return priority
 
 
 def plain_name(service: str) -> str:
@@ -357,6 +385,9 @@ def _converted(fields: Mapping[str, Any], words: StatusWords | None) -> dict[str
             raise InvalidInstanceError(
                 f"weight {_short(result['weight'])} is not a number"
             ) from None
+    if isinstance(result.get("priority"), str):
+        priority = priority_of(result["priority"])
+        result["priority"] = result["priority"] if priority is None else priority
     if "id" in result:
         result["id"] = text_or_json(result["id"])
     if "status" in result:

@@ -34,6 +34,7 @@ from trimtab.registries.entries import (
     Complaints,
     StatusWords,
     gather,
+    priority_of,
     read_entry,
     usual_fields,
 )
@@ -262,6 +263,9 @@ class HttpReader:
     def _mapped(self, entry: dict[str, Any]) -> dict[str, Any]:
         """Return the fields by their paths, and the others by their usual names."""
         fields, paths = usual_fields(entry), _paths(self._settings.mapping)
+        if priority_of(fields.get("priority")) is None:
+            # Other servers use this name with another meaning.
+            fields.pop("priority", None)
         if "host" in paths or "address" in paths:
             fields = {name: each for name, each in fields.items() if name not in _WHERE}
         found = {name: _at(entry, path) for name, path in paths.items()}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from trimtab.errors import ConfigurationError
-from trimtab.instance import Instance
-from trimtab.registries.entries import check_case, plain_name
+from trimtab.instance import MAX_PRIORITY, Instance
+from trimtab.registries.entries import check_case, plain_name, priority_of
 from trimtab.registries.protocol import Listing
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class StaticRegistry:
         self._services = {name: _distinct(list_) for name, list_ in (services or {}).items()}
         self._names = {plain_name(name): name for name in self._services}
         self.url = "static://" + ",".join(instance.address for instance in self._any)
-        # Equal lists are the same registry; weights and zones are part of the list.
+        # Equal lists are the same registry; weights, zones and priorities are part of the list.
         self.key = f"static {self._any!r} {self._services!r}"
 
     async def fetch(self, service: str) -> Listing:
@@ -63,7 +63,7 @@ def _distinct(instances: Iterable[Instance]) -> tuple[Instance, ...]:
 
 
 def from_url(url: str) -> StaticRegistry:
-    """Read `static://host:port[;weight=2][;zone=a],[::1]:8080,...`.
+    """Read `static://host:port[;weight=2][;zone=a][;priority=1],[::1]:8080,...`.
 
     Raises:
         ConfigurationError: an entry cannot be read, with the entry named.
@@ -83,7 +83,7 @@ def _entry(url: str, text: str) -> Instance:
         raise ConfigurationError(f"registry URL {url!r}: {text!r}: {error}") from None
     if not parts.hostname or port is None or parts.path or parts.query or parts.username:
         raise ConfigurationError(f"registry URL {url!r}: {text!r} is not host:port")
-    weight, zone = 1.0, ""
+    weight, zone, priority = 1.0, "", 0
     for name, value in parse_qsl(options.replace(";", "&"), keep_blank_values=True):
         if name == "weight":
             try:
@@ -94,8 +94,21 @@ def _entry(url: str, text: str) -> Instance:
                 ) from None
         elif name == "zone":
             zone = value
+        elif name == "priority":
+            priority = _priority(url, text, value)
         else:
             raise ConfigurationError(
-                f"registry URL {url!r}: {text!r}: unknown option {name!r}; known are weight, zone"
+                f"registry URL {url!r}: {text!r}: unknown option {name!r}; known are "
+                "weight, zone, priority"
             )
-    return Instance(host=parts.hostname, port=port, weight=weight, zone=zone)
+    return Instance(host=parts.hostname, port=port, weight=weight, zone=zone, priority=priority)
+
+
+def _priority(url: str, text: str, value: str) -> int:
+    priority = priority_of(value)
+    if priority is None:
+        raise ConfigurationError(
+            f"registry URL {url!r}: {text!r}: priority {value!r} is no whole number from 0, the "
+            f"best, to {MAX_PRIORITY}"
+        )
+    return priority

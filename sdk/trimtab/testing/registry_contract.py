@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RegistrarContract", "RegistryContract"]
 
-_A = Instance(id="a", host="10.0.0.1", port=8001, weight=3, zone="east", metadata={"rack": "r7"})
+_A = Instance(
+    id="a",
+    host="10.0.0.1",
+    port=8001,
+    weight=3,
+    zone="east",
+    priority=2,
+    metadata={"rack": "r7"},
+)
 _B = Instance(id="b", host="::1", port=8002, scheme="https")
 _C = Instance(id="c", host="inventory.example", port=8003, status=Status.CRITICAL)
 _D = Instance(id="d", host="10.0.0.4", port=8004, status=Status.WARNING)
@@ -243,7 +251,7 @@ class RegistrarContract(Contract):
         self, harness: RegistryHarness, registry: Any
     ) -> None:
         await registry.register("orders", _A, ttl_s=60)
-        moved = _A.with_(port=9001, weight=1.5, zone="west")
+        moved = _A.with_(port=9001, weight=1.5, zone="west", priority=1)
         await registry.register("orders", moved, ttl_s=60)
         await until(registry, "orders", _lists({"a": moved}), harness.deadline_s)
 

@@ -15,7 +15,7 @@ import msgspec
 from trimtab.errors import RegistryAnswerError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
-from trimtab.registries.entries import gather
+from trimtab.registries.entries import gather, take_priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DRAINING", "OWN_META", "Ids", "read_executed", "read_health", "status_of"]
 
 OWN_META = ("scheme", "status", "weight", "zone")
-"""The keys of a service's Meta that carry an instance's own fields."""
+"""The keys of a service's Meta that carry an instance's own fields, besides `priority`."""
 DRAINING = "draining"
 _MAINTENANCE = ("_node_maintenance", "_service_maintenance:")
 _STATUSES = {"passing": Status.PASSING, "warning": Status.WARNING}
@@ -185,6 +185,7 @@ def _instance(entry: _Entry, id_: str) -> Instance:
         scheme=meta["scheme"] if meta.get("scheme") in _SCHEMES else None,
         weight=_weight(service.weights or _Weights(), meta.get("weight"), status),
         zone=meta.get("zone") or (node.meta or {}).get("zone", ""),
+        priority=take_priority(metadata),
         metadata=metadata,
         status=status,
     )

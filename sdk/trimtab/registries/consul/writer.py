@@ -180,6 +180,8 @@ def _meta(instance: Instance, weight: int) -> dict[str, str]:
     meta = dict(instance.metadata)
     if instance.zone:
         meta["zone"] = instance.zone
+    if instance.priority:
+        meta["priority"] = str(instance.priority)
     if instance.scheme:
         meta["scheme"] = instance.scheme
     if instance.weight != weight:  # 0, a fraction, or beyond Consul's largest

@@ -53,7 +53,7 @@ class DnsSettings(Settings):
         hosts: the nameservers with their ports; none means those of the system.
         port: the port of every instance; None asks for SRV records, which have ports.
         family: "4" asks for A records alone, "6" for AAAA alone, "" for both.
-        all_priorities: list every priority of SRV records, not only the lowest.
+        all_priorities: list every priority of SRV records as a tier, not only the lowest one.
         tcp: ask over TCP at once.
         timeout_s: bound on one question; a whole reading may take three times that.
         poll: whether TTLs are ignored, and lists only read when asked for.
@@ -69,7 +69,7 @@ class DnsSettings(Settings):
     hosts: tuple[tuple[str, int], ...] = ()
     port: int | None = None
     family: Literal["", "4", "6"] = ""
-    all_priorities: bool = False
+    all_priorities: bool = True
     tcp: bool = False
     timeout_s: float = 3.0
     poll: bool = False
@@ -108,7 +108,7 @@ class DnsSettings(Settings):
             hosts=tuple(hosts_of(base, default_port=53)) if has_hosts else (),
             port=_port(url, options) if scheme == "dns+a" else None,
             family=_choice(url, options, "family", {"": "", "4": "4", "6": "6"}),
-            all_priorities=_choice(url, options, "priority", {"lowest": False, "all": True}),
+            all_priorities=_choice(url, options, "priority", {"all": True, "lowest": False}),
             tcp=flag(url, options, "tcp"),
             timeout_s=duration_s(url, options, "timeout", 3.0),
             poll=flag(url, options, "poll"),

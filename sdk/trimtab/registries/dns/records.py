@@ -1,8 +1,8 @@
 """The records of DNS as instances: SRV records with their targets, and plain addresses.
 
-RFC 2782's priority is a tier: clients use the lowest number that can be reached. Our lists have no
-tiers, and so only the lowest one is listed; `all_priorities` lists them all, each instance with its
-`metadata["priority"]`.
+RFC 2782's priority is a tier: clients use the lowest number that can be reached. The numbers that
+are there, such as 10, 20 and 30, become the priorities 0, 1 and 2 of instances in their order; the
+number itself is in `metadata["priority"]`. On demand only the lowest one is listed.
 
 A weight may be 0: "a very small chance", beside others above 0, and no preference where all are 0.
 Ours takes 0 as "no traffic", and so such a record gets a hundredth of the smallest weight beside
@@ -21,7 +21,7 @@ from dns.rdataclass import RdataClass
 from dns.rdatatype import RdataType
 
 from trimtab.errors import InvalidInstanceError, RegistryUnavailableError
-from trimtab.instance import Instance
+from trimtab.instance import MAX_PRIORITY, Instance
 from trimtab.registries.dns.nameservers import Asked, Nameservers, absolute
 from trimtab.registries.entries import gather
 
@@ -98,7 +98,7 @@ class SrvRecords:
     Args:
         nameservers: answer the questions.
         kinds: A, AAAA or both.
-        all_priorities: list every priority, not only the lowest.
+        all_priorities: list every priority, not only the lowest one.
     """
 
     def __init__(
@@ -187,9 +187,12 @@ def read_offers(
     for offer in offers:
         if offer.weight:
             least[offer.priority] = min(least.get(offer.priority, offer.weight), offer.weight)
+    numbers = sorted({offer.priority for offer in offers})
+    tiers = {number: min(tier, MAX_PRIORITY) for tier, number in enumerate(numbers)}
+    weights = [offer.weight or least[offer.priority] * _ZERO_RATIO for offer in offers]
     entries = [
-        (offer, address, (offer.weight or least[offer.priority] * _ZERO_RATIO) / len(found))
-        for offer in offers
+        (offer, tiers[offer.priority], address, weight / len(found))
+        for offer, weight in zip(offers, weights, strict=True)
         for found in [addresses.get(offer.target) or [""]]
         for address in sorted(found)
     ]
@@ -203,8 +206,8 @@ def read_addresses(
     return gather(sorted(addresses), lambda address: Instance(host=address, port=port), place=place)
 
 
-def _instance(entry: tuple[Offer, str, float]) -> Instance:
-    offer, address, weight = entry
+def _instance(entry: tuple[Offer, int, str, float]) -> Instance:
+    offer, tier, address, weight = entry
     target = offer.target.removesuffix(".")
     if not address:
         raise InvalidInstanceError(f"target {target} has no address")
@@ -213,6 +216,7 @@ def _instance(entry: tuple[Offer, str, float]) -> Instance:
             host=address,
             port=offer.port,
             weight=weight,
+            priority=tier,
             metadata={"priority": str(offer.priority), "target": target},
         )
     except InvalidInstanceError as error:

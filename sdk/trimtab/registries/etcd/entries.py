@@ -2,8 +2,8 @@
 
 A value is what gRPC-Go's resolver reads: `{"Op": 0, "Addr": "host:port", "Metadata": ...}`, the
 names in any case, all but the address optional. `Metadata` is null, an object, or text that is
-the JSON of an object. In it `id`, `weight`, `zone`, `scheme` and `status` are taken for our fields
-where they fit; everything else is metadata.
+the JSON of an object. In it `id`, `weight`, `zone`, `priority`, `scheme` and `status` are taken for
+our fields where they fit; everything else is metadata.
 
 Our own fields are written into `Metadata` as *text*, the JSON of an object, and not as an object:
 gRPC-Go compares the metadata of two addresses with `==`, and a Go program in which these are
@@ -36,7 +36,7 @@ __all__ = [
     "value_of",
 ]
 
-OWN_FIELDS = ("id", "weight", "zone", "scheme", "status")
+OWN_FIELDS = ("id", "weight", "zone", "priority", "scheme", "status")
 """The fields of an instance that its `Metadata` may carry, besides its metadata."""
 _NONE = (None, "")
 _ADD = 0
@@ -148,6 +148,8 @@ def value_of(instance: Instance) -> bytes:
         own["weight"] = instance.weight
     if instance.zone:
         own["zone"] = instance.zone
+    if instance.priority:
+        own["priority"] = instance.priority
     if instance.scheme:
         own["scheme"] = instance.scheme
     if instance.status is not Status.PASSING:

@@ -1,6 +1,6 @@
 """Translate Eureka's instances into ours, and ours into Eureka's. No I/O.
 
-Eureka has no field for weight, zone and scheme; they are in its metadata, the zone where
+Eureka has no field for weight, zone, priority and scheme; they are in its metadata, the zone where
 Spring Cloud keeps it too. Its JSON is made from XML: a port is `{"$": 8080, "@enabled": "true"}`,
 its number text in old versions; a list of one is, with some servers, the one; empty metadata is
 `{"@class": "java.util.Collections$EmptyMap"}`.
@@ -18,7 +18,7 @@ import msgspec
 from trimtab.errors import InvalidInstanceError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
-from trimtab.registries.entries import gather, text_or_json
+from trimtab.registries.entries import gather, take_priority, text_or_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["one_or_many", "read_application", "read_names", "registration"]
 
 OWN_METADATA = ("scheme", "status", "weight", "zone")
-"""The keys of the metadata that carry an instance's own fields."""
+"""The keys of the metadata that carry an instance's own fields, besides `priority`."""
 _CLASS = "@class"
 _STATUSES = {"UP": Status.PASSING, "OUT_OF_SERVICE": Status.DRAINING}
 _WORDS = {Status.PASSING: "UP", Status.WARNING: "UP", Status.DRAINING: "OUT_OF_SERVICE"}
@@ -157,6 +157,7 @@ def status_word(instance: Instance) -> str:
 def _metadata(instance: Instance) -> dict[str, str]:
     own = {
         "zone": instance.zone,
+        "priority": str(instance.priority or ""),
         "scheme": instance.scheme if instance.scheme == "http" else "",
         "weight": repr(instance.weight) if instance.weight != 1 else "",
         "status": instance.status.value if instance.status is Status.WARNING else "",
@@ -167,6 +168,7 @@ def _metadata(instance: Instance) -> dict[str, str]:
 def _instance(info: _Info, *, prefer_ip: bool) -> Instance:
     metadata = {name: text_or_json(value) for name, value in (info.metadata or {}).items()}
     metadata.pop(_CLASS, None)
+    priority = take_priority(metadata)
     names = (info.ip_addr, info.host_name) if prefer_ip else (info.host_name, info.ip_addr)
     port, scheme = _port(info, metadata)
     status = _STATUSES.get(info.status.upper(), Status.CRITICAL)
@@ -179,6 +181,7 @@ def _instance(info: _Info, *, prefer_ip: bool) -> Instance:
         scheme=scheme,
         weight=_weight(metadata),
         zone=metadata.get("zone", ""),
+        priority=priority,
         metadata={name: value for name, value in metadata.items() if name not in OWN_METADATA},
         status=status,
     )

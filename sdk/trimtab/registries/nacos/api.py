@@ -1,8 +1,8 @@
 """Nacos's open API: the paths of its versions, its login, its answers, and its instances.
 
-Nacos has weights, health and metadata of its own; zone, scheme and our ids are in the metadata. A
-healthy instance that must get no traffic (it drains) is registered with weight 0, so that other
-clients spare it too: a disabled one would vanish from all lists.
+Nacos has weights, health and metadata of its own; zone, priority, scheme and our ids are in the
+metadata. A healthy instance that must get no traffic (it drains) is registered with weight 0, so
+that other clients spare it too: a disabled one would vanish from all lists.
 
 Source: nacos.io, "Open API Guide" of versions 1 to 3, and the controllers of alibaba/nacos where
 it is silent: version 2's heartbeat, which it leaves out, wants the group in the service's name.
@@ -23,7 +23,7 @@ import msgspec
 from trimtab.errors import RegistryDeniedError, RegistryRequestError, RegistryUnavailableError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import Answer, parse_json, refusal
-from trimtab.registries.entries import check_protocol, gather, text_or_json
+from trimtab.registries.entries import check_protocol, gather, take_priority, text_or_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,8 @@ _DENIED = 10001
 _SERVER_ERROR = 30000
 _ID = "trimtab.id"
 _OWN_METADATA = (_ID, "scheme", "secure", "status", "weight", "zone")
-"""The keys of the metadata that carry an instance's own fields; `secure` is Spring Cloud's."""
+"""The keys of the metadata that carry an instance's own fields, besides `priority`; `secure` is
+Spring Cloud's."""
 _DUBBO = "dubbo"
 """Dubbo's providers tell their version by this key."""
 _PRESERVED = "preserved."
@@ -247,6 +248,7 @@ def registration(
     own = {
         _ID: instance.id if instance.id != instance.address else "",
         "zone": instance.zone,
+        "priority": str(instance.priority or ""),
         "scheme": instance.scheme or "",
         "weight": repr(instance.weight) if instance.weight != weight else "",
         "status": instance.status.value if instance.status is not Status.PASSING else "",
@@ -286,6 +288,7 @@ def _instance(host: _Host) -> Instance:
         scheme=_scheme(stored),
         weight=_weight(host, stored),
         zone=stored.get("zone", ""),
+        priority=take_priority(metadata),
         metadata=metadata,
         status=_status(host, stored),
     )

@@ -1,9 +1,9 @@
 """The two layouts of services in ZooKeeper: Apache Curator's and Dubbo's. No I/O.
 
 **Curator** keeps JSON at `<base>/<service>/<id>`. Fields that Curator does not have (weight, zone,
-metadata, the exact status) are in a field of our own, `trimtab`, beside Curator's, and only if
-they differ from their defaults. They are not in the payload: that is the application's, and a
-payload without the right `@class` breaks typed readers for the whole service. Curator's readers
+priority, metadata, the exact status) are in a field of our own, `trimtab`, beside Curator's, and
+only if they differ from their defaults. They are not in the payload: that is the application's, and
+a payload without the right `@class` breaks typed readers for the whole service. Curator's readers
 skip unknown fields (very old and strict ones do not: they read the instances without our field).
 The metadata in other writers' payloads is kept: that of Spring Cloud and Dubbo is in `metadata`.
 
@@ -30,7 +30,7 @@ import msgspec
 from trimtab.errors import InvalidInstanceError, RegistryAnswerError, RegistryRequestError
 from trimtab.instance import Instance, Status
 from trimtab.registries.asking import parse_json
-from trimtab.registries.entries import check_protocol, gather
+from trimtab.registries.entries import check_protocol, gather, priority_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -149,6 +149,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
 
     weight: float = 1.0
     zone: str = ""
+    priority: int = 0
     scheme: str | None = None
     status: str = Status.PASSING.value
     metadata: dict[str, str] = {}
@@ -192,6 +193,7 @@ def read_node(name: str, data: bytes) -> Instance:
         scheme=own.scheme or ("https" if node.port is None else None),
         weight=own.weight,
         zone=own.zone,
+        priority=own.priority,
         metadata=own.metadata,
         status=_status(place, node, own),
     )
@@ -203,6 +205,7 @@ def write_node(service: str, instance: Instance, *, registered_at_ms: int) -> by
     own = _Own(
         weight=instance.weight,
         zone=instance.zone,
+        priority=instance.priority,
         scheme=None if secure else instance.scheme,
         status=instance.status.value,
         metadata=dict(instance.metadata),
@@ -252,6 +255,7 @@ def _foreign(place: str, node: _Node) -> _Own:
     return _Own(
         weight=_weight(metadata.get("weight", ""), 1.0),
         zone=metadata.get("zone", ""),
+        priority=priority_of(metadata.get("priority")) or 0,
         status=(Status.DRAINING if out_of_service else Status.PASSING).value,
         metadata=metadata,
     )
@@ -355,6 +359,7 @@ def read_provider(name: str) -> Instance:
         scheme=_DUBBO_SCHEMES.get(parts.scheme),
         weight=_weight(options.pop("weight", ""), _DUBBO_WEIGHT),
         zone=options.get("zone", ""),
+        priority=priority_of(options.get("priority")) or 0,
         metadata={**options, "protocol": parts.scheme},
         status=Status.DRAINING if _is_off(options) else Status.PASSING,
     )
