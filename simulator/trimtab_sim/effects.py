@@ -138,7 +138,9 @@ async def _(action: a.Partition, world: World, rng: Random) -> Callable[[], None
 
 @apply.register
 async def _(action: a.Add, world: World, rng: Random) -> None:  # noqa: ARG001
-    group = ServerGroup(count=action.count, zone=action.zone, weight=action.weight)
+    group = ServerGroup(
+        count=action.count, zone=action.zone, priority=action.priority, weight=action.weight
+    )
     start = world.env.now
     for number in range(action.count):
         await until(start + number * action.every)

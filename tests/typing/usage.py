@@ -132,7 +132,9 @@ def synchronous_directory() -> None:
 
 
 async def registration() -> None:
-    here = Instance(host="10.0.0.7", port=8080, weight=2.0, zone="a", metadata={"version": "3"})
+    here = Instance(
+        host="10.0.0.7", port=8080, weight=2.0, zone="a", priority=1, metadata={"version": "3"}
+    )
     async with register("consul://127.0.0.1:8500", "orders", here, ttl_s=10):
         pass
     with register("consul://127.0.0.1:8500", "orders", here):

@@ -21,7 +21,7 @@ from trimtab import (
 )
 from trimtab.member import Member
 from trimtab.strategies import LoadReport
-from trimtab.strategies.groups import priority_loads
+from trimtab.strategies.groups import Groups, priority_loads
 from trimtab.strategies.round_robin import RoundRobin
 from trimtab.strategies.tiers import tier_availabilities
 
@@ -323,10 +323,10 @@ def test_a_tier_without_reports_keeps_its_requests_and_old_ones_are_forgotten():
         pool.report("unknown", LoadReport(qps=0.0, utilization=9.0), float(n))
     pool.update([*tier(0, 2), *tier(1, 2)], 59.0)
     assert Counter(pick(pool, now=59.0).priority for _ in range(500))[1] > 470
-    assert {pick(pool, now=70.0).priority for _ in range(50)} == {0}
-    for n in range(80, 120):
+    assert {pick(pool, now=120.0).priority for _ in range(50)} == {0}
+    for n in range(130, 170):
         pool.report("0-0", LoadReport(qps=0.0, utilization=0.0), float(n))
-    assert {pick(pool, now=119.0).priority for _ in range(50)} == {0}
+    assert {pick(pool, now=169.0).priority for _ in range(50)} == {0}
 
 
 def test_when_all_tiers_report_too_much_the_upper_one_keeps_it():
@@ -428,6 +428,14 @@ def test_an_instance_may_change_its_tier_and_keeps_its_figures():
     assert pick(pool).id == "1-0"
     figures = pool.statistics(1.0).members
     assert (figures["0-0"].picks, figures["0-0"].priority, figures["1-0"].priority) == (1, 3, 1)
+
+
+def test_groups_are_for_others_to_finish():
+    groups = Groups(Random(1), RoundRobin)
+    with pytest.raises(NotImplementedError):
+        groups.update([Member(each, 0.0) for each in tier(0, 1)])
+    with pytest.raises(NotImplementedError):
+        groups.choose(0.0, None, ())
 
 
 # Settings

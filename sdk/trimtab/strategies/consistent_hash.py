@@ -203,21 +203,24 @@ class InFlightTotal:
     It is a running total while each begin and end is reported, and a sum over all members if they
     are not. After each call of `now` a `begun` should follow. If none does, the reports are missing
     (or the choice was not used), and the next call of `now` counts.
+
+    Attributes:
+        total: the running total; exact while each begin and end is reported.
     """
 
-    __slots__ = ("_asked", "_counted", "_members", "_total")
+    __slots__ = ("_asked", "_counted", "_members", "total")
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self._counted: dict[str, float] = {}
-        self._total: float = 0
+        self.total: float = 0
         self._asked = 0
 
     def update(self, members: Sequence[Member]) -> None:
         """Count over these members from now on. O(n)."""
         self._members = {member.id: member for member in members}
         self._counted = {member.id: member.in_flight for member in members}
-        self._total = self._sum()
+        self.total = self._sum()
 
     def begun(self, member: Member) -> None:
         """Note a request that has been counted in flight. O(1)."""
@@ -230,13 +233,13 @@ class InFlightTotal:
 
     def _count(self, member: Member) -> None:
         if self._members.get(member.id) is member:
-            self._total += member.in_flight - self._counted[member.id]
+            self.total += member.in_flight - self._counted[member.id]
             self._counted[member.id] = member.in_flight
 
     def now(self) -> float:
         """Return the total: O(1) if each begin is reported, else O(n)."""
         self._asked += 1
-        return self._total if self._asked == 1 else self._sum()
+        return self.total if self._asked == 1 else self._sum()
 
     def _sum(self) -> float:
         return sum(member.in_flight for member in self._members.values())

@@ -18,6 +18,7 @@ from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING
 
+from trimtab.strategies.consistent_hash import InFlightTotal
 from trimtab.strategies.groups import (
     OVERPROVISIONING,
     Group,
@@ -40,13 +41,15 @@ __all__ = ["PrioritySettings", "Tiers", "tier_availabilities"]
 _EXACT = 1e-9
 _ADJUST_EVERY_S = 1.0
 """How often the part that stays is adjusted: servers work out their utilization once a second."""
-_STEP = 0.25
-"""Each step goes a quarter of the way, on a scale of ratios: reports are up to two seconds old."""
+_WAY_UP = 0.25
+"""It shrinks all of the way at once, because a server that is busy all the time does not say how
+much more there is. It grows a quarter of the way, because reports are up to two seconds old."""
 _MOST_GROWTH = 1.5
 _LEAST_STAYS = 0.01
 """So much stays in a tier at least, so that its instances go on reporting."""
-_FORGET_S = 10.0
-"""Reports that are older say nothing of the present load."""
+_FORGET_S = 60.0
+"""After so long without a report nothing is known of the load. It is not shorter, because a tier
+that has too much to do may answer none in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,9 @@ class PrioritySettings:
         spill_above_utilization: the utilization that the instances of a tier may report, in the
             mean; what would raise it further goes to the next tier. Above 0, best below 1, since
             most servers report no more than 1. Instances must report their load, and are asked to.
-            None: whatever they report.
+            What stays is adjusted once a second, so a sudden load needs `spill_above_in_flight`
+            besides: a tier that answers nothing in time reports nothing. None: whatever they
+            report.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -134,7 +139,7 @@ class _Tier(Group):
 
     def __init__(self, strategy: Strategy) -> None:
         super().__init__(strategy)
-        self.in_flight = 0
+        self.in_flight = InFlightTotal()
         self._reports: dict[str, float] = {}
         self._sum = 0.0
         self._reported_at = self._adjust_at = -inf
@@ -143,7 +148,7 @@ class _Tier(Group):
     def update(self, members: list[Member]) -> None:
         """Take the members, and count their load anew."""
         super().update(members)
-        self.in_flight = sum(member.in_flight for member in members)
+        self.in_flight.update(members)
         known = self._reports
         self._reports = {each.id: known[each.id] for each in members if each.id in known}
         self._sum = sum(self._reports.values())
@@ -156,12 +161,18 @@ class _Tier(Group):
         if now >= self._adjust_at:
             self._adjust_at = now + _ADJUST_EVERY_S
             mean = self._sum / len(self._reports)
-            growth = min((most / mean) ** _STEP, _MOST_GROWTH) if mean > 0 else _MOST_GROWTH
-            self._stays = min(max(self._stays * growth, _LEAST_STAYS), 1.0)
+            self._stays = min(max(self._stays * _change(mean, most), _LEAST_STAYS), 1.0)
 
     def stays(self, now: float) -> float:
         """Return the part of its requests that a tier keeps, by the load that is reported."""
         return self._stays if now - self._reported_at <= _FORGET_S else 1.0
+
+
+def _change(mean: float, most: float) -> float:
+    """Return by what factor the part that stays changes, at this mean utilization."""
+    if mean > most:
+        return most / mean
+    return min((most / mean) ** _WAY_UP, _MOST_GROWTH) if mean > 0 else _MOST_GROWTH
 
 
 class Tiers(Groups[_Tier]):
@@ -295,21 +306,20 @@ class Tiers(Groups[_Tier]):
         return next((tier for tier in left if not self._is_full(tier)), left[0])
 
     def _is_full(self, tier: _Tier) -> bool:
-        return tier.in_flight >= self._most_in_flight * len(tier.members)
+        return tier.in_flight.total >= self._most_in_flight * len(tier.members)
 
     # -- what tiers learn --------------------------------------------------------------------
 
     def begun(self, member: Member) -> None:
         """Count a request in flight on the member's tier."""
-        if tier := self._group_of.get(member.id):
-            tier.in_flight += 1
-            tier.extras.begun(member)
+        tier = self._group_of[member.id]
+        tier.in_flight.begun(member)
+        tier.extras.begun(member)
 
     def ended(self, member: Member) -> None:
         """Count a request in flight on the member's tier no longer."""
-        tier = self._group_of.get(member.id)
-        if tier and not member.is_removed:
-            tier.in_flight -= 1
+        if tier := self._group_of.get(member.id):
+            tier.in_flight.ended(member)
             tier.extras.ended(member)
 
     def report(self, member_id: str, report: LoadReport, now: float) -> None:

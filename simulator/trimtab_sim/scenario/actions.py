@@ -21,7 +21,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from trimtab_sim.durations import Duration, Factor, Share  # noqa: TC001 - msgspec reads them
-from trimtab_sim.scenario.content import Count, Table
+from trimtab_sim.scenario.content import Count, Priority, Table
 
 __all__ = [
     "Action",
@@ -176,6 +176,7 @@ class Add(_Action, frozen=True, kw_only=True, tag="add"):
 
     count: Count = 1
     zone: str = ""
+    priority: Priority = 0
     weight: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 1.0
     every: Duration = 0.0
 

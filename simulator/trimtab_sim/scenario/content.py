@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from trimtab.instance import MAX_PRIORITY
 from trimtab_sim.durations import Duration, Factor, Share  # noqa: TC001 - msgspec reads them
 from trimtab_sim.laws import Constant, Exponential, Law
 from trimtab_sim.scenario.arrivals import Arrivals, Poisson
@@ -23,12 +24,14 @@ __all__ = [
     "Expect",
     "Network",
     "Path",
+    "Priority",
     "Registry",
     "ServerGroup",
     "Service",
     "Table",
 ]
 
+Priority: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRIORITY)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -74,6 +77,7 @@ class ServerGroup(Table, frozen=True, kw_only=True):
     Attributes:
         count: how many.
         zone: their failure domain.
+        priority: their tier, 0 the best; `[balancer.priorities]` says how tiers share requests.
         weight: their registered weight; 0 takes no traffic.
         time: their service time; by default the service's.
         concurrency: requests that each works on at once; by default the service's.
@@ -81,6 +85,7 @@ class ServerGroup(Table, frozen=True, kw_only=True):
 
     count: Count = 1
     zone: str = ""
+    priority: Priority = 0
     weight: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 1.0
     time: Law | None = None
     concurrency: Count | None = None

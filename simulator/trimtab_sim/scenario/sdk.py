@@ -14,7 +14,8 @@ fields of its check:
     failures = ["refused", "timeout"]   [balancer.health.slow_start]   max_in_flight = 20
     budget_ratio = 0.1                  window_s = 30.0                max_pending = 100
     [balancer.hedge]
-    quantile = 0.95
+    quantile = 0.95                     [balancer.priorities]
+                                        spill_above_in_flight = 8
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from trimtab.errors import ConfigurationError
 from trimtab.health import OUTLIER_VARIANTS, HealthSettings, SlowStart
 from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.pool import ConcurrencyLimits
-from trimtab.strategies import STRATEGIES, resolve
+from trimtab.strategies import STRATEGIES, PrioritySettings, resolve
 from trimtab_sim.scenario.complaints import Complaint, suggest
 from trimtab_sim.scenario.kinds import check_kinds, check_names, fields_of, schema_of_table
 
@@ -45,6 +46,7 @@ _TABLES: dict[str, type[Any]] = {
     "hedge": HedgePolicy,
     "health": HealthSettings,
     "concurrency": ConcurrencyLimits,
+    "priorities": PrioritySettings,
     "slow_start": SlowStart,
     "probe": ProbeSettings,
     "reconnect": ReconnectSettings,
@@ -68,6 +70,7 @@ _SETTINGS = (
     "hedge",
     "health",
     "concurrency",
+    "priorities",
     "probe",
     "reconnect",
 )

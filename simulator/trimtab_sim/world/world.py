@@ -133,6 +133,7 @@ class World:
             port=_PORT,
             weight=group.weight,
             zone=group.zone,
+            priority=group.priority,
         )
         server = Server(
             self.env,
