@@ -62,7 +62,6 @@ class _Judge:
 
     Attributes:
         keep_s: how long connections are kept for a request, in seconds; None: as long as they last.
-        over_tls: the same backend for a pool whose connections go over TLS.
     """
 
     connect_tcp: Callable[..., Any]
@@ -88,7 +87,11 @@ class _Judge:
         # Those over TLS, and those without.
         self._kept: dict[bool, deque[Any]] = {True: deque(), False: deque()}
         self._is_closed = False
-        self.over_tls = SimpleNamespace(connect_tcp=partial(self.connect_tcp, over_tls=True))
+
+    @property
+    def over_tls(self) -> Any:
+        """The same backend for a pool whose connections go over TLS."""
+        return SimpleNamespace(connect_tcp=partial(self.connect_tcp, over_tls=True))
 
     def _take(self, *, over_tls: bool) -> Any:
         """Return the next connection that is kept, which may be closed by now; None: there is none.
@@ -150,7 +153,7 @@ class Backend(_Judge):
     def connect_tcp(self, host: str, port: int, *, over_tls: bool = False, **options: Any) -> Any:
         """Return a stream without TLS yet: a new one, or one that was kept."""
         while (kept := self._take(over_tls=over_tls)) is not None:
-            if kept.is_fresh() and (not kept.has_news() or self._is_quiet(kept, _GLANCE_S)):
+            if kept.is_fresh() and (not kept.has_news() or self._is_usable(kept, _GLANCE_S)):
                 return kept
             kept.close()
         return self._connect(host, port, **options)
@@ -169,7 +172,7 @@ class Backend(_Judge):
         if tls is not None:
             stream, name = stream.start_tls(**tls), tls["server_hostname"]
         kept = _Kept(stream, name, self._until(), connect)
-        if name is None or kept.is_http2 or self._is_quiet(kept, _SETTLE_S):
+        if name is None or kept.is_http2 or self._is_usable(kept, _SETTLE_S):
             self._kept[name is not None].append(kept)
         else:
             kept.close()
@@ -183,7 +186,7 @@ class Backend(_Judge):
             while (kept := self._take(over_tls=over_tls)) is not None:
                 kept.close()
 
-    def _is_quiet(self, kept: Any, wait_s: float) -> bool:
+    def _is_usable(self, kept: Any, wait_s: float) -> bool:
         """Return whether the server has neither said anything nor closed; TLS may have tickets."""
         try:
             kept.read(1, timeout=wait_s)
@@ -214,7 +217,7 @@ class AsyncBackend(_Judge):
     ) -> Any:
         """Return a stream without TLS yet: a new one, or one that was kept."""
         while (kept := self._take(over_tls=over_tls)) is not None:
-            if kept.is_fresh() and (not kept.has_news() or await self._is_quiet(kept, _GLANCE_S)):
+            if kept.is_fresh() and (not kept.has_news() or await self._is_usable(kept, _GLANCE_S)):
                 return kept
             await kept.aclose()
         return await self._connect(host, port, **options)
@@ -228,15 +231,10 @@ class AsyncBackend(_Judge):
         if tls is not None:
             stream, name = await stream.start_tls(**tls), tls["server_hostname"]
         kept = _AsyncKept(stream, name, self._until(), connect)
-        is_usable = False
-        try:
-            is_usable = name is None or kept.is_http2 or await self._is_quiet(kept, _SETTLE_S)
-        finally:
-            if not is_usable:
-                with anyio.CancelScope(shield=True):
-                    await kept.aclose()
-        if is_usable:
+        if name is None or kept.is_http2 or await self._is_usable(kept, _SETTLE_S):
             self._kept[name is not None].append(kept)
+        else:
+            await kept.aclose()
         if self._is_closed:
             await self.close_kept()
 
@@ -247,7 +245,7 @@ class AsyncBackend(_Judge):
             while (kept := self._take(over_tls=over_tls)) is not None:
                 await kept.aclose()
 
-    async def _is_quiet(self, kept: Any, wait_s: float) -> bool:
+    async def _is_usable(self, kept: Any, wait_s: float) -> bool:
         """Return whether the server has neither said anything nor closed; TLS may have tickets."""
         try:
             await kept.read(1, timeout=wait_s)
@@ -255,6 +253,10 @@ class AsyncBackend(_Judge):
             return True
         except Exception:  # noqa: BLE001 - whatever it is, it cannot be used
             return False
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await kept.aclose()
+            raise
         return False
 
     async def _connect(self, host: str, port: int, **options: Any) -> Any:
