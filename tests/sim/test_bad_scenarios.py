@@ -348,6 +348,11 @@ WRONG = {
         "[balancer.concurrency]\nmax_in_flight = 2.5",
         r"19: balancer.concurrency.max_in_flight: 2.5 is wrong here; it must be a whole number",
     ),
+    "tiers that are full without requests": (
+        'strategy = "least_latency"',
+        "[balancer.priorities]\nspill_above_in_flight = 0",
+        r"19: balancer.priorities.spill_above_in_flight: .* is 0; it must be a whole number from 1",
+    ),
     "an unknown way to adapt": (
         'strategy = "least_latency"',
         '[balancer.concurrency]\nadaptation = "vegas"',
@@ -513,6 +518,11 @@ WRONG = {
         '[{ count = 5, zone = "a" }, { count = 5, zone = "b" }]',
         '[{ zone = "a", weight = 0 }]',
         r"8: service.servers: all weights are 0",
+    ),
+    "a priority beyond the last tier": (
+        '[{ count = 5, zone = "a" }, { count = 5, zone = "b" }]',
+        '[{ count = 5, zone = "a", priority = 128 }, { count = 5, zone = "b" }]',
+        r"8: service.servers\[0\].priority: .*127",
     ),
     "a clock without an offset": (
         'action = "crash"\ntargets = { count = 2 }',

@@ -4,9 +4,11 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
+from trimtab import PrioritySettings
 from trimtab.calls import RetryPolicy
 from trimtab_sim.errors import ScenarioError
 from trimtab_sim.laws import Empirical, Exponential
@@ -270,6 +272,37 @@ def test_the_schema_is_json_and_knows_every_action():
     text = json.dumps(schema)
     for word in ("black_hole", "registry_restart_empty", "hyperexponential", "poisson", "250ms"):
         assert word in text
+
+
+def test_servers_have_priorities_and_tiers_have_settings():
+    scenario = Scenario.from_toml(
+        "[scenario]\nduration = 10\n"
+        "[service]\nservers = [{ count = 2 }, { count = 1, priority = 1 }]\n"
+        "[[clients]]\n[balancer.priorities]\nspill_above_in_flight = 4\n"
+        '[[timeline]]\nat = 1\naction = "add"\npriority = 2\n'
+    )
+    assert [group.priority for group in scenario.service.groups()] == [0, 1]
+    assert scenario.timeline[0].priority == 2
+    settings = scenario.balancer_arguments["priorities"]
+    assert settings == PrioritySettings(spill_above_in_flight=4)
+    assert Scenario.from_toml(scenario.to_toml()) == scenario
+    schema = json.loads(json.dumps(Scenario.schema()))
+    (balancer,) = [each["priorities"] for each in tables_of(schema) if "priorities" in each]
+    assert set(balancer["properties"]) == {each.name for each in fields(PrioritySettings)}
+    priorities = [each["priority"] for each in tables_of(schema) if "priority" in each]
+    assert [(each["minimum"], each["maximum"]) for each in priorities] == [(0, 127)] * 2
+
+
+def tables_of(schema):
+    """Yield the properties of every table in a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict):
+            yield schema["properties"]
+        for each in schema.values():
+            yield from tables_of(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from tables_of(each)
 
 
 def test_targets_may_name_servers_that_come_later():
