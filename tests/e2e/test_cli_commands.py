@@ -97,9 +97,10 @@ def test_ls_lists_the_services_as_json(orders, capsys):
 
 def test_ls_lists_instances_with_everything_known(orders, capsys):
     lines = ran(capsys, "ls", "orders").out.splitlines()
-    assert lines[0].split() == ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "METADATA"]
+    columns = ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "PRIORITY", "METADATA"]
+    assert lines[0].split() == columns
     assert [line.split()[0] for line in lines[1:]] == ["a", "b", "c"]
-    assert lines[1].split()[2:] == ["●", "passing", "1", "west", "v=7"]
+    assert lines[1].split()[2:] == ["●", "passing", "1", "west", "0", "v=7"]
 
 
 def test_ls_lists_instances_as_json(orders, capsys):

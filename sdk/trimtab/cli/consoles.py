@@ -184,7 +184,7 @@ def _width(table: Table, console: Console) -> int:
 def instance_table(instances: Iterable[Instance]) -> Fitted:
     """Make a table of instances, in the registry's order."""
     table = plain_table("INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "ZONE", "PRIORITY", "METADATA")
-    table.columns[3].justify = "right"
+    table.columns[3].justify = table.columns[5].justify = "right"
     for each in instances:
         table.add_row(
             Text(visible(each.id)),
