@@ -300,7 +300,7 @@ class Tiers(Groups[_Tier]):
         return next(upper, self._tiers[place])
 
     def _instead(self, place: int, exclude: Collection[str]) -> _Tier:
-        """Return the next tier that has a member left: this one, a lower, an upper; with room first."""
+        """Return this tier, a lower or an upper one that has a member left; first one with room."""
         order = (*self._tiers[place:], *reversed(self._tiers[:place]))
         left = [tier for tier in order if not tier.is_covered(exclude)]
         return next((tier for tier in left if not self._is_full(tier)), left[0])
