@@ -195,11 +195,8 @@ class Latency:
 
     def differs(self, other: Latency, by_s: float) -> bool:
         """Return whether a difference of both means is more than chance makes."""
-        return by_s > _BY_CHANCE * hypot(self._error_s, other._error_s)
-
-    @property
-    def _error_s(self) -> float:
-        return _DEVIATIONS * self.spread_s * sqrt(self._doubt)
+        errors = (self.spread_s * sqrt(self._doubt), other.spread_s * sqrt(other._doubt))
+        return by_s > _BY_CHANCE * _DEVIATIONS * hypot(*errors)
 
     def _learn_first(self, sample_s: float) -> None:
         self.count += 1
