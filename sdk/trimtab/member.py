@@ -23,7 +23,7 @@ are counted in requests, so that they cost the same share at any rate.
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import exp, hypot, inf, log, sqrt
+from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from trimtab.errors import ConfigurationError, PickDoneError
@@ -180,10 +180,8 @@ class Latency:
             return
         self._answers += 1
         share = max(1.0 - exp(-passed_s / DECAY_S), 1.0 / self._answers)
-        if is_rested:
-            share = max(share, RESTED_SHARE)
         distance_s = min(sample_s, most_s) - mean_s
-        self.mean_s = mean_s + distance_s * share
+        self.mean_s = mean_s + distance_s * (max(share, RESTED_SHARE) if is_rested else share)
         self.spread_s = spread_s + (abs(distance_s) - spread_s) * share
         self._doubt = self._doubt * (1.0 - share) ** 2 + share**2
 
@@ -194,9 +192,15 @@ class Latency:
         return age_s > self.mean_s + max(STALL_S, spreads * self.spread_s)
 
     def differs(self, other: Latency, by_s: float) -> bool:
-        """Return whether a difference of both means is more than chance makes."""
-        errors = (self.spread_s * sqrt(self._doubt), other.spread_s * sqrt(other._doubt))
-        return by_s > _BY_CHANCE * _DEVIATIONS * hypot(*errors)
+        """Return whether a difference of both means is more than chance makes.
+
+        Chance would make it of equal instances, with one spread: that of both, in which counts more
+        what is less in doubt. By its own spread, a slow one that is rarely asked would seem as
+        good as the others.
+        """
+        doubt, others = self._doubt, other._doubt
+        spread_s = (self.spread_s * others + other.spread_s * doubt) / (doubt + others)
+        return by_s > _BY_CHANCE * _DEVIATIONS * spread_s * sqrt(doubt + others)
 
     def _learn_first(self, sample_s: float) -> None:
         self.count += 1
