@@ -24,15 +24,19 @@ def shares(recorder, start, end, duration):
     return [each * len(sent) / max(1, sum(sent)) for each in sent]
 
 
+WINDOWS = [(5, 200, 0.5), (3, 20, 3.0), (20, 40, 10.0), (2, 1, 40.0)]
+
+
 @pytest.mark.parametrize(
-    ("servers", "rate", "window_s"), [(5, 1000, 0.1), (3, 20, 3.0), (20, 40, 10.0), (2, 1, 40.0)]
+    ("servers", "rate", "window_s", "mean"),
+    [(5, 1000, 0.1, "1ms"), *((*w, mean) for w in WINDOWS for mean in ("1ms", "20ms"))],
 )
 @pytest.mark.parametrize("law", ["constant", "exponential"])
 def test_equal_instances_get_equal_shares_in_windows_of_20_requests_each(
-    servers, rate, window_s, law
+    servers, rate, window_s, mean, law
 ):
     duration = 24 * window_s  # ten bins of the recorder per window
-    world = {"servers": servers, "rate": rate, "mean": "1ms", "law": law, "warmup": 0}
+    world = {"servers": servers, "rate": rate, "mean": mean, "law": law, "warmup": 0}
     recorder = play(duration=duration, arrivals="constant", **world)
     windows = [shares(recorder, n * window_s, (n + 1) * window_s, duration) for n in range(24)]
     least, most = min(map(min, windows)), max(map(max, windows))
