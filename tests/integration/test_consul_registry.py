@@ -72,11 +72,12 @@ async def test_a_restart_without_a_disk_is_a_reset(own_consul):
 
 
 async def test_a_frozen_agent_is_unavailable_and_comes_back(own_consul):
-    registry = consul_registry(own_consul.url, timeout_s=0.3, follow="poll")
+    # Not shorter: anyio drops a connection that opens in the turn in which its time is up.
+    registry = consul_registry(own_consul.url, timeout_s=1.5, follow="poll")
     await registry.register("orders", A, ttl_s=60)
     own_consul.freeze()
     for asked in (registry.fetch("orders"), registry.heartbeat("orders", A)):
-        with pytest.raises(RegistryUnavailableError, match=r"no answer within 0\.3 s"):
+        with pytest.raises(RegistryUnavailableError, match=r"no answer within 1\.5 s"):
             await asked
     own_consul.thaw()
     assert (await registry.fetch("orders")).instances == (A,)
