@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from real.server import stop
+
 _HERE = Path(__file__).parent
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -96,7 +98,7 @@ class Program:
 
     def freeze(self):
         """Make it a black hole: its ports stay open, and nothing is answered."""
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process)
 
     def thaw(self):
         """Have it go on after `freeze`."""

@@ -89,7 +89,7 @@ class Server:
 
     def freeze(self):
         """Make it hang with its ports open."""
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process)
 
     def thaw(self):
         """Let it go on."""
@@ -146,6 +146,18 @@ def free_ports(how_many):
                 udp.bind(tcp.getsockname())
                 ports.append(tcp.getsockname()[1])
         return ports
+
+
+def stop(process):
+    """Halt a process, and wait until each of its threads has halted."""
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: set(_states(process.pid)) <= {"T", "Z"})
+
+
+def _states(pid):
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield stat.read_text().rpartition(")")[2].split()[0]
 
 
 def connections_to(port):
