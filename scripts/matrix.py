@@ -104,7 +104,11 @@ def install(venv: Path, python: Path) -> bool:
 def uv(*arguments: str) -> bool:
     """Run uv, which makes an environment in seconds; it comes with the development tools."""
     command = [Path(sys.executable).with_name("uv"), *arguments]
-    return subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr).returncode == 0
+    # The system's certificates, as pip has them: behind a proxy of one's own, uv's do not do.
+    own = {**os.environ, "UV_SYSTEM_CERTS": "1"}
+    return (
+        subprocess.run(command, cwd=ROOT, env=own, check=False, stdout=sys.stderr).returncode == 0
+    )
 
 
 if __name__ == "__main__":
