@@ -118,7 +118,8 @@ class LoadMeter:
             passed_s = now - self._at
             if passed_s < _WINDOW_S:
                 return  # Another thread was first.
-            counts = (self.begun, self.errors, self._cpu_clock())
+            # Those that have ended: while a queue grows, more requests begin than are done.
+            counts = (self.begun - self.in_flight, self.errors, self._cpu_clock())
             qps, eps, cpu = (
                 (new - old) / passed_s for new, old in zip(counts, self._before, strict=True)
             )

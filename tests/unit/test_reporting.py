@@ -32,18 +32,24 @@ class Time:
 def test_rates_are_of_the_last_second_or_more():
     time = Time()
     meter = time.meter
-    meter.begun, meter.errors, meter.in_flight, time.cpu = 40, 10, 3, 0.5
+    meter.begun, meter.errors, meter.in_flight, time.cpu = 43, 10, 3, 0.5
     assert meter.report() == "TEXT named_metrics.requests_in_flight=3"
     time.now = 2.0
     for form in ("TEXT", "JSON"):
         report = report_of(meter.report(form, besides=1))
         assert (report.in_flight, report.qps, report.eps, report.utilization) == (2, 20, 5, 0.25)
     # Within a second they stay; what is in flight is always of this moment.
-    time.now, meter.begun, meter.in_flight = 2.5, 100, 7
+    time.now, meter.begun, meter.in_flight = 2.5, 107, 7
     assert report_of(meter.report()).qps == 20
     assert report_of(meter.report()).in_flight == 7
     time.now = 3.0
     assert report_of(meter.report()).qps == 60
+
+
+def test_a_queue_that_grows_is_no_higher_rate():
+    time = Time()
+    time.now, time.meter.begun, time.meter.in_flight = 1.0, 150, 50
+    assert report_of(time.meter.report()).qps == 100
 
 
 def test_a_mean_over_minutes_is_not_reported():
