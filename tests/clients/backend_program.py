@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 NAME = sys.argv[1]
 WORDS = ["Hold", " fast", " and", " steer", " small"]
@@ -30,8 +31,38 @@ def main():
         listening.bind(("127.0.0.1", 0))
         listening.listen(200)
         print(listening.getsockname()[1], flush=True)
-        config = uvicorn.Config(app, ws="wsproto", log_level="warning", lifespan="off")
+        config = uvicorn.Config(app, http=Whole, ws="wsproto", log_level="warning", lifespan="off")
         uvicorn.Server(config).run([listening])
+
+
+class Whole(H11Protocol):
+    """Sends a head and a short body at once: no client repeats a call that has got a head."""
+
+    def connection_made(self, transport):
+        super().connection_made(OneWrite(transport))
+
+
+class OneWrite:
+    """A connection that sends together what is written in one turn of the loop."""
+
+    def __init__(self, transport):
+        self._transport, self._parts = transport, []
+
+    def write(self, data):
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self):
+        self._flush()
+        self._transport.close()
+
+    def _flush(self):
+        self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
 
 
 async def who(request):
