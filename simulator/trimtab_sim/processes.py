@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from trimtab_sim.errors import SimulationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,18 +33,26 @@ def process_pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, int]]:
     """Yield a pool of processes and their number; 0 takes one per core.
 
     If the block ends with an error or Ctrl-C, the processes leave what they do, and end.
+
+    Raises:
+        SimulationError: one of them was killed.
     """
     workers = jobs or os.cpu_count() or 1
     before = active_children()
     with _Pool(workers) as pool:
         try:
             yield pool, workers
-        except BaseException:
+        except BaseException as error:
             for child in active_children():
                 if child not in before and child.pid is not None:
                     with suppress(ProcessLookupError):
                         os.kill(child.pid, signal.SIGINT)
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise SimulationError(
+                    "a worker process was killed, perhaps since memory ran out; "
+                    "fewer of them (--jobs) need less"
+                ) from None
             raise
 
 

@@ -218,6 +218,15 @@ def test_workers_end_with_their_owner(wait_until):
         process.kill()
 
 
+def test_a_worker_that_is_killed_is_told_in_a_line(wait_until):
+    with at_work(LONG["sweep"], wait_until) as process:
+        os.kill(max(int(line.split()[0]) for line in members(process.pid)), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "a worker process was killed" in errors
+    assert "Traceback" not in errors
+
+
 def test_an_error_ends_what_the_others_do(wait_until):
     before = len(active_children())
     with suppress(ZeroDivisionError), process_pool(2) as (pool, workers):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trimtab import BalancedTransport, ConfigurationError
+from trimtab import BalancedTransport, Balancer, ConfigurationError, Directory, Pool
 
 
 @pytest.mark.parametrize("value", [-1, float("nan")])
@@ -26,9 +26,10 @@ def test_it_is_an_object_of_neither_family():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"min_connections": -1}, "min_connections is -1; it must be a whole number, 0 or more"),
+        ({"min_connections": -1}, "min_connections is -1; it must be a whole number from 0 to 100"),
         ({"min_connections": 1.5}, "min_connections is 1.5"),
         ({"min_connections": True}, "min_connections is True"),
+        ({"min_connections": 101}, "min_connections is 101"),
         ({"min_connections": 2, "reconnect": False}, "neither without `reconnect`"),
         ({"min_connections": 2, "inner": lambda _: None}, "an `inner` of your own"),
         ({"min_connections": 2, "inner": lambda _: None, "reconnect": True}, "of your own"),
@@ -37,3 +38,33 @@ def test_it_is_an_object_of_neither_family():
 def test_connections_beforehand_need_something_that_opens_them(settings, said):
     with pytest.raises(ConfigurationError, match=said):
         BalancedTransport("static://h:1", **settings)
+
+
+OF_POOLS = ("health", "concurrency", "priorities")
+OF_BALANCERS = (
+    *OF_POOLS,
+    "discovery",
+    "retry",
+    "hedge",
+    "probe",
+    "reconnect",
+    "subset",
+    "listener",
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda **given: BalancedTransport("static://h:1", **given), OF_BALANCERS),
+        (lambda **given: Balancer("static://h:1", **given), OF_BALANCERS),
+        (lambda **given: Directory("static://h:1", **given), ("settings",)),
+        (Pool, OF_POOLS),
+    ],
+    ids=["transport", "balancer", "directory", "pool"],
+)
+@pytest.mark.parametrize("value", [{}, 3, "x", 0, ""], ids=repr)
+def test_settings_of_another_kind_are_told(make, names, value):
+    for name in names:
+        with pytest.raises(ConfigurationError, match=f"^{name} is "):
+            make(**{name: value})

@@ -26,6 +26,7 @@ from trimtab.health import HealthSettings
 from trimtab.pool import ConcurrencyLimits, units_of
 from trimtab.registries import check_registry, shown_url
 from trimtab.strategies import PrioritySettings
+from trimtab.strategies.settings import settings_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -112,18 +113,18 @@ class Balancer:
         rng: Random | None = None,
     ) -> None:
         check_registry(registry)
-        _check_kind("discovery", discovery, DiscoverySettings)
-        _check_kind("rng", rng, Random)
+        if rng is not None and not isinstance(rng, Random):
+            raise ConfigurationError(f"rng is {rng!r}; write rng=Random(...)")
         self._registry = registry
-        self._discovery = discovery or DiscoverySettings()
+        self._discovery = settings_of("discovery", discovery, DiscoverySettings)
         policies = Policies(
             strategy=strategy,
-            retry=RetryPolicy() if retry is None else retry,
+            retry=settings_of("retry", retry, RetryPolicy),
             hedge=hedge,
-            health=HealthSettings() if health is None else health,
-            concurrency=ConcurrencyLimits() if concurrency is None else concurrency,
+            health=settings_of("health", health, HealthSettings),
+            concurrency=settings_of("concurrency", concurrency, ConcurrencyLimits),
             subset=subset,
-            priorities=PrioritySettings() if priorities is None else priorities,
+            priorities=settings_of("priorities", priorities, PrioritySettings),
             probe=probe,
             reconnect=reconnect_settings(reconnect, by_default=True),
             deadline_s=deadline_s,
@@ -326,11 +327,6 @@ def _for_any_method(policies: Policies) -> Policies:
         retry=replace(policies.retry, methods=IDEMPOTENT),
         hedge=None if hedge is None else replace(hedge, methods=IDEMPOTENT),
     )
-
-
-def _check_kind(name: str, value: object, kind: type[object]) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{name} is {value!r}; write {name}={kind.__name__}(...)")
 
 
 def _check_call(service: object, send: object, idempotent: object, key: object) -> None:

@@ -11,6 +11,7 @@ from trimtab.health import HealthSettings
 from trimtab.health.probing import ProbeSettings, ReconnectSettings
 from trimtab.pool import ConcurrencyLimits
 from trimtab.strategies import PrioritySettings, resolve
+from trimtab.strategies.settings import check_function, check_settings
 
 if TYPE_CHECKING:
     from trimtab.events import Listener
@@ -68,8 +69,10 @@ class Policies:
         resolve(self.strategy)
         for name, kind in _KINDS.items():
             value = getattr(self, name)
-            if not isinstance(value, kind) and not (name in _OPTIONAL and value is None):
-                raise ConfigurationError(f"{name} is {value!r}; write {name}={kind.__name__}(...)")
+            if not (name in _OPTIONAL and value is None):
+                check_settings(name, value, kind)
+        check_function("subset", self.subset, "a function of the instances, or RandomSubset(...)")
+        check_function("listener", self.listener, "a function of an event")
         check_deadline(self.deadline_s)
 
 

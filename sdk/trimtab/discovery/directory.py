@@ -15,8 +15,8 @@ from weakref import WeakSet, finalize
 from trimtab.background import background, close_soon, on_fork
 from trimtab.discovery.lists import Lists
 from trimtab.discovery.settings import DiscoverySettings
-from trimtab.errors import ConfigurationError
 from trimtab.registries import check_registry, shown_url
+from trimtab.strategies.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -68,12 +68,8 @@ class Directory:
         rng: Random | None = None,
     ) -> None:
         check_registry(registry)
-        if not isinstance(settings, DiscoverySettings | None):
-            raise ConfigurationError(
-                f"settings is {settings!r}; write settings=DiscoverySettings(...)"
-            )
         self._registry = registry
-        self._settings = settings or DiscoverySettings()
+        self._settings = settings_of("settings", settings, DiscoverySettings)
         self._rng = rng or Random()
         self._is_seeded = rng is not None
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ from trimtab.pool.reports import (
 )
 from trimtab.strategies import StrategyFactory, resolve
 from trimtab.strategies.protocol import Extras
+from trimtab.strategies.settings import settings_of
 from trimtab.strategies.tiers import PrioritySettings, Tiers
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Pool:
     ) -> None:
         factory = self._factory = resolve(strategy)
         rng = self._rng = rng or Random()
-        self._priorities = priorities or PrioritySettings()
+        self._priorities = settings_of("priorities", priorities, PrioritySettings)
         self.service = service
         self.strategy_name = strategy if isinstance(strategy, str) else _name_of(factory)
         self._strategy = factory(rng)
@@ -106,12 +107,12 @@ class Pool:
         self._extras = Extras(self._strategy)
         self.asks_first = self._extras.asks_first
         self.takes_reports = self._extras.takes_reports or self._priorities.takes_reports
-        health = health or HealthSettings()
+        health = settings_of("health", health, HealthSettings)
         self.failing, self.overloaded = health.failing, health.overloaded
         self.callers = health.caller_statuses
         self._monitor = Monitor(health, rng)
-        is_bounded = concurrency is not None and concurrency.is_bounded
-        self._limiter = Limiter(concurrency) if concurrency and is_bounded else None
+        limits = settings_of("concurrency", concurrency, ConcurrencyLimits)
+        self._limiter = Limiter(limits) if limits.is_bounded else None
         # Skip callbacks that change nothing: they would cost time at each request.
         self.watches_outcomes = self._monitor.watches or self._limiter is not None
         self.watches_ends = (

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import entry_points
 from math import isfinite
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from trimtab.errors import ConfigurationError
 
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
     from trimtab.strategies.protocol import StrategyFactory
 
-__all__ = ["add_names", "in_words", "read", "require", "require_whole", "resolve"]
+__all__ = [
+    "add_names",
+    "check_function",
+    "check_settings",
+    "in_words",
+    "read",
+    "require",
+    "require_whole",
+    "resolve",
+    "settings_of",
+]
+
+T = TypeVar("T")
 
 _WORDS = {"none": None, "true": True, "false": False}
 _PLAIN = re.compile(r"[\w.-]+(\(.*\))?")
@@ -92,6 +104,38 @@ def require_whole(what: str, value: object, least: int, most: int = 2**64 - 1) -
     """
     wanted = f"a whole number from {least} to {most}"
     require(what, value, wanted, lambda value: isinstance(value, int) and least <= value <= most)
+
+
+def settings_of(name: str, given: T | None, kind: type[T]) -> T:
+    """Return the settings that a user gives, or the usual ones of this kind for None.
+
+    Raises:
+        ConfigurationError: they are of another kind.
+    """
+    if given is None:
+        return kind()
+    check_settings(name, given, kind)
+    return given
+
+
+def check_settings(name: str, given: object, kind: type[object]) -> None:
+    """Refuse settings of another kind.
+
+    Raises:
+        ConfigurationError: naming the setting and how it is written.
+    """
+    if not isinstance(given, kind):
+        raise ConfigurationError(f"{name} is {given!r}; write {name}={kind.__name__}(...)")
+
+
+def check_function(name: str, given: object, what: str) -> None:
+    """Refuse what is neither None nor can be called.
+
+    Raises:
+        ConfigurationError: naming the setting and what it must be.
+    """
+    if given is not None and not callable(given):
+        raise ConfigurationError(f"{name} is {given!r}; give {what}")
 
 
 def in_words(name: str, settings: Any) -> str:

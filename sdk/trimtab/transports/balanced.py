@@ -30,6 +30,7 @@ from trimtab.networks import NetworkPolicy
 from trimtab.pool import ConcurrencyLimits
 from trimtab.registries import check_registry, shown_url
 from trimtab.strategies import PrioritySettings
+from trimtab.strategies.settings import require_whole, settings_of
 from trimtab.transports.delivery import AsyncDelivery, SyncDelivery
 from trimtab.transports.hosts import EnvironmentProxies, ServiceNames
 from trimtab.transports.options import Options, cost_reader, key_reader
@@ -69,6 +70,8 @@ else:
     _SyncBases, _AsyncBases = type("_SyncBases", (), {}), type("_AsyncBases", (), {})
 
 __all__ = ["BalancedTransport"]
+
+_MOST_BEFOREHAND = 100
 
 
 class BalancedTransport(_SyncBases, _AsyncBases):
@@ -122,7 +125,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             of those for other hosts, as in `httpx.HTTPTransport`; limits are per instance. One TLS
             context serves them all. With `trust_env=False` the environment's proxies are ignored.
         min_connections: how many connections are opened to an instance that joins the list, or that
-            can be reached again, before requests are sent there: a whole number, 0 or more. They
+            can be reached again, before requests are sent there: 0 to 100. They
             are not kept up: what no request has used within the keep-alive expiry of `limits` is
             used no more. For asyncio and synchronous code; needs `reconnect`, and the built-in
             `inner`.
@@ -184,7 +187,7 @@ class BalancedTransport(_SyncBases, _AsyncBases):
                 f"inner is {inner!r}; it must be 'httpx', or a function that makes the inner "
                 "transport of an instance"
             )
-        settings = discovery or DiscoverySettings()
+        settings = settings_of("discovery", discovery, DiscoverySettings)
         reconnect = reconnect_settings(reconnect, by_default=inner == "httpx")
         _check_min_connections(min_connections, can_open=reconnect is not None and inner == "httpx")
         self._settings = SideSettings(
@@ -192,12 +195,12 @@ class BalancedTransport(_SyncBases, _AsyncBases):
             discovery=settings,
             policies=Policies(
                 strategy=strategy,
-                retry=retry or RetryPolicy(),
+                retry=settings_of("retry", retry, RetryPolicy),
                 hedge=hedge,
-                health=health or HealthSettings(),
-                concurrency=concurrency or ConcurrencyLimits(),
+                health=settings_of("health", health, HealthSettings),
+                concurrency=settings_of("concurrency", concurrency, ConcurrencyLimits),
                 subset=subset,
-                priorities=priorities or PrioritySettings(),
+                priorities=settings_of("priorities", priorities, PrioritySettings),
                 probe=probe,
                 reconnect=reconnect,
                 deadline_s=deadline_s,
@@ -421,10 +424,7 @@ def _check_min_connections(count: object, *, can_open: bool) -> None:
     Raises:
         ConfigurationError: it is no such number, or nothing opens connections in the background.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise ConfigurationError(
-            f"min_connections is {count!r}; it must be a whole number, 0 or more"
-        )
+    require_whole("min_connections", count, 0, _MOST_BEFOREHAND)
     if count and not can_open:
         raise ConfigurationError(
             f"min_connections is {count}, but connections are opened neither without `reconnect` "
